@@ -1,0 +1,88 @@
+"""Types of the compiled extension; `make lint` holds them against the built module (stubtest).
+
+Packed arrays are uint8, C-contiguous, little bit order (bit i of a row is bit i % 8 of byte i // 8), unused high bits zero.
+`block_length` N is a power of two; a packed block is `max(1, N // 8)` bytes. Natural order everywhere.
+Errors: ConfigError (values), ShapeError (dtype, shape, layout, stray bits), ResourceError.
+"""
+
+from typing import Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+# --- build and machine -------------------------------------------------------------------------------------------------
+
+def build_info() -> dict[str, str]: ...
+def engines() -> list[str]: ...
+def cpu_features() -> list[str]: ...
+def allocation_count() -> int: ...
+
+# --- bits, transform, checks -------------------------------------------------------------------------------------------
+
+def polar_transform(packed: NDArray[np.uint8], block_length: int) -> NDArray[np.uint8]: ...
+def check_names() -> list[str]: ...
+def check_bits(name: str) -> int: ...
+def check_values(name: str, packed: NDArray[np.uint8]) -> NDArray[np.uint32]: ...
+def universal_hash(key: bytes, packed: NDArray[np.uint8], bits: int) -> bytes: ...
+
+# --- randomness (specs/randomness.md) ----------------------------------------------------------------------------------
+
+def philox4x32(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]: ...
+def random_bits(seed: int, stream: int, block: int, bits: int) -> NDArray[np.uint8]: ...
+def bernoulli_bits(seed: int, stream: int, block: int, bits: int, probability: float) -> NDArray[np.uint8]: ...
+def standard_normal(seed: int, stream: int, block: int, count: int) -> NDArray[np.float32]: ...
+
+# --- design ------------------------------------------------------------------------------------------------------------
+
+def design_density_evolution(block_length: int, payload_length: int, qber: float) -> NDArray[np.float32]: ...
+def design_gaussian(block_length: int, payload_length: int, sigma: float) -> NDArray[np.float32]: ...
+def design_nr(block_length: int) -> NDArray[np.float32]: ...
+def design_polarization_weight(block_length: int) -> NDArray[np.float32]: ...
+
+# --- decoder -----------------------------------------------------------------------------------------------------------
+
+def required_bytes(block_length: int, list_size: int, precision: str) -> int: ...
+@final
+class PolarDecoder:
+    def __new__(
+        cls,
+        block_length: int,
+        info_set: NDArray[np.uint8],
+        list_size: int,
+        *,
+        shortened: int = 0,
+        check: str = "crc32",
+        precision: Literal["int8", "f32"] = "int8",
+        engine: str | None = None,
+    ) -> PolarDecoder: ...
+    @property
+    def block_length(self) -> int: ...
+    @property
+    def list_size(self) -> int: ...
+    @property
+    def engine(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def allocated_bytes(self) -> int: ...
+    def decode_bsc(
+        self,
+        received: NDArray[np.uint8],
+        frozen_values: NDArray[np.uint8],
+        check_values: NDArray[np.uint32],
+        qber: float,
+        decoded: NDArray[np.uint8],
+        ok: NDArray[np.bool_],
+        elapsed_ns: NDArray[np.uint64],
+    ) -> None: ...
+    def decode_soft(
+        self,
+        llr: NDArray[np.float32],
+        frozen_values: NDArray[np.uint8],
+        check_values: NDArray[np.uint32],
+        decoded: NDArray[np.uint8],
+        ok: NDArray[np.bool_],
+        elapsed_ns: NDArray[np.uint64],
+    ) -> None: ...

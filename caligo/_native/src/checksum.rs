@@ -1,0 +1,1 @@
+//! CRCs and the universal hash.

@@ -1,0 +1,1 @@
+//! Successive-cancellation (list) decoding.

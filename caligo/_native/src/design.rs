@@ -1,0 +1,1 @@
+//! Code design: the error probability of every synthetic channel.

@@ -1,0 +1,1 @@
+//! LLR arithmetic and its saturation rules.

@@ -1,0 +1,1 @@
+//! The counter-based generator of specs/randomness.md.
