@@ -1,0 +1,247 @@
+"""The `caligo` command: finds the subcommand, turns every outcome into one exit code and one clear message.
+
+Covers: the list of subcommands (each loaded only when it is used, so `caligo --help` is quick), errors, signals, closed
+pipes. Does not cover: what a subcommand does; that is a library call, and the file here named after the subcommand only
+reads options and prints the result.
+
+A subcommand returns an :class:`~caligo.errors.ExitCode`, or None for completed, and raises
+:class:`~caligo.errors.CaligoError` for everything it refuses. `CALIGO_TRACEBACK=1` shows where that was raised.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+
+import click
+
+from caligo.cli._output import JSON_EMITTED, emit_json
+from caligo.errors import CaligoError, ExitCode
+
+PROGRAM = "caligo"
+
+BROKEN_PIPE_EXIT = 128 + 13
+"""As of a program that SIGPIPE ended: the reader of standard output went away."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    attribute: str
+    help: str
+
+
+COMMANDS: dict[str, _Entry] = {
+    "demo": _Entry("command", "Reconcile two 2^24-bit keys here and show the account."),
+    "keys": _Entry("group", "Simulate and inspect key files."),
+    "reconcile": _Entry("command", "Make two sifted key files equal, and account for the leakage."),
+    "simulate": _Entry("command", "Measure the frame error rate of a code and decoder."),
+    "bench": _Entry("group", "Measure how fast this machine decodes."),
+    "store": _Entry("group", "List and show recorded runs."),
+    "doctor": _Entry("command", "Check this installation and machine; name remedies."),
+}
+"""Subcommand -> object in `caligo/cli/<name>.py`, and its line in `caligo --help` (in this order)."""
+
+
+class LazyGroup(click.Group):
+    """A group whose subcommands are imported when they are named, never to print help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every subcommand, in the order of the help page."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one subcommand."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command = getattr(importlib.import_module(f"caligo.cli.{cmd_name}"), entry.attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"caligo.cli.{cmd_name}.{entry.attribute} is not a click command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand, or suggest the one that was meant."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"Did you mean '{close[0]}'?" if close else f"Commands: {', '.join(COMMANDS)}."
+            ctx.fail(f"No such command '{name}'. {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from caligo import __version__
+
+        click.echo(f"{PROGRAM} {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Every command takes --help. Exit codes: 0 completed, 2 usage, 3 failed blocks (with --strict), 4 bad "
+    "input, 5 undetected error, 6 resource, 8 store, 75 resumable, 130 interrupted.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
+def group() -> None:
+    """Information reconciliation for quantum key distribution with polar codes.
+
+    Turns two sifted keys that differ in a few per cent of their bits into two equal keys, and accounts for every bit
+    that was disclosed on the way.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one `caligo` command line.
+
+    Args:
+        arguments: the words after `caligo`; None takes them from the process.
+
+    Returns:
+        The exit code, one of :class:`~caligo.errors.ExitCode`, or 141 when the reader of standard output went away.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    _let_any_encoding_print()
+    complete = os.environ.get("_CALIGO_COMPLETE")
+    if complete:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(group, {}, PROGRAM, "_CALIGO_COMPLETE", complete)
+    context: click.Context | None = None
+    with _termination_as_interrupt():
+        try:
+            try:
+                context = group.make_context(PROGRAM, words)
+                with context:
+                    code = _exit_code(group.invoke(context))
+                sys.stdout.flush()
+                return code
+            except click.exceptions.Exit as leaving:
+                sys.stdout.flush()
+                return leaving.exit_code
+            except BaseException as error:
+                code, message = _judge(error)
+                _report(error, message)
+                already_emitted = context is not None and JSON_EMITTED in context.meta
+                if "--json" in words and not already_emitted and code not in (BROKEN_PIPE_EXIT, ExitCode.INTERRUPTED):
+                    _emit_error(error, message, code)
+                sys.stdout.flush()
+                return code
+        except OSError as error:  # standard output itself: closed by its reader, or on a full disk
+            _abandon_standard_output()
+            return _judge(error)[0]
+
+
+def _exit_code(result: object) -> int:
+    return int(result) if isinstance(result, int) else int(ExitCode.COMPLETED)
+
+
+def _judge(error: BaseException) -> tuple[int, str]:
+    """The exit code of an error, and what to tell the user; an empty message means that nothing need be said."""
+    if isinstance(error, CaligoError):
+        return int(error.exit_code), error.message
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return int(ExitCode.INTERRUPTED), str(error) or "interrupted"
+    if isinstance(error, click.ClickException):
+        return int(ExitCode.USAGE), error.format_message()
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE_EXIT, ""
+    if isinstance(error, MemoryError):
+        return int(
+            ExitCode.RESOURCE
+        ), "out of memory; use fewer threads or smaller blocks (`caligo doctor` names the limit)"
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(PROGRAM):
+        return int(
+            ExitCode.RESOURCE
+        ), f"the Python package {error.name!r} is not installed; install caligo again with pip"
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
+        exhausted = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+        code = ExitCode.RESOURCE if exhausted else ExitCode.BAD_INPUT
+        return int(code), f"{os.strerror(error.errno)}{where}"
+    return int(ExitCode.INTERNAL), f"internal error ({type(error).__name__}): {error}"
+
+
+def _report(error: BaseException, message: str) -> None:
+    if isinstance(error, click.ClickException):
+        with suppress(OSError):
+            error.show(file=sys.stderr)
+        return
+    if not message:
+        return
+    interrupted = isinstance(error, (KeyboardInterrupt, click.Abort))
+    bug = _judge(error)[0] == ExitCode.INTERNAL and not isinstance(error, CaligoError)
+    with suppress(OSError):
+        if bug or (os.environ.get("CALIGO_TRACEBACK", "") not in ("", "0") and not interrupted):
+            traceback.print_exception(error, file=sys.stderr)
+        label = click.style("error: ", fg="red", bold=True) if not interrupted else ""
+        click.echo(f"{PROGRAM}: {label}{message}", err=True)
+        if bug:
+            click.echo(f"{PROGRAM}: this is a bug in caligo; please report it with the traceback above", err=True)
+
+
+def _emit_error(error: BaseException, message: str, code: int) -> None:
+    fields = error.fields if isinstance(error, CaligoError) else {}
+    emit_json(
+        "caligo.error/1",
+        {"error": type(error).__name__, "message": message, "fields": fields, "exit_code": code},
+        foreign=repr,
+    )
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, and a hang-up that is not ignored, end a command as Ctrl-C does: records kept, exit code 130."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(f"interrupted by {signal.Signals(number).name}")
+
+    previous = {}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            with suppress(ValueError):  # only the main thread may set handlers
+                previous[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _let_any_encoding_print() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _abandon_standard_output() -> None:
+    """Point standard output at nothing, so that the interpreter's last flush does not fail again and aloud."""
+    with suppress(OSError, ValueError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)

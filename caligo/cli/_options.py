@@ -1,0 +1,205 @@
+"""Options that several commands share: one spelling, one help text, one meaning.
+
+Covers: names, types, defaults. Does not cover: judgement. A value that is a number but makes no sense (a QBER of 0.7,
+a block length of 1000) is refused by the library with a `ConfigError`, so Python users get the same answer.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    _IntegerType = click.ParamType[int]
+else:
+    _IntegerType = click.ParamType  # not subscriptable in click 8.1
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Command], Command]
+
+
+class Count(_IntegerType):
+    """A whole number: `1048576`, `1_048_576`, `2^20` or `1e6`."""
+
+    name = "count"
+
+    def __init__(self, minimum: int = 0, maximum: int | None = None) -> None:
+        self.minimum = minimum
+        self.maximum = maximum
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number = value if isinstance(value, int) else self._parse(str(value))
+        if number is None:
+            self.fail(f"{value!r} is not a whole number (write 1048576, 2^20 or 1e6)", param, ctx)
+        if number < self.minimum or (self.maximum is not None and number > self.maximum):
+            bounds = f"at least {self.minimum}" if self.maximum is None else f"{self.minimum} to {self.maximum}"
+            self.fail(f"{value} is out of range: expected {bounds}", param, ctx)
+        return number
+
+    @staticmethod
+    def _parse(text: str) -> int | None:
+        text = text.strip()
+        if re.fullmatch(r"[+-]?\d[\d_]*", text):
+            return int(text)
+        if match := re.fullmatch(r"2(?:\^|\*\*)(\d{1,2})", text):
+            return 1 << int(match[1])
+        if match := re.fullmatch(r"(\d+)(?:\.(\d+))?[eE]\+?(\d{1,2})", text):
+            whole, fraction, exponent = match[1], (match[2] or "").rstrip("0"), int(match[3])
+            if len(fraction) <= exponent:
+                return int(whole + fraction + "0" * (exponent - len(fraction)))
+        return None
+
+
+def available_threads() -> int:
+    """Cores that this process may run on (its affinity, which Slurm and containers set)."""
+    return len(os.sched_getaffinity(0))
+
+
+def _store_directory(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path:
+    if value is not None:
+        return value
+    from caligo.store import default_store
+
+    store: Path = default_store()
+    return store
+
+
+def json_option(function: Command) -> Command:
+    """Adds `as_json: bool`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")(function)
+
+
+def store_option(function: Command) -> Command:
+    """Adds `store: Path`, never None: `--store`, else $CALIGO_STORE, else $XDG_DATA_HOME/caligo/store."""
+    return click.option(
+        "--store",
+        metavar="DIR",
+        type=click.Path(file_okay=False, path_type=Path),
+        callback=_store_directory,
+        help="Experiment store.  [default: $CALIGO_STORE, else $XDG_DATA_HOME/caligo/store]",
+    )(function)
+
+
+def threads_option(function: Command) -> Command:
+    """Adds `threads: int`, at least 1."""
+    return click.option(
+        "--threads",
+        "-t",
+        metavar="T",
+        type=Count(minimum=1, maximum=4096),
+        default=available_threads,
+        show_default="all cores this process may use",
+        help="Worker threads, each with its own decoder.",
+    )(function)
+
+
+def seed_option(*, default: int | None, help: str, required: bool = False) -> Decorator[Any]:
+    """Adds `seed: int` (or None when `default` is None), 0 to 2^64 - 1."""
+    return click.option(
+        "--seed",
+        metavar="S",
+        type=Count(maximum=2**64 - 1),
+        default=default,
+        required=required,
+        show_default=default is not None,
+        help=help,
+    )
+
+
+def engine_option(function: Command) -> Command:
+    """Adds `engine: str | None`; None lets the decoder choose the fastest the CPU has."""
+    return click.option(
+        "--engine",
+        metavar="NAME",
+        default=None,
+        help="Decoder engine (`caligo doctor` lists them).  [default: the fastest this CPU has]",
+    )(function)
+
+
+def force_option(function: Command) -> Command:
+    """Adds `force: bool`."""
+    return click.option("--force", is_flag=True, help="Write into --out even if it is not empty.")(function)
+
+
+def out_option(*, required: bool = False, help: str = "Directory for the results.") -> Decorator[Any]:
+    """Adds `out: Path` (or None when it is not required)."""
+    return click.option(
+        "--out", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), required=required, help=help
+    )
+
+
+def bit_order_option(function: Command) -> Command:
+    """Adds `bit_order: "little" | "big"`."""
+    return click.option(
+        "--bit-order",
+        type=click.Choice(["little", "big"]),
+        default="little",
+        show_default=True,
+        help="Which bit of a byte in a packed key file comes first.",
+    )(function)
+
+
+def key_bits_option(function: Command) -> Command:
+    """Adds `key_bits: int | None`."""
+    return click.option(
+        "--key-bits",
+        metavar="BITS",
+        type=Count(minimum=1),
+        default=None,
+        help="Length of the keys when it is not a multiple of 8.  [default: all bits of the file]",
+    )(function)
+
+
+def block_length_option(*, default: int | None = None, required: bool = False) -> Decorator[Any]:
+    """Adds `block_length: int`, a power of two (judged by the library)."""
+    return click.option(
+        "--block-length",
+        "-N",
+        metavar="N",
+        type=Count(minimum=1),
+        default=default,
+        required=required,
+        show_default=default is not None,
+        help="Bits in a block, a power of two (2^20 or 1048576).",
+    )
+
+
+def list_size_option(*, default: int | None = None, required: bool = False) -> Decorator[Any]:
+    """Adds `list_size: int`."""
+    return click.option(
+        "--list-size",
+        "-L",
+        metavar="L",
+        type=Count(minimum=1),
+        default=default,
+        required=required,
+        show_default=default is not None,
+        help="Paths the decoder keeps: 1, 2, 4, 8, 16 or 32.",
+    )
+
+
+def check_option(*, default: str = "crc32") -> Decorator[Any]:
+    """Adds `check: str`."""
+    return click.option(
+        "--check",
+        type=click.Choice(["none", "crc16", "crc24", "crc32"]),
+        default=default,
+        show_default=True,
+        help="Check value disclosed with each block.",
+    )
+
+
+def precision_option(*, default: str | None = "int8") -> Decorator[Any]:
+    """Adds `precision: str`; a default of None leaves the choice to the command."""
+    return click.option(
+        "--precision",
+        type=click.Choice(["int8", "f32"]),
+        default=default,
+        show_default=default is not None,
+        help="Arithmetic of the decoder: int8 is fast, f32 takes soft values as they are.",
+    )

@@ -1,0 +1,258 @@
+"""What commands print: one JSON object for programs; tables, facts and a progress bar for people.
+
+Covers: standard output (results) and standard error (messages, progress). Does not cover: what is printed, which the
+command decides; logs and traces, which are `caligo.telemetry`.
+
+Only results go to standard output. A progress bar is drawn only when standard error is a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+JSON_EMITTED = "caligo.json_emitted"
+"""Key in the click context's `meta`, set once a command has printed its JSON object."""
+
+_UNBOUNDED_WIDTH = 400
+
+
+class Progress(Protocol):
+    """What long work reports to; the same shape as `caligo.telemetry.Progress`."""
+
+    def advance(self, n: int, **fields: Any) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def _plain(value: Any, foreign: Callable[[Any], Any] | None) -> Any:
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, Enum):
+        return _plain(value.value, foreign)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, foreign) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, foreign) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):  # a NumPy scalar or array
+        return _plain(value.tolist(), foreign)
+    if foreign is not None:
+        return foreign(value)
+    raise TypeError(f"{type(value).__name__} has no place in a JSON result")
+
+
+def to_json(schema: str, document: Mapping[str, Any], *, foreign: Callable[[Any], Any] | None = None) -> dict[str, Any]:
+    """A document ready for `json.dumps`: `schema` first, NaN and infinities null, NumPy scalars and paths plain.
+
+    Args:
+        schema: name and version, as `caligo.reconcile/1`.
+        document: nested mappings, sequences, numbers, strings, paths, NumPy scalars and arrays.
+        foreign: turns anything else into a JSON value; None refuses it.
+
+    Returns:
+        A new dictionary.
+
+    Raises:
+        TypeError: the document holds something else and `foreign` is None.
+    """
+    plain = _plain(document, foreign)
+    plain.pop("schema", None)
+    return {"schema": schema, **plain}
+
+
+def emit_json(schema: str, document: Mapping[str, Any], *, foreign: Callable[[Any], Any] | None = None) -> None:
+    """Print the command's one JSON object: on one line, or indented when standard output is a terminal."""
+    indent = 2 if sys.stdout.isatty() else None
+    text = json.dumps(to_json(schema, document, foreign=foreign), allow_nan=False, indent=indent)
+    click.echo(text)
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.meta[JSON_EMITTED] = True
+
+
+def message(text: str) -> None:
+    """One line for people, on standard error."""
+    click.echo(text, err=True)
+
+
+def warn(text: str) -> None:
+    """One warning, on standard error."""
+    click.echo(click.style("warning: ", fg="yellow", bold=True) + text, err=True)
+
+
+def _console(*, err: bool = False) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if err else sys.stdout
+    # A pipe or file has no width: nothing may be cut off there.
+    width = None if stream.isatty() else _UNBOUNDED_WIDTH
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+
+
+def format_value(value: object) -> str:
+    """A number for people: thousands separated, four significant digits, `-` for nothing."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return "-"
+        if value != 0 and not 1e-4 <= abs(value) < 1e15:
+            return f"{value:.3g}"
+        decimals = 0 if value == 0 else max(0, 3 - math.floor(math.log10(abs(value))))
+        return f"{value:,.{decimals}f}"
+    return str(value)
+
+
+def format_bytes(count: float | None) -> str:
+    """A number of bytes in binary units, as `43.2 MiB`."""
+    if count is None:
+        return "-"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(count) < 1024 or unit == "TiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable")
+
+
+def format_seconds(seconds: float | None) -> str:
+    """A duration in a unit that suits it, as `12.3 ms`."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
+        if abs(seconds) >= scale:
+            return f"{format_value(float(seconds / scale))} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+class Table:
+    """A table for people on standard output.
+
+    Args:
+        columns: headings; one that starts with `>` is right-aligned (numbers), without it left-aligned (words).
+        title: a line above, or None.
+
+    Cells may be anything :func:`format_value` takes; strings are printed as they are.
+    """
+
+    def __init__(self, *columns: str, title: str | None = None) -> None:
+        self._columns = columns
+        self._title = title
+        self._rows: list[list[str]] = []
+
+    def add(self, *cells: object) -> None:
+        """Append one row, a cell for each column."""
+        if len(cells) != len(self._columns):
+            raise ValueError(f"a row of {len(cells)} cells in a table of {len(self._columns)} columns")
+        self._rows.append([format_value(cell) for cell in cells])
+
+    def print(self) -> None:
+        """Write the table to standard output."""
+        from rich import box
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable(
+            title=Text(self._title) if self._title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+        )
+        for heading in self._columns:
+            right = heading.startswith(">")
+            table.add_column(
+                Text(heading.removeprefix(">")), justify="right" if right else "left", no_wrap=right, overflow="fold"
+            )
+        for row in self._rows:
+            table.add_row(*(Text(cell) for cell in row))
+        _console().print(table)
+
+
+def print_facts(facts: Mapping[str, object], *, title: str | None = None) -> None:
+    """Print names and values in two aligned columns on standard output."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    console = _console()
+    if title:
+        console.print(Text(title, style="bold"))
+    grid = RichTable.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in facts.items():
+        grid.add_row(Text(f"  {name}" if title else name, style="dim"), Text(format_value(value)))
+    console.print(grid)
+
+
+class _Silent:
+    def advance(self, n: int, **fields: Any) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
+
+
+class _Bar:
+    """A rich progress bar on standard error; fields of `advance` are shown behind it."""
+
+    def __init__(self, description: str, total: int | None) -> None:
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self._progress = RichProgress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=_console(err=True),
+            transient=True,
+            expand=True,
+        )
+        self._task = self._progress.add_task(description, total=total, note="")
+        self._fields: dict[str, Any] = {}
+        self._progress.start()
+
+    def advance(self, n: int, **fields: Any) -> None:
+        self._fields.update(fields)
+        note = "  ".join(f"{name.replace('_', ' ')} {format_value(value)}" for name, value in self._fields.items())
+        self._progress.update(self._task, advance=n, note=note)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+@contextmanager
+def progress(description: str, total: int | None, enabled: bool = True) -> Iterator[Progress]:
+    """A progress bar while the body runs.
+
+    Args:
+        description: what is being done, two or three words.
+        total: units of work in all; None when it is not known.
+        enabled: False draws nothing; neither does a standard error that is not a terminal.
+
+    Yields:
+        A :class:`Progress`; `advance` may be called from any thread.
+    """
+    bar: Progress = _Bar(description, total) if enabled and sys.stderr.isatty() else _Silent()
+    try:
+        yield bar
+    finally:
+        bar.close()
