@@ -28,6 +28,7 @@ def __getattr__(name: str) -> Any:
         return getattr(_core, name)
     except AttributeError:
         raise NativeUnavailableError(
-            f"the compiled extension has no {name!r}: it was built from other sources; rebuild it with `{_BUILD_COMMAND}`",
+            f"the compiled extension has no {name!r}: it was built from other sources; "
+            f"rebuild it with `{_BUILD_COMMAND}`",
             build_command=_BUILD_COMMAND,
         ) from None

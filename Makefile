@@ -1,0 +1,176 @@
+# Everything starts here: `make demo` or `make test` on a fresh checkout do all set-up themselves.
+# Prerequisites, checked before anything else: Python >= 3.11 with venv, cargo >= 1.89, a C compiler (as linker).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+BIN := $(VENV)/bin
+CRATE := caligo/_native
+MANIFEST := $(CRATE)/Cargo.toml
+EXTENSION := $(CRATE)/_core.abi3.so
+
+# The interpreter: PYTHON if given, else python3 where it is new enough, else the newest of the named ones.
+ifndef PYTHON
+PYTHON := $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$name; break; fi; done)
+endif
+
+# What this machine has and the tests must therefore not skip. In CI and in `make acceptance` a skip of these is a failure.
+CPU_FLAGS := $(shell grep -m1 '^flags' /proc/cpuinfo 2>/dev/null)
+FEATURES := oracle wheel mpi \
+	$(if $(filter avx2,$(CPU_FLAGS)),avx2) \
+	$(if $(and $(filter avx512f,$(CPU_FLAGS)),$(filter avx512bw,$(CPU_FLAGS)),$(filter avx512vl,$(CPU_FLAGS)),$(filter avx512_vbmi,$(CPU_FLAGS))),avx512)
+COMMA := ,
+EMPTY :=
+SPACE := $(EMPTY) $(EMPTY)
+REQUIRE := $(subst $(SPACE),$(COMMA),$(strip $(FEATURES)))
+
+RUST_SOURCES := $(shell find $(CRATE) -name '*.rs' -not -path '*/tests/*' -not -path '*/benches/*' 2>/dev/null)
+PACKAGE_SOURCES := $(shell find caligo -name '*.py' -o -name '*.pyi' -o -name py.typed)
+
+export VIRTUAL_ENV := $(abspath $(VENV))
+export PATH := $(abspath $(BIN)):$(PATH)
+export PYO3_PYTHON := $(abspath $(BIN)/python)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+unexport PYTHONPATH
+unexport PYTHONHOME
+
+.PHONY: help setup demo test acceptance lint lint-rust lint-python test-rust test-python bench wheel sdist lock clean prerequisites
+
+help: ## Show this list
+	@echo "caligo: targets (see CONTRIBUTING.md)"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
+
+# --- set-up ---------------------------------------------------------------------------------------------------------
+
+prerequisites:
+	@missing=0; \
+	complain() { echo "make: $$1" >&2; echo "      remedy: $$2" >&2; missing=1; }; \
+	if [ -z "$(PYTHON)" ]; then \
+		complain "no Python >= 3.11 found" "Debian/Ubuntu: apt install python3 python3-venv; or name one: make PYTHON=/path/to/python3.11"; \
+	elif ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		complain "$(PYTHON) is not a Python >= 3.11" "Debian/Ubuntu: apt install python3 python3-venv; or name one: make PYTHON=/path/to/python3.11"; \
+	elif ! "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then \
+		complain "$(PYTHON) cannot create virtual environments (no ensurepip)" "Debian/Ubuntu: apt install python3-venv"; \
+	fi; \
+	rust=$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' $(MANIFEST)); \
+	if ! command -v cargo >/dev/null; then \
+		complain "cargo not found (Rust >= $$rust is needed)" "install Rust from https://rustup.rs and put ~/.cargo/bin on the PATH (Debian 12's own cargo is too old)"; \
+	else \
+		have=$$(cargo --version 2>/dev/null | sed -n 's/^cargo \([0-9.]*\).*/\1/p'); \
+		if [ -z "$$have" ] || [ "$$(printf '%s\n%s\n' "$$rust" "$$have" | sort -V | head -n1)" != "$$rust" ]; then \
+			complain "cargo $${have:-(does not run)} is older than $$rust" "rustup update stable; or install Rust from https://rustup.rs"; \
+		fi; \
+	fi; \
+	if ! command -v cc >/dev/null; then \
+		complain "no C compiler (cc), which cargo needs as its linker" "Debian/Ubuntu: apt install build-essential"; \
+	elif ! echo 'int main(void){return 0;}' | cc -x c -o /dev/null - 2>/dev/null; then \
+		complain "the C compiler (cc) cannot link a program" "Debian/Ubuntu: apt install build-essential"; \
+	fi; \
+	exit $$missing
+
+$(VENV)/.created: | prerequisites
+	@rm -rf $(VENV)
+	@echo "make: creating $(VENV) with $$($(PYTHON) --version)"
+	@env -u VIRTUAL_ENV "$(PYTHON)" -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.locked: requirements.lock $(VENV)/.created
+	@echo "make: installing the locked dependencies"
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@touch $@
+
+$(EXTENSION): $(RUST_SOURCES) $(MANIFEST) $(CRATE)/Cargo.lock pyproject.toml $(VENV)/.locked
+	@echo "make: building the native extension (release) and installing caligo, editable"
+	@cargo fetch --quiet --locked --manifest-path $(MANIFEST)
+	@$(BIN)/python -m maturin develop --quiet --release --locked
+	@touch $@
+
+setup: prerequisites $(VENV)/.locked $(EXTENSION) ## Create .venv with everything: caligo (editable, native build), tools, mpiexec
+	@test -x $(BIN)/caligo -a -x $(BIN)/mpiexec
+
+demo: setup ## Reconcile two 2^24-bit keys from disk and show what it took
+	@$(BIN)/caligo demo
+
+# --- checks ---------------------------------------------------------------------------------------------------------
+
+test: setup lint test-rust test-python ## Lint, Rust tests, Python tests (at most 25 minutes on 2 cores)
+
+test-rust: setup
+	@echo "make: cargo test"
+	@$(if $(CI),CALIGO_REQUIRE="$${CALIGO_REQUIRE-$(REQUIRE)}") cargo test --quiet --locked --manifest-path $(MANIFEST)
+
+test-python: setup
+	@echo "make: pytest"
+	@$(if $(CI),CALIGO_REQUIRE="$${CALIGO_REQUIRE-$(REQUIRE)}") $(BIN)/python -m pytest -q
+
+acceptance: setup wheel sdist ## The long suites; nothing this machine can run is skipped
+	@echo "make: pytest -m acceptance, requiring $${CALIGO_REQUIRE-$(REQUIRE)}"
+	@CALIGO_REQUIRE="$${CALIGO_REQUIRE-$(REQUIRE)}" $(BIN)/python -m pytest -q -m acceptance --timeout 2400
+
+lint: lint-rust lint-python ## rustfmt, clippy, ruff, mypy --strict, stubtest
+
+# A toolchain without rustfmt or clippy still builds and tests; CI has both, or fails.
+lint-rust: setup
+	@echo "make: cargo fmt, cargo clippy"
+	@if cargo fmt --version >/dev/null 2>&1; then cargo fmt --check --manifest-path $(MANIFEST); \
+	elif [ -n "$${CI:-}" ]; then echo "make: rustfmt is missing; remedy: rustup component add rustfmt" >&2; exit 1; \
+	else echo "make: SKIPPED cargo fmt: rustfmt is missing; remedy: rustup component add rustfmt" >&2; fi
+	@if cargo clippy --version >/dev/null 2>&1; then \
+		cargo clippy --quiet --locked --all-targets --manifest-path $(MANIFEST) -- -D warnings; \
+		cargo clippy --quiet --locked --all-targets --features python --manifest-path $(MANIFEST) -- -D warnings; \
+	elif [ -n "$${CI:-}" ]; then echo "make: clippy is missing; remedy: rustup component add clippy" >&2; exit 1; \
+	else echo "make: SKIPPED cargo clippy: clippy is missing; remedy: rustup component add clippy" >&2; fi
+
+lint-python: setup
+	@echo "make: ruff, mypy, stubtest"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/stubtest caligo._native._core
+
+bench: setup ## Benchmarks; results kept as JSON under .benchmarks/
+	@mkdir -p .benchmarks
+	@$(BIN)/python -m pytest -q benchmarks --override-ini testpaths=benchmarks --benchmark-json=.benchmarks/$$(date -u +%Y%m%dT%H%M%SZ).json
+
+# --- packages -------------------------------------------------------------------------------------------------------
+
+$(VENV)/.wheel-tools: requirements-wheel.lock $(VENV)/.locked
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-wheel.lock
+	@touch $@
+
+dist/.wheel: $(RUST_SOURCES) $(PACKAGE_SOURCES) $(MANIFEST) $(CRATE)/Cargo.lock pyproject.toml README.md LICENSE $(VENV)/.wheel-tools
+	@mkdir -p dist && rm -f dist/*.whl
+	@echo "make: building a manylinux2014 wheel (engines are chosen at run time; the build targets the baseline CPU)"
+	@env -u RUSTFLAGS $(BIN)/python -m maturin build --quiet --release --locked --zig --compatibility manylinux2014 --out dist
+	@touch $@
+
+wheel: setup dist/.wheel ## A portable wheel in dist/
+	@ls dist/*.whl
+
+sdist: setup ## A source distribution in dist/
+	@mkdir -p dist && rm -f dist/*.tar.gz
+	@$(BIN)/python -m maturin sdist --quiet --out dist
+	@ls dist/*.tar.gz
+
+# Hashes only: no index, no local path may enter a lock file, whatever this machine's pip is configured to.
+UV_COMPILE = env -u PIP_FIND_LINKS -u UV_FIND_LINKS -u UV_INDEX -u UV_INDEX_URL -u UV_DEFAULT_INDEX -u UV_EXTRA_INDEX_URL \
+	$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" pyproject.toml
+
+lock: $(VENV)/.created ## Refresh requirements*.lock and Cargo.lock
+	@$(BIN)/python -m pip install --quiet 'uv>=0.8'
+	@$(UV_COMPILE) --upgrade --output-file requirements.lock \
+		--extra mpi --extra oracle --extra plot --extra test --extra lint --extra bench --extra build
+	@$(UV_COMPILE) --upgrade --output-file requirements-wheel.lock --extra wheel --constraint requirements.lock
+	@cargo update --manifest-path $(MANIFEST)
+
+clean: ## Remove everything that was built
+	rm -rf $(VENV) target dist build .benchmarks .hypothesis .pytest_cache .mypy_cache .ruff_cache caligo-demo
+	find caligo -name '*.so' -delete
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
