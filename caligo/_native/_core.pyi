@@ -44,6 +44,7 @@ def design_polarization_weight(block_length: int) -> NDArray[np.float32]: ...
 # --- decoder -----------------------------------------------------------------------------------------------------------
 
 def required_bytes(block_length: int, list_size: int, precision: str) -> int: ...
+
 @final
 class PolarDecoder:
     def __new__(
