@@ -6,6 +6,7 @@ Import what you need from here: ``from caligo._native import PolarDecoder``. An 
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from caligo.errors import NativeUnavailableError
@@ -17,15 +18,18 @@ def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
     try:
-        from caligo._native import _core
+        # not `from caligo._native import _core`, which asks this function again
+        extension = import_module("caligo._native._core")
     except ImportError as error:
         raise NativeUnavailableError(
             "the compiled extension caligo._native._core cannot be imported "
             f"({error}); build it with `{_BUILD_COMMAND}` or install a caligo wheel",
             build_command=_BUILD_COMMAND,
         ) from error
+    if name == "_core":
+        return extension
     try:
-        return getattr(_core, name)
+        return getattr(extension, name)
     except AttributeError:
         raise NativeUnavailableError(
             f"the compiled extension has no {name!r}: it was built from other sources; "
