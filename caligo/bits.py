@@ -8,7 +8,7 @@ Covers: packing, counting, cutting at any alignment, joining rows of any length,
 the checks that arrays meet when they enter caligo. Does not cover: key files (`caligo.keys`), the polar transform and
 checksums (`caligo._native`).
 
-Operations that widen bits to bytes work in windows of `WINDOW_BITS`, so their scratch memory does not grow with the key.
+Operations that widen bits to bytes work in windows of `WINDOW_BITS`: their scratch memory does not grow with the key.
 No message, and no field of an error raised here, contains a bit of the array it complains about.
 """
 
@@ -268,9 +268,9 @@ def remove_positions(packed: Packed, bits: int, positions: NDArray[np.integer[An
 class BitWriter:
     """Joins packed rows of any bit length into one continuous stream of bytes, in bounded memory.
 
-    At most seven bits wait inside between calls. With a sink, bytes go to it as they become whole; without one they are
-    collected for `getvalue`. `finish` writes the last partial byte, its unused high bits zero. The writer does not close
-    the sink.
+    At most seven bits wait inside between calls. With a sink, bytes go to it as they become whole; without one they
+    are collected for `getvalue`. `finish` writes the last partial byte, its unused high bits zero. The sink is left
+    open.
 
     Args:
         sink: a binary file object whose `write` takes the whole buffer (any buffered file), or None to collect.
@@ -441,7 +441,7 @@ def require_bits(array: object, what: str, *, contiguous: bool = True) -> NDArra
     if not isinstance(array, np.ndarray) or array.dtype not in (np.dtype(np.uint8), np.dtype(np.bool_)):
         got = str(array.dtype) if isinstance(array, np.ndarray) else type(array).__name__
         raise ShapeError(
-            f"{what}: expected a uint8 or bool array of 0 and 1, got {got}; convert with numpy.asarray(..., numpy.uint8)",
+            f"{what}: expected a uint8 or bool array of 0 and 1, got {got}; convert with .astype(numpy.uint8)",
             what=what,
             expected="uint8",
             got=got,
@@ -462,10 +462,10 @@ def require_bits(array: object, what: str, *, contiguous: bool = True) -> NDArra
     return array
 
 
-def _require_bytes(packed: Packed, bits: int, what: str) -> None:
+def _require_bytes(packed: object, bits: int, what: str) -> None:
     size = packed_bytes(bits)
+    got = f"{packed.dtype} {packed.shape}" if isinstance(packed, np.ndarray) else type(packed).__name__
     if not isinstance(packed, np.ndarray) or packed.dtype != np.uint8 or packed.ndim == 0 or packed.shape[-1] < size:
-        got = f"{packed.dtype} {packed.shape}" if isinstance(packed, np.ndarray) else type(packed).__name__
         raise ShapeError(
             f"{what}: expected uint8 rows of at least {size} bytes ({bits} bits), got {got}; "
             "pass packed bits, or ask for fewer",
