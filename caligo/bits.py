@@ -462,10 +462,14 @@ def require_bits(array: object, what: str, *, contiguous: bool = True) -> NDArra
     return array
 
 
+def _describe(array: object) -> str:
+    return f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+
+
 def _require_bytes(packed: object, bits: int, what: str) -> None:
     size = packed_bytes(bits)
-    got = f"{packed.dtype} {packed.shape}" if isinstance(packed, np.ndarray) else type(packed).__name__
     if not isinstance(packed, np.ndarray) or packed.dtype != np.uint8 or packed.ndim == 0 or packed.shape[-1] < size:
+        got = _describe(packed)
         raise ShapeError(
             f"{what}: expected uint8 rows of at least {size} bytes ({bits} bits), got {got}; "
             "pass packed bits, or ask for fewer",

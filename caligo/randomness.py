@@ -234,7 +234,11 @@ def _distinct_candidates(seed: bytes, key_bits: int, count: int) -> NDArray[np.i
     candidates = _Candidates(seed, key_bits)
     while chosen.size < count:
         drawn = candidates.take(count - chosen.size)
-        chosen = np.unique(np.concatenate((chosen, drawn)) if chosen.size else drawn)
+        merged = np.concatenate((chosen, drawn))
+        merged.sort()
+        first = np.ones(merged.size, dtype=np.bool_)
+        np.not_equal(merged[1:], merged[:-1], out=first[1:])
+        chosen = merged[first]
     return chosen
 
 

@@ -108,7 +108,7 @@ class Samples:
         array = np.asarray(values if isinstance(values, np.ndarray | Sequence) else list(values), dtype=np.float64)
         if array.ndim != 1 or not bool(np.all(np.isfinite(array))):
             raise ConfigError("expected a sequence of finite numbers, got others; leave out what was not measured")
-        self._sorted: NDArray[np.float64] = np.sort(array)
+        self._sorted: NDArray[np.float64] = np.sort(array) + 0.0  # -0.0 becomes 0.0: equal samples hash alike
         self._sorted.flags.writeable = False
 
     def __repr__(self) -> str:

@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "bits": set(),
     "channel": set(),
     "statistics": set(),
-    "randomness": set(),
+    "randomness": {"_native"},
     "telemetry": set(),
     "_native": set(),
     "codes": {"_native", "bits", "channel", "randomness"},
