@@ -1,0 +1,13 @@
+"""What a run says while it works: structured logs on stderr, progress, spans and counters.
+
+Covers: the set-up of logging, the :class:`Progress` protocol, in-memory spans and counters. Does not cover: the
+progress bar on a terminal (the command line draws it), trace export, nor the record of a run (:mod:`caligo.store`).
+
+Nothing here prints to stdout and nothing here holds key material.
+"""
+
+from caligo.telemetry.logs import configure_logging
+from caligo.telemetry.progress import NO_PROGRESS, NoProgress, Progress
+from caligo.telemetry.spans import Span, Telemetry
+
+__all__ = ["NO_PROGRESS", "NoProgress", "Progress", "Span", "Telemetry", "configure_logging"]
