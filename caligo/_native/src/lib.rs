@@ -19,6 +19,7 @@ pub mod checksum;
 pub mod code;
 pub mod decoder;
 pub mod design;
+mod dispatch;
 pub mod error;
 pub mod llr;
 pub mod random;

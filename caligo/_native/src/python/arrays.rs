@@ -1,0 +1,101 @@
+//! Array arguments: dtype, dimensions and layout are checked here, and what does not fit is a `ShapeError`.
+//!
+//! Nothing is converted or copied on the way in: an array of the wrong kind is refused, so that no call is slow by
+//! surprise. Not covered: the meaning of the elements.
+
+use super::arguments::type_of;
+use super::error::shape_error;
+use numpy::prelude::*;
+use numpy::{
+    Element, IxDyn, PyArray1, PyArrayDescr, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray,
+};
+use pyo3::prelude::*;
+
+/// Checks that `object` is a C-contiguous, aligned array of `T` with `min_ndim` to `max_ndim` dimensions.
+fn checked<'a, 'py, T: Element>(
+    what: &str,
+    object: &'a Bound<'py, PyAny>,
+    min_ndim: usize,
+    max_ndim: usize,
+) -> PyResult<&'a Bound<'py, PyArrayDyn<T>>> {
+    let py = object.py();
+    let dtype = numpy::dtype::<T>(py);
+    let array = object.cast::<PyUntypedArray>().map_err(|_| {
+        let remedy = "pass a NumPy array";
+        shape_error(py, what, &format!("an array of {}", dtype_name(&dtype)), &type_of(object), remedy)
+    })?;
+    if !array.dtype().is_equiv_to(&dtype) {
+        let (expected, got) = (format!("dtype {}", dtype_name(&dtype)), dtype_name(&array.dtype()));
+        let remedy = format!("convert it with .astype(numpy.{})", dtype_name(&dtype));
+        return Err(shape_error(py, what, &expected, &format!("dtype {got}"), &remedy));
+    }
+    if !(min_ndim..=max_ndim).contains(&array.ndim()) {
+        let expected = match (min_ndim, max_ndim) {
+            (1, 1) => "1 dimension".to_owned(),
+            (low, high) if low == high => format!("{low} dimensions"),
+            (low, high) => format!("{low} or {high} dimensions"),
+        };
+        return Err(shape_error(py, what, &expected, &array.ndim().to_string(), "reshape it"));
+    }
+    if !array.is_c_contiguous() || !array.is_aligned() {
+        let remedy = "copy it with numpy.ascontiguousarray";
+        return Err(shape_error(py, what, "a C-contiguous array", "another memory layout", remedy));
+    }
+    object.cast::<PyArrayDyn<T>>().map_err(PyErr::from)
+}
+
+fn dtype_name(dtype: &Bound<'_, PyArrayDescr>) -> String {
+    dtype.str().map_or_else(|_| "unknown".to_owned(), |name| name.to_string())
+}
+
+/// An array to read, with one dimension, or two ([rows, elements]) where `max_ndim` is 2.
+pub fn readable<'py, T: Element>(
+    what: &str,
+    object: &Bound<'py, PyAny>,
+    max_ndim: usize,
+) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
+    checked::<T>(what, object, 1, max_ndim)?.try_readonly().map_err(|_| {
+        let remedy = "do not pass one array as input and output, or to two calls at once";
+        shape_error(object.py(), what, "an array no other call writes", "a shared array", remedy)
+    })
+}
+
+/// An array to write, with one dimension, or two ([rows, elements]) where `max_ndim` is 2.
+#[allow(dead_code, reason = "the decoder's outputs")]
+pub fn writable<'py, T: Element>(
+    what: &str,
+    object: &Bound<'py, PyAny>,
+    max_ndim: usize,
+) -> PyResult<PyReadwriteArrayDyn<'py, T>> {
+    checked::<T>(what, object, 1, max_ndim)?.try_readwrite().map_err(|_| {
+        let remedy = "pass a writable array, and not one that another argument or call uses";
+        shape_error(object.py(), what, "an array of its own to write", "a read-only or shared array", remedy)
+    })
+}
+
+/// Rows and elements per row; one dimension is one row.
+pub fn rows_of(shape: &[usize]) -> (usize, usize) {
+    match shape {
+        [rows, elements] => (*rows, *elements),
+        [elements] => (1, *elements),
+        _ => (0, 0),
+    }
+}
+
+/// A `ShapeError` unless rows have `expected` elements.
+pub fn check_row_length(py: Python<'_>, what: &str, expected: usize, got: usize) -> PyResult<()> {
+    if got == expected {
+        return Ok(());
+    }
+    let remedy = "pass packed rows of that many bytes (little bit order)";
+    Err(shape_error(py, what, &format!("{expected} bytes a row"), &format!("{got} bytes"), remedy))
+}
+
+/// A new array from `elements` with the given shape.
+pub fn shaped<'py, T: Element>(
+    py: Python<'py>,
+    elements: Vec<T>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+    PyArray1::from_vec(py, elements).reshape(IxDyn(shape))
+}
