@@ -236,3 +236,21 @@ def test_numbers_are_written_for_people() -> None:
     assert format_bytes(45_000_000) == "42.9 MiB"
     assert format_seconds(0.0123) == "12.30 ms"
     assert format_seconds(2e-9) == "2 ns"
+
+
+def test_a_progress_bar_is_drawn_on_a_terminal_and_only_there() -> None:
+    script = (
+        "import sys; from caligo.cli._output import progress\n"
+        "with progress() as bar:\n"
+        "    bar.start('counting', 4, 'sheep')\n"
+        "    [bar.advance(fer=0.25) for _ in range(4)]\n"
+    )
+    piped = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=True)
+    assert (piped.stdout, piped.stderr) == (b"", b"")
+    primary, secondary = os.openpty()
+    subprocess.run([sys.executable, "-c", script], stdout=subprocess.DEVNULL, stderr=secondary, timeout=60, check=True)
+    os.close(secondary)
+    drawn = os.read(primary, 1 << 16).decode()
+    os.close(primary)
+    assert "counting" in drawn
+    assert "fer 0.2500" in drawn

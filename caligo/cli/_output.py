@@ -15,25 +15,20 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from caligo.telemetry import NO_PROGRESS, Progress
+
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import TaskID
 
 JSON_EMITTED = "caligo.json_emitted"
 """Key in the click context's `meta`, set once a command has printed its JSON object."""
 
 _UNBOUNDED_WIDTH = 400
-
-
-class Progress(Protocol):
-    """What long work reports to; the same shape as `caligo.telemetry.Progress`."""
-
-    def advance(self, n: int, **fields: Any) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def _plain(value: Any, foreign: Callable[[Any], Any] | None) -> Any:
@@ -201,22 +196,17 @@ def print_facts(facts: Mapping[str, object], *, title: str | None = None) -> Non
     console.print(grid)
 
 
-class _Silent:
-    def advance(self, n: int, **fields: Any) -> None:
-        return None
-
-    def close(self) -> None:
-        return None
-
-
 class _Bar:
-    """A rich progress bar on standard error; fields of `advance` are shown behind it."""
+    """A rich progress bar on standard error; figures of `advance` are shown behind it.
 
-    def __init__(self, description: str, total: int | None) -> None:
+    It is drawn from the first `start` on. A second `start` begins the next piece of work on the same line.
+    """
+
+    def __init__(self) -> None:
         from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
-        self._progress = RichProgress(
+        self._drawn = RichProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
@@ -226,33 +216,46 @@ class _Bar:
             transient=True,
             expand=True,
         )
-        self._task = self._progress.add_task(description, total=total, note="")
-        self._fields: dict[str, Any] = {}
-        self._progress.start()
+        self._task: TaskID | None = None
 
-    def advance(self, n: int, **fields: Any) -> None:
-        self._fields.update(fields)
-        note = "  ".join(f"{name.replace('_', ' ')} {format_value(value)}" for name, value in self._fields.items())
-        self._progress.update(self._task, advance=n, note=note)
+    def start(self, description: str, total: int | None, unit: str) -> None:
+        if self._task is not None:
+            self._drawn.remove_task(self._task)
+        self._task = self._drawn.add_task(description, total=total, note="")
+        self._drawn.start()
 
-    def close(self) -> None:
-        self._progress.stop()
+    def advance(self, count: int = 1, **figures: float) -> None:
+        if self._task is None:
+            return
+        if figures:
+            note = "  ".join(f"{name.replace('_', ' ')} {format_value(value)}" for name, value in figures.items())
+            self._drawn.update(self._task, advance=count, note=note)
+        else:
+            self._drawn.update(self._task, advance=count)
+
+    def finish(self) -> None:
+        self._drawn.stop()
 
 
 @contextmanager
-def progress(description: str, total: int | None, enabled: bool = True) -> Iterator[Progress]:
-    """A progress bar while the body runs.
+def progress(
+    description: str | None = None, total: int | None = None, enabled: bool = True, unit: str = ""
+) -> Iterator[Progress]:
+    """A progress bar while the body runs, to hand to the work as its listener.
 
     Args:
-        description: what is being done, two or three words.
+        description: what is being done, two or three words; None where the work says so itself by `start`.
         total: units of work in all; None when it is not known.
         enabled: False draws nothing; neither does a standard error that is not a terminal.
+        unit: name of a unit.
 
     Yields:
-        A :class:`Progress`; `advance` may be called from any thread.
+        The listener; its `advance` may be called from any thread.
     """
-    bar: Progress = _Bar(description, total) if enabled and sys.stderr.isatty() else _Silent()
+    listener: Progress = _Bar() if enabled and sys.stderr.isatty() else NO_PROGRESS
+    if description is not None:
+        listener.start(description, total, unit)
     try:
-        yield bar
+        yield listener
     finally:
-        bar.close()
+        listener.finish()
