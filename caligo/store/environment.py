@@ -61,7 +61,8 @@ def _code_version() -> tuple[str | None, str | None, bool | None]:
 
 def code_version() -> dict[str, Any]:
     """``version``, and in a checkout ``commit`` and ``dirty`` (tracked files differ from the commit); null
-    elsewhere."""
+    elsewhere.
+    """
     version, commit, dirty = _code_version()
     return {"version": version, "commit": commit, "dirty": dirty}
 
@@ -145,7 +146,8 @@ def this_process() -> dict[str, Any]:
 
 def process_runs(process: Mapping[str, Any]) -> bool | None:
     """Whether a process recorded by :func:`this_process` still runs; null when it belongs to another machine or
-    boot."""
+    boot.
+    """
     boot, pid, ticks = process.get("boot_id"), process.get("pid"), process.get("start_ticks")
     if boot is None or boot != _boot_id() or not isinstance(pid, int) or not isinstance(ticks, int):
         return None

@@ -349,8 +349,10 @@ def _verify_files(
                     name,
                 )
             )
-    for name in sorted(sealed.keys() - set(names)):
-        found.append(Finding(Code.FILE_MISSING, "it is in the seal and not in the directory", name))
+    found.extend(
+        Finding(Code.FILE_MISSING, "it is in the seal and not in the directory", name)
+        for name in sorted(sealed.keys() - set(names))
+    )
     return counts
 
 

@@ -438,7 +438,8 @@ class RunWriter:
 
     def close(self) -> None:
         """End a joined writer: its records are durable, the run goes on. Raises as :meth:`record`; twice is
-        harmless."""
+        harmless.
+        """
         with self._lock:
             if self._owner and self.ended is None:
                 raise StoreError(f"{self.name} was begun here: end it with seal() or interrupt()", run=self.name)
