@@ -88,7 +88,7 @@ $(VENV)/.locked: requirements.lock $(VENV)/.created
 $(EXTENSION): $(RUST_SOURCES) $(MANIFEST) $(CRATE)/Cargo.lock pyproject.toml $(VENV)/.locked
 	@echo "make: building the native extension (release) and installing caligo, editable"
 	@cargo fetch --quiet --locked --manifest-path $(MANIFEST)
-	@$(BIN)/python -m maturin develop --quiet --release --locked
+	@PIP_QUIET=1 $(BIN)/python -m maturin develop --quiet --release --locked
 	@touch $@
 
 setup: prerequisites $(VENV)/.locked $(EXTENSION) ## Create .venv with everything: caligo (editable, native build), tools, mpiexec
@@ -147,7 +147,8 @@ $(VENV)/.wheel-tools: requirements-wheel.lock $(VENV)/.locked
 dist/.wheel: $(RUST_SOURCES) $(PACKAGE_SOURCES) $(MANIFEST) $(CRATE)/Cargo.lock pyproject.toml README.md LICENSE $(VENV)/.wheel-tools
 	@mkdir -p dist && rm -f dist/*.whl
 	@echo "make: building a manylinux2014 wheel (engines are chosen at run time; the build targets the baseline CPU)"
-	@env -u RUSTFLAGS $(BIN)/python -m maturin build --quiet --release --locked --zig --compatibility manylinux2014 --out dist
+	@RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo --remap-path-prefix=$(CURDIR)=/caligo" \
+		$(BIN)/python -m maturin build --quiet --release --strip --locked --zig --compatibility manylinux2014 --out dist
 	@touch $@
 
 wheel: setup dist/.wheel ## A portable wheel in dist/
@@ -155,7 +156,7 @@ wheel: setup dist/.wheel ## A portable wheel in dist/
 
 sdist: setup ## A source distribution in dist/
 	@mkdir -p dist && rm -f dist/*.tar.gz
-	@$(BIN)/python -m maturin sdist --quiet --out dist
+	@$(BIN)/python -m maturin sdist --out dist
 	@ls dist/*.tar.gz
 
 # Hashes only: no index, no local path may enter a lock file, whatever this machine's pip is configured to.
