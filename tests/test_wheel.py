@@ -182,7 +182,7 @@ def test_an_unbuilt_checkout_names_the_build_command(tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "caligo", tmp_path / "caligo", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     code = (
         "import caligo._native, caligo.errors\n"
-        "assert caligo.__file__.startswith({here!r}), caligo.__file__\n"
+        f"assert caligo.__file__.startswith({str(tmp_path)!r}), caligo.__file__\n"
         "try:\n"
         "    caligo._native.PolarDecoder\n"
         "except caligo.errors.NativeUnavailableError as error:\n"
@@ -190,7 +190,7 @@ def test_an_unbuilt_checkout_names_the_build_command(tmp_path: Path) -> None:
         "    print(error, error.fields['build_command'])\n"
         "else:\n"
         "    raise SystemExit('an unbuilt extension was imported')\n"
-    ).format(here=str(tmp_path))
+    )
     assert "make setup" in run(sys.executable, "-c", code, cwd=tmp_path)
 
 
