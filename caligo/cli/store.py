@@ -1,0 +1,237 @@
+"""`caligo store`: what was recorded, and whether it is still what was recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from caligo.cli._options import Count, json_option, store_option
+from caligo.cli._output import Table, emit_json, format_seconds, format_value, message, print_facts
+from caligo.errors import ExitCode
+
+if TYPE_CHECKING:
+    from caligo.store import Finding, Run, RunInfo
+
+_FIGURES = ("fer", "efficiency", "payload_mbps", "coded_mbps")
+
+
+@click.group("store")
+def group() -> None:
+    """List and show recorded runs.
+
+    Every reconcile, simulate and bench command records its run in a store: a directory of plain files, one run a
+    directory.
+    """
+
+
+# --- list ---------------------------------------------------------------------------------------------------------
+
+
+@group.command("list")
+@click.option("--kind", metavar="KIND", help="Only runs of this kind (reconcile, simulate, bench).")
+@click.option(
+    "--limit",
+    metavar="N",
+    type=Count(),
+    default=50,
+    show_default=True,
+    help="Show the N newest runs; 0 shows all.",
+)
+@store_option
+@json_option
+def list_command(kind: str | None, limit: int, store: Path, as_json: bool) -> ExitCode:
+    """List the runs of a store, oldest first, with their key figures.
+
+    Only run.json, seal.json and the presence of an ending are looked at; `caligo store show` looks at every byte.
+    """
+    from caligo.store import list_runs
+
+    runs = [run for run in list_runs(store) if kind is None or run.kind == kind]
+    rows = [_row(run) for run in (runs[-limit:] if limit else runs)]
+    if as_json:
+        emit_json("caligo.store-list/1", {"store": str(store.absolute()), "total": len(runs), "runs": rows})
+        return ExitCode.COMPLETED
+    if not rows:
+        what = f"no run of kind {kind}" if kind else "no run"
+        message(f"{what} in {store.absolute()}" + ("" if store.is_dir() else " (there is no such directory yet)"))
+        return ExitCode.COMPLETED
+    table = Table("id", "kind", "started (UTC)", "state", ">FER", ">f", ">payload Mbit/s")
+    for row in rows:
+        started = row["started_at"][:19].replace("T", " ")
+        table.add(row["id"], row["kind"], started, _state_text(row), row["fer"], row["efficiency"], row["payload_mbps"])
+    table.print()
+    for row in rows:
+        if row["why"]:
+            message(f"{row['run']}: {_printable(row['why'])}")
+    if len(rows) < len(runs):
+        message(f"the {len(rows)} newest of {len(runs)} runs; --limit 0 shows all")
+    return ExitCode.COMPLETED
+
+
+def _row(info: RunInfo) -> dict[str, Any]:
+    from caligo.errors import StoreError
+    from caligo.store import State, load_run
+
+    state, why, summary = info.state, info.why, None
+    if state is State.SEALED:
+        try:
+            run = load_run(info.path, verify=False)
+        except StoreError as error:
+            state, why = State.DAMAGED, error.message
+        else:
+            state, summary = run.state, run.summary
+            why = "; ".join(f"{finding.where}: {finding.what}" for finding in run.findings)
+    return {
+        "run": info.name,
+        "id": info.short_id,
+        "path": str(info.path),
+        "kind": info.kind,
+        "identity": info.identity,
+        "started_at": info.started_at,
+        "state": state.value,
+        "running": info.running,
+        "why": why,
+        **{name: _number((summary or {}).get(name)) for name in _FIGURES},
+    }
+
+
+def _number(value: object) -> int | float | None:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _state_text(row: Mapping[str, Any]) -> str:
+    return "open, killed" if row["running"] is False else str(row["state"])
+
+
+# --- show ---------------------------------------------------------------------------------------------------------
+
+
+@group.command("show")
+@click.argument("run")
+@click.option("--quick", is_flag=True, help="Read the documents only: no record is counted, no hash is checked.")
+@store_option
+@json_option
+def show_command(run: str, quick: bool, store: Path, as_json: bool) -> ExitCode:
+    """Show one run: configuration, figures, outcomes, and what is wrong with its files.
+
+    RUN is an id, the beginning of an id or of a name, `last`, or the path of a run directory. Exits with 8 if the run
+    is damaged.
+    """
+    from caligo.store import State, find_run, load_run
+
+    loaded = load_run(find_run(store, run), verify=not quick)
+    outcomes = None if quick else loaded.outcomes(on_finding=lambda finding: None)
+    if as_json:
+        emit_json("caligo.store-show/1", _shown(loaded, outcomes))
+    else:
+        _print_run(loaded, outcomes)
+    return ExitCode.STORE if loaded.state is State.DAMAGED else ExitCode.COMPLETED
+
+
+def _shown(run: Run, outcomes: dict[str, int] | None) -> dict[str, Any]:
+    return {
+        "run": run.name,
+        "path": str(run.path),
+        "kind": run.kind,
+        "identity": run.identity,
+        "state": run.state.value,
+        "running": run.running,
+        "verified": run.verified,
+        "configuration": run.configuration,
+        "summary": run.summary,
+        "outcomes": outcomes,
+        "records": run.record_counts,
+        "document": run.document,
+        "interruption": run.interruption,
+        "findings": [finding.to_json() for finding in run.findings],
+    }
+
+
+def _print_run(run: Run, outcomes: dict[str, int] | None) -> None:
+    document = run.document
+    ending = run.seal or run.interruption or {}
+    state = "open, killed" if run.running is False else run.state.value
+    print_facts(
+        {
+            "run": run.name,
+            "state": state if run.verified else f"{state} (not verified)",
+            "started": document.get("started_at"),
+            "took": format_seconds(ending.get("elapsed_s")),
+            "identity": run.identity,
+            "path": _printable(str(run.path)),
+        }
+    )
+    if run.interruption is not None:
+        _section("interruption", {**_pick(run.interruption, "interrupted_at", "reason"), **_error(run.interruption)})
+    _section("configuration", run.configuration)
+    _section("seeds", document.get("seeds", {}))
+    _section("code", {**document.get("code", {}), **document.get("engine", {})})
+    _section(
+        "machine", _pick(document.get("machine", {}), "hostname", "cpu_model", "usable_cores", "kernel", "fingerprint")
+    )
+    if run.summary is not None:
+        click.echo()
+        print_facts({name: _printable(_figure(value)) for name, value in _flat(run.summary).items()}, title="summary")
+    if outcomes is not None:
+        click.echo()
+        print_facts({_printable(name) or "(no outcome)": count for name, count in outcomes.items()}, title="records")
+    if run.findings:
+        click.echo()
+        _print_findings(run.findings)
+
+
+def _section(title: str, values: Mapping[str, Any]) -> None:
+    flat = _flat(values)
+    if flat:
+        click.echo()
+        print_facts({_printable(name): _printable(_exact(value)) for name, value in flat.items()}, title=title)
+
+
+def _print_findings(findings: tuple[Finding, ...]) -> None:
+    shown = findings[:20]
+    table = Table("finding", "what", "where", "remedy")
+    for finding in shown:
+        table.add(f"{finding.code} {finding.severity}", finding.what, _printable(finding.where), finding.remedy)
+    table.print()
+    if len(shown) < len(findings):
+        message(f"{len(findings) - len(shown)} more findings; --json shows all")
+
+
+def _pick(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}
+
+
+def _error(interruption: Mapping[str, Any]) -> dict[str, Any]:
+    error = interruption.get("error")
+    return {"error": _pick(error, "class", "message", "at")} if isinstance(error, dict) else {}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested objects as one level of dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _exact(value: object) -> str:
+    """A value as it was given: no digit lost, no thousands separated."""
+    if isinstance(value, str):
+        return value
+    return "-" if value is None else "yes" if value is True else "no" if value is False else json.dumps(value)
+
+
+def _figure(value: object) -> str:
+    return json.dumps(value) if isinstance(value, (list, dict)) else format_value(value)
+
+
+def _printable(text: str) -> str:
+    """Text that cannot steer a terminal: control characters written out."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -1,0 +1,100 @@
+"""Laws of `caligo store list` and `caligo store show`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caligo.cli import main
+from caligo.store import RunWriter
+
+SUMMARY = {"fer": 0.0125, "efficiency": 1.2412, "payload_mbps": 31.5, "leakage": {"syndrome": 9000, "check": 32}}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    with RunWriter.create(tmp_path, "reconcile", {"list_size": 32, "qber": 0.02, "out": "a\nb\x1b[31m"}) as run:
+        run.record_many([{"block": block, "outcome": "ok" if block else "failed"} for block in range(5)])
+        run.seal(SUMMARY)
+    with RunWriter.create(tmp_path, "bench", {}) as run:
+        run.record({"block": 0})
+    return tmp_path
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    code = main(["store", *words])
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def call_json(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any]]:
+    code, out, _ = call(capsys, *words, "--json")
+    return code, json.loads(out)
+
+
+def test_list_shows_every_run_and_its_figures(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = call_json(capsys, "list", "--store", str(store))
+    assert (code, told["schema"], told["total"]) == (0, "caligo.store-list/1", 2)
+    assert [run["state"] for run in told["runs"]] == ["sealed", "interrupted"]
+    assert [told["runs"][0][name] for name in ("fer", "efficiency", "payload_mbps", "coded_mbps")] == [
+        0.0125,
+        1.2412,
+        31.5,
+        None,
+    ]
+    code, out, _ = call(capsys, "list", "--store", str(store))
+    assert code == 0
+    for word in ("reconcile", "bench", "sealed", "interrupted", "0.0125", "1.241", "31.50", told["runs"][0]["id"]):
+        assert word in out
+    code, told = call_json(capsys, "list", "--store", str(store), "--kind", "bench", "--limit", "1")
+    assert [run["kind"] for run in told["runs"]] == ["bench"]
+
+
+def test_a_store_that_does_not_exist_is_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = call(capsys, "list", "--store", str(tmp_path / "none"))
+    assert (code, out) == (0, "")
+    assert "no such directory" in err
+    assert call_json(capsys, "list", "--store", str(tmp_path / "none"))[1]["runs"] == []
+
+
+def test_show_tells_the_run_and_counts_its_outcomes(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = call_json(capsys, "list", "--store", str(store))[1]["runs"][0]
+    code, told = call_json(capsys, "show", run["id"], "--store", str(store))
+    assert (code, told["schema"], told["state"], told["verified"]) == (0, "caligo.store-show/1", "sealed", True)
+    assert (told["outcomes"], told["summary"], told["findings"]) == ({"ok": 4, "failed": 1}, SUMMARY, [])
+    assert told["configuration"]["list_size"] == 32
+    code, out, _ = call(capsys, "show", run["path"], "--store", str(store))
+    assert code == 0
+    for word in ("sealed", "list_size", "leakage.syndrome", "9,000", "failed", r"a\nb\x1b[31m"):
+        assert word in out
+    assert "\x1b[31m" not in out
+    code, told = call_json(capsys, "show", "last", "--quick", "--store", str(store))
+    assert (code, told["state"], told["outcomes"]) == (0, "interrupted", None)
+
+
+def test_damage_is_shown_and_has_its_exit_code(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = call_json(capsys, "list", "--store", str(store))[1]["runs"][0]
+    records = Path(run["path"], "records-main.jsonl")
+    records.chmod(0o644)
+    records.write_bytes(records.read_bytes().replace(b'"block":2', b'"block":3'))
+    code, told = call_json(capsys, "show", run["id"], "--store", str(store))
+    assert (code, told["state"]) == (8, "damaged")
+    assert {finding["code"] for finding in told["findings"]} == {"CAL-STORE-013", "CAL-STORE-015", "CAL-STORE-021"}
+    assert told["outcomes"] == {"ok": 3, "failed": 1}
+    code, out, _ = call(capsys, "show", run["id"], "--store", str(store))
+    assert code == 8
+    assert "CAL-STORE-021" in out
+    Path(run["path"], "run.json").unlink()
+    code, out, err = call(capsys, "list", "--store", str(store))
+    assert code == 0
+    assert "damaged" in out
+    assert "there is no run.json" in err
+
+
+def test_an_unknown_run_is_refused_in_one_line(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = call(capsys, "show", "nosuchrun", "--store", str(store))
+    assert (code, out) == (8, "")
+    assert len(err.strip().splitlines()) == 1
