@@ -241,9 +241,8 @@ def test_numbers_are_written_for_people() -> None:
 def test_a_progress_bar_is_drawn_on_a_terminal_and_only_there() -> None:
     script = (
         "import sys; from caligo.cli._output import progress\n"
-        "with progress() as bar:\n"
-        "    bar.start('counting', 4, 'sheep')\n"
-        "    [bar.advance(fer=0.25) for _ in range(4)]\n"
+        "with progress('counting', 4) as bar:\n"
+        "    [bar.advance(1, fer=0.25) for _ in range(4)]\n"
     )
     piped = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=True)
     assert (piped.stdout, piped.stderr) == (b"", b"")

@@ -23,7 +23,6 @@ from caligo.telemetry import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import TaskID
 
 JSON_EMITTED = "caligo.json_emitted"
 """Key in the click context's `meta`, set once a command has printed its JSON object."""
@@ -197,12 +196,9 @@ def print_facts(facts: Mapping[str, object], *, title: str | None = None) -> Non
 
 
 class _Bar:
-    """A rich progress bar on standard error; figures of `advance` are shown behind it.
+    """A rich progress bar on standard error; the fields of `advance` are shown behind it."""
 
-    It is drawn from the first `start` on. A second `start` begins the next piece of work on the same line.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, description: str, total: int | None) -> None:
         from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
@@ -216,46 +212,34 @@ class _Bar:
             transient=True,
             expand=True,
         )
-        self._task: TaskID | None = None
-
-    def start(self, description: str, total: int | None, unit: str) -> None:
-        if self._task is not None:
-            self._drawn.remove_task(self._task)
         self._task = self._drawn.add_task(description, total=total, note="")
         self._drawn.start()
 
-    def advance(self, count: int = 1, **figures: float) -> None:
-        if self._task is None:
-            return
-        if figures:
-            note = "  ".join(f"{name.replace('_', ' ')} {format_value(value)}" for name, value in figures.items())
-            self._drawn.update(self._task, advance=count, note=note)
+    def advance(self, n: int, **fields: Any) -> None:
+        if fields:
+            note = "  ".join(f"{name.replace('_', ' ')} {format_value(value)}" for name, value in fields.items())
+            self._drawn.update(self._task, advance=n, note=note)
         else:
-            self._drawn.update(self._task, advance=count)
+            self._drawn.update(self._task, advance=n)
 
-    def finish(self) -> None:
+    def close(self) -> None:
         self._drawn.stop()
 
 
 @contextmanager
-def progress(
-    description: str | None = None, total: int | None = None, enabled: bool = True, unit: str = ""
-) -> Iterator[Progress]:
-    """A progress bar while the body runs, to hand to the work as its listener.
+def progress(description: str, total: int | None, enabled: bool = True) -> Iterator[Progress]:
+    """A progress bar while the body runs.
 
     Args:
-        description: what is being done, two or three words; None where the work says so itself by `start`.
+        description: what is being done, two or three words.
         total: units of work in all; None when it is not known.
         enabled: False draws nothing; neither does a standard error that is not a terminal.
-        unit: name of a unit.
 
     Yields:
-        The listener; its `advance` may be called from any thread.
+        The listener to hand to the work; its `advance` may be called from any thread.
     """
-    listener: Progress = _Bar() if enabled and sys.stderr.isatty() else NO_PROGRESS
-    if description is not None:
-        listener.start(description, total, unit)
+    listener: Progress = _Bar(description, total) if enabled and sys.stderr.isatty() else NO_PROGRESS
     try:
         yield listener
     finally:
-        listener.finish()
+        listener.close()
