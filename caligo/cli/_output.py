@@ -23,6 +23,7 @@ from caligo.telemetry import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import TaskID
 
 JSON_EMITTED = "caligo.json_emitted"
 """Key in the click context's `meta`, set once a command has printed its JSON object."""
@@ -196,9 +197,9 @@ def print_facts(facts: Mapping[str, object], *, title: str | None = None) -> Non
 
 
 class _Bar:
-    """A rich progress bar on standard error; the fields of `advance` are shown behind it."""
+    """A rich progress bar on standard error, drawn from `start` on; the figures of `advance` are shown behind it."""
 
-    def __init__(self, description: str, total: int | None) -> None:
+    def __init__(self) -> None:
         from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
@@ -212,34 +213,46 @@ class _Bar:
             transient=True,
             expand=True,
         )
+        self._task: TaskID | None = None
+
+    def start(self, description: str, total: int | None, unit: str) -> None:
+        if self._task is not None:
+            self._drawn.remove_task(self._task)
         self._task = self._drawn.add_task(description, total=total, note="")
         self._drawn.start()
 
-    def advance(self, n: int, **fields: Any) -> None:
-        if fields:
-            note = "  ".join(f"{name.replace('_', ' ')} {format_value(value)}" for name, value in fields.items())
-            self._drawn.update(self._task, advance=n, note=note)
+    def advance(self, count: int = 1, **figures: float) -> None:
+        if self._task is None:
+            return
+        if figures:
+            note = "  ".join(f"{name.replace('_', ' ')} {format_value(value)}" for name, value in figures.items())
+            self._drawn.update(self._task, advance=count, note=note)
         else:
-            self._drawn.update(self._task, advance=n)
+            self._drawn.update(self._task, advance=count)
 
-    def close(self) -> None:
+    def finish(self) -> None:
         self._drawn.stop()
 
 
 @contextmanager
-def progress(description: str, total: int | None, enabled: bool = True) -> Iterator[Progress]:
+def progress(
+    description: str | None = None, total: int | None = None, enabled: bool = True, unit: str = ""
+) -> Iterator[Progress]:
     """A progress bar while the body runs.
 
     Args:
-        description: what is being done, two or three words.
+        description: what is being done, two or three words; None where the work itself calls `start`.
         total: units of work in all; None when it is not known.
         enabled: False draws nothing; neither does a standard error that is not a terminal.
+        unit: name of a unit, such as `blocks`.
 
     Yields:
         The listener to hand to the work; its `advance` may be called from any thread.
     """
-    listener: Progress = _Bar(description, total) if enabled and sys.stderr.isatty() else NO_PROGRESS
+    listener: Progress = _Bar() if enabled and sys.stderr.isatty() else NO_PROGRESS
+    if description is not None:
+        listener.start(description, total, unit)
     try:
         yield listener
     finally:
-        listener.close()
+        listener.finish()
