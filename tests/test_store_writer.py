@@ -283,7 +283,7 @@ def test_the_default_store_follows_the_environment(tmp_path: Path, monkeypatch: 
 def test_errors_survive_pickling(tmp_path: Path) -> None:
     with pytest.raises(CaligoError) as caught:
         find_run(tmp_path, "none")
-    again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
+    again = pickle.loads(pickle.dumps(caught.value))
     assert (type(again), str(again), again.fields) == (type(caught.value), str(caught.value), caught.value.fields)
 
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caligo.cli._options import Count, json_option, store_option
-from caligo.cli._output import Table, emit_json, format_seconds, format_value, message, print_facts
+from caligo.cli._output import emit_json, format_seconds, format_value, message, print_facts
 from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
     from caligo.store import Finding, Run, RunInfo
 
+_COLORS = {"open": "cyan", "interrupted": "yellow", "sealed": "green", "damaged": "red"}
 _FIGURES = ("fer", "efficiency", "payload_mbps", "coded_mbps")
 
 
@@ -59,14 +60,10 @@ def list_command(kind: str | None, limit: int, store: Path, as_json: bool) -> Ex
         what = f"no run of kind {kind}" if kind else "no run"
         message(f"{what} in {store.absolute()}" + ("" if store.is_dir() else " (there is no such directory yet)"))
         return ExitCode.COMPLETED
-    table = Table("id", "kind", "started (UTC)", "state", ">FER", ">f", ">payload Mbit/s")
-    for row in rows:
-        started = row["started_at"][:19].replace("T", " ")
-        table.add(row["id"], row["kind"], started, _state_text(row), row["fer"], row["efficiency"], row["payload_mbps"])
-    table.print()
+    _print_list(rows)
     for row in rows:
         if row["why"]:
-            message(f"{row['run']}: {_printable(row['why'])}")
+            message(f"{_printable(row['run'])}: {_printable(row['why'])}")
     if len(rows) < len(runs):
         message(f"the {len(rows)} newest of {len(runs)} runs; --limit 0 shows all")
     return ExitCode.COMPLETED
@@ -97,6 +94,35 @@ def _row(info: RunInfo) -> dict[str, Any]:
         "why": why,
         **{name: _number((summary or {}).get(name)) for name in _FIGURES},
     }
+
+
+def _print_list(rows: list[dict[str, Any]]) -> None:
+    """A line a run, 80 columns wide with the usual kinds."""
+    lines = [
+        ("", "", "", "", "", "", "payload"),
+        ("id", "kind", "started (UTC)", "state", "FER", "f", "Mbit/s"),
+        *(
+            (
+                row["id"],
+                _printable(row["kind"]),
+                _printable(row["started_at"][:16]).replace("T", " "),
+                _state_text(row),
+                *(format_value(row[name]) for name in ("fer", "efficiency", "payload_mbps")),
+            )
+            for row in rows
+        ),
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for number, line in enumerate(lines):
+        cells = [
+            cell.rjust(width) if column >= 4 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        if number >= 2:
+            cells[3] = click.style(cells[3], fg=_COLORS[rows[number - 2]["state"]])
+        else:
+            cells = [click.style(cell, bold=True) for cell in cells]
+        click.echo("  ".join(cells).rstrip())
 
 
 def _number(value: object) -> int | float | None:
@@ -157,11 +183,11 @@ def _print_run(run: Run, outcomes: dict[str, int] | None) -> None:
     state = "open, killed" if run.running is False else run.state.value
     print_facts(
         {
-            "run": run.name,
+            "run": _printable(run.name),
             "state": state if run.verified else f"{state} (not verified)",
-            "started": document.get("started_at"),
+            "started": _printable(document.get("started_at", "-")),
             "took": format_seconds(ending.get("elapsed_s")),
-            "identity": run.identity,
+            "identity": _printable(run.identity or "-"),
             "path": _printable(str(run.path)),
         }
     )
@@ -175,10 +201,14 @@ def _print_run(run: Run, outcomes: dict[str, int] | None) -> None:
     )
     if run.summary is not None:
         click.echo()
-        print_facts({name: _printable(_figure(value)) for name, value in _flat(run.summary).items()}, title="summary")
+        print_facts(
+            {_printable(name): _printable(_figure(value)) for name, value in _flat(run.summary).items()},
+            title="summary",
+        )
     if outcomes is not None:
         click.echo()
-        print_facts({_printable(name) or "(no outcome)": count for name, count in outcomes.items()}, title="records")
+        counted = {_printable(name) or "(no outcome)": count for name, count in outcomes.items()}
+        print_facts(counted or {"(none)": ""}, title="records")
     if run.findings:
         click.echo()
         _print_findings(run.findings)
@@ -193,10 +223,10 @@ def _section(title: str, values: Mapping[str, Any]) -> None:
 
 def _print_findings(findings: tuple[Finding, ...]) -> None:
     shown = findings[:20]
-    table = Table("finding", "what", "where", "remedy")
     for finding in shown:
-        table.add(f"{finding.code} {finding.severity}", finding.what, _printable(finding.where), finding.remedy)
-    table.print()
+        code = click.style(finding.code, fg="red" if finding.severity == "damage" else "yellow", bold=True)
+        click.echo(f"{code}  {_printable(finding.where)}: {_printable(finding.what)}")
+        click.echo(f"    -> {finding.remedy}")
     if len(shown) < len(findings):
         message(f"{len(findings) - len(shown)} more findings; --json shows all")
 

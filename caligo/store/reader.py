@@ -197,18 +197,30 @@ def _read_documents(
     if document and document["run"] != path.name:
         found.append(Finding(Code.DIRECTORY_RENAMED, f"the run calls itself {document['run']}", layout.RUN_FILE))
     seal = _read_one(path, layout.SEAL_FILE, layout.SEAL_FORM, Code.SEAL_DAMAGED, found)
-    if seal is not None and not (isinstance(seal.get("files"), dict) and isinstance(seal.get("summary"), dict)):
+    if seal is not None and not (
+        isinstance(seal.get("files"), dict)
+        and isinstance(seal.get("summary"), dict)
+        and isinstance(seal.get("elapsed_s"), (int, float))
+    ):
         found.append(Finding(Code.SEAL_DAMAGED, "a member is missing or of the wrong type", layout.SEAL_FILE))
         seal = None
     if seal is not None and document and seal.get("run") != document["run"]:
         found.append(Finding(Code.SEAL_FOREIGN, f"it seals {seal.get('run')}", layout.SEAL_FILE))
     interruption = _read_one(path, layout.INTERRUPTION_FILE, layout.INTERRUPTION_FORM, Code.INTERRUPTION_DAMAGED, found)
+    if interruption is not None and not isinstance(interruption.get("elapsed_s"), (int, float)):
+        found.append(
+            Finding(Code.INTERRUPTION_DAMAGED, "a member is missing or of the wrong type", layout.INTERRUPTION_FILE)
+        )
+        interruption = None
     return document, seal, interruption
 
 
 def _consistent(document: dict[str, Any]) -> bool:
     texts = all(isinstance(document.get(name), str) for name in ("run", "kind", "identity", "started_at", "attempt"))
-    objects = all(isinstance(document.get(name), dict) for name in ("configuration", "seeds", "process"))
+    objects = all(
+        isinstance(document.get(name), dict)
+        for name in ("configuration", "seeds", "security_randomness", "code", "engine", "machine", "process")
+    )
     return texts and objects and isinstance(document.get("identity_excludes"), list)
 
 
