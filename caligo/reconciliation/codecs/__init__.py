@@ -1,0 +1,109 @@
+"""Codecs: what turns Alice's block into a syndrome, and Bob's block and that syndrome into Alice's block.
+
+Covers: the protocol every codec keeps, and the shape of its answers. Does not cover: any codec; :mod:`.polar` is the
+one to use, :mod:`.reference` the textbook it is held against (it needs Numba, the ``oracle`` extra).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from caligo.codes import PolarCode
+
+__all__ = ["Codec", "DecodedBatch", "PolarCodec", "ReferenceCodec"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DecodedBatch:
+    """What a codec found for a batch of B blocks.
+
+    Args:
+        decoded: uint8[B, max(1, N // 8)], packed: Alice's block where ``ok``, else the best guess.
+        ok: bool[B]: a candidate passed the check (always True for check ``none``).
+        elapsed_ns: uint64[B]: time spent decoding each block.
+    """
+
+    decoded: NDArray[np.uint8]
+    ok: NDArray[np.bool_]
+    elapsed_ns: NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.ok)
+
+    def __repr__(self) -> str:
+        return f"DecodedBatch(blocks={len(self.ok)}, ok={int(np.count_nonzero(self.ok))})"
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """One code, one decoder, batches of packed blocks. Implementations may be shared by threads."""
+
+    @property
+    def code(self) -> PolarCode:
+        """The code it works on."""
+        ...
+
+    @property
+    def list_size(self) -> int:
+        """Paths the decoder keeps."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What a record calls it."""
+        ...
+
+    @property
+    def engine(self) -> str:
+        """What runs the decoder's kernels."""
+        ...
+
+    @property
+    def decoder_bytes(self) -> int:
+        """Memory of one decoder workspace."""
+        ...
+
+    def syndrome(self, blocks: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
+        """What Alice discloses: the packed frozen values uint8[B, bytes] and the check values uint32[B]."""
+        ...
+
+    def decode(
+        self,
+        received: NDArray[np.uint8],
+        frozen_values: NDArray[np.uint8],
+        check_values: NDArray[np.uint32],
+        qber: float,
+    ) -> DecodedBatch:
+        """Find Alice's blocks from Bob's bits (packed) and what she disclosed."""
+        ...
+
+    def decode_soft(
+        self, llr: NDArray[np.float32], frozen_values: NDArray[np.uint8], check_values: NDArray[np.uint32]
+    ) -> DecodedBatch:
+        """Find Alice's blocks from log-likelihood ratios ln P(0)/P(1), float32[B, N], and what she disclosed."""
+        ...
+
+    def close(self) -> None:
+        """Release workspaces and threads; the codec cannot be used afterwards."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+def __getattr__(name: str) -> Any:
+    if name == "PolarCodec":
+        from caligo.reconciliation.codecs.polar import PolarCodec
+
+        return PolarCodec
+    if name == "ReferenceCodec":
+        from caligo.reconciliation.codecs.reference import ReferenceCodec
+
+        return ReferenceCodec
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,265 @@
+"""The codec that does the work: the native decoder on a pool of workspaces.
+
+Covers: workspaces made once, batches split over threads, arguments checked once, Alice's side. Does not cover: the
+decoding rules (``specs/rust-polar-crate.md``) nor what is done with blocks that fail.
+
+A batch is cut into contiguous slices, one workspace each; a workspace keeps nothing from one block to the next, so what
+comes out does not depend on the number of threads. Native decoding releases the GIL.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caligo import _native
+from caligo.channel import validate_qber
+from caligo.codes.polar_code import PolarCode
+from caligo.codes.validation import validate_count, validate_name
+from caligo.errors import ResourceError
+from caligo.reconciliation.codecs import DecodedBatch
+from caligo.reconciliation.codecs.boundary import (
+    require_batch,
+    require_check_values,
+    require_frozen_values,
+    require_list_size,
+    require_llr,
+)
+
+if TYPE_CHECKING:
+    from caligo._native._core import PolarDecoder
+
+__all__ = ["PolarCodec"]
+
+_SLICES_PER_THREAD = 4
+"""More slices than threads, since blocks take unequal time."""
+
+
+class PolarCodec:
+    """Syndromes and CRC-aided list decoding of batches, by the crate; may be shared by threads.
+
+    Args:
+        code: the code.
+        list_size: paths the decoder keeps: 1, 2, 4, 8, 16 or 32.
+        precision: arithmetic of the decoder, ``int8`` (LLRs in half nats) or ``f32``.
+        engine: name of the kernels to use; None takes the fastest this CPU has.
+        threads: workspaces, and blocks decoded at the same time.
+
+    Raises:
+        ConfigError: a parameter is out of range, or this CPU does not have the engine.
+        ResourceError: there is not enough memory for the workspaces.
+    """
+
+    def __init__(
+        self,
+        code: PolarCode,
+        list_size: int,
+        *,
+        precision: Literal["int8", "f32"] = "int8",
+        engine: str | None = None,
+        threads: int = 1,
+    ) -> None:
+        validate_name(precision, "precision", ("int8", "f32"))
+        validate_count(threads, "threads")
+        self.code = code
+        self.list_size = require_list_size(list_size)
+        self.precision = precision
+        self.threads = threads
+        decoders: list[PolarDecoder] = [
+            _native.PolarDecoder(
+                code.block_length,
+                code.info_mask,
+                list_size,
+                shortened=code.shortened_bits,
+                check=code.check,
+                precision=precision,
+                engine=engine,
+            )
+            for _ in range(threads)
+        ]
+        self._engine = str(decoders[0].engine)
+        self._decoder_bytes = int(decoders[0].allocated_bytes)
+        self._idle: queue.SimpleQueue[PolarDecoder] = queue.SimpleQueue()
+        for decoder in decoders:
+            self._idle.put(decoder)
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="caligo-decoder") if threads > 1 else None
+        self._closed = False
+
+    @staticmethod
+    def required_bytes(code: PolarCode, list_size: int, precision: str = "int8", threads: int = 1) -> int:
+        """Memory the workspaces of such a codec take, in bytes (the crate's own figure, times `threads`)."""
+        return threads * int(_native.required_bytes(code.block_length, list_size, precision))
+
+    @property
+    def name(self) -> str:
+        """``polar``."""
+        return "polar"
+
+    @property
+    def engine(self) -> str:
+        """The kernels in use."""
+        return self._engine
+
+    @property
+    def decoder_bytes(self) -> int:
+        """Memory of one workspace, in bytes."""
+        return self._decoder_bytes
+
+    def __repr__(self) -> str:
+        return (
+            f"PolarCodec({self.code!r}, list_size={self.list_size}, precision={self.precision!r}, "
+            f"engine={self._engine!r}, threads={self.threads})"
+        )
+
+    def syndrome(self, blocks: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
+        """What Alice discloses.
+
+        Args:
+            blocks: uint8[B, max(1, N // 8)], packed; shortened positions zero.
+
+        Returns:
+            The frozen values uint8[B, max(1, N // 8)], packed, zero outside the frozen set (``code.syndrome_bits`` of
+            these bits are disclosed); the check values uint32[B].
+
+        Raises:
+            ShapeError: wrong dtype, shape, layout, or stray bits.
+        """
+        require_batch(blocks, self.code, "blocks")
+        frozen_values: NDArray[np.uint8] = _native.polar_transform(blocks, self.code.block_length)
+        frozen_values &= self.code.frozen_mask
+        check_values: NDArray[np.uint32] = _native.check_values(self.code.check, blocks)
+        return frozen_values, check_values
+
+    def decode(
+        self,
+        received: NDArray[np.uint8],
+        frozen_values: NDArray[np.uint8],
+        check_values: NDArray[np.uint32],
+        qber: float,
+    ) -> DecodedBatch:
+        """Decode blocks received over a binary symmetric channel.
+
+        Args:
+            received: uint8[B, max(1, N // 8)], packed: Bob's blocks; shortened positions zero.
+            frozen_values: uint8[B, max(1, N // 8)], packed: Alice's u on the frozen set, zero elsewhere.
+            check_values: uint32[B]: her check values.
+            qber: crossover probability, in (0, 0.5).
+
+        Raises:
+            ShapeError: wrong dtype, shape, layout, or stray bits.
+            ConfigError: ``qber`` is out of range.
+            ResourceError: the codec is closed.
+        """
+        require_batch(received, self.code, "received")
+        require_frozen_values(frozen_values, self.code, len(received))
+        require_check_values(check_values, len(received))
+        qber = validate_qber(qber)
+        batch = self._empty(len(received))
+
+        def decode_slice(decoder: PolarDecoder, rows: slice) -> None:
+            decoder.decode_bsc(
+                received[rows],
+                frozen_values[rows],
+                check_values[rows],
+                qber,
+                batch.decoded[rows],
+                batch.ok[rows],
+                batch.elapsed_ns[rows],
+            )
+
+        self._over_slices(len(received), decode_slice)
+        return batch
+
+    def decode_soft(
+        self, llr: NDArray[np.float32], frozen_values: NDArray[np.uint8], check_values: NDArray[np.uint32]
+    ) -> DecodedBatch:
+        """Decode blocks from soft values.
+
+        Args:
+            llr: float32[B, N], ln P(0)/P(1), finite; whatever stands at shortened positions is ignored.
+            frozen_values: uint8[B, max(1, N // 8)], packed: Alice's u on the frozen set, zero elsewhere.
+            check_values: uint32[B]: her check values.
+
+        Raises:
+            ShapeError: wrong dtype, shape, layout, a NaN or an infinity, or stray bits.
+            ResourceError: the codec is closed.
+        """
+        require_llr(llr, self.code)
+        require_frozen_values(frozen_values, self.code, len(llr))
+        require_check_values(check_values, len(llr))
+        batch = self._empty(len(llr))
+
+        def decode_slice(decoder: PolarDecoder, rows: slice) -> None:
+            decoder.decode_soft(
+                llr[rows],
+                frozen_values[rows],
+                check_values[rows],
+                batch.decoded[rows],
+                batch.ok[rows],
+                batch.elapsed_ns[rows],
+            )
+
+        self._over_slices(len(llr), decode_slice)
+        return batch
+
+    def close(self) -> None:
+        """Wait for running calls, then release threads and workspaces; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+        for _ in range(self.threads):
+            self._idle.get()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _empty(self, blocks: int) -> DecodedBatch:
+        return DecodedBatch(
+            decoded=np.zeros((blocks, max(1, self.code.block_length // 8)), dtype=np.uint8),
+            ok=np.zeros(blocks, dtype=np.bool_),
+            elapsed_ns=np.zeros(blocks, dtype=np.uint64),
+        )
+
+    @contextmanager
+    def _workspace(self) -> Iterator[PolarDecoder]:
+        decoder = self._idle.get()
+        try:
+            yield decoder
+        finally:
+            self._idle.put(decoder)
+
+    def _over_slices(self, blocks: int, decode_slice: Callable[[PolarDecoder, slice], None]) -> None:
+        if self._closed:
+            raise ResourceError("the codec is closed; make another one")
+        if blocks == 0:
+            return
+
+        def work(rows: slice) -> None:
+            with self._workspace() as decoder:
+                decode_slice(decoder, rows)
+
+        pieces = min(blocks, self.threads * _SLICES_PER_THREAD)
+        if self._executor is None or pieces == 1:
+            work(slice(0, blocks))
+            return
+        bounds = [blocks * piece // pieces for piece in range(pieces + 1)]
+        futures = [self._executor.submit(work, slice(start, stop)) for start, stop in pairwise(bounds)]
+        try:
+            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+            wait(futures)
