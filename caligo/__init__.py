@@ -14,9 +14,21 @@ from typing import Any
 __version__ = "0.1.0"
 
 # public name -> the module that defines it
-_HOME: dict[str, str] = {}
+_HOME: dict[str, str] = {
+    "AwgnChannel": "caligo.simulation",
+    "BscChannel": "caligo.simulation",
+    "PolarCode": "caligo.codes",
+    "PolarCodec": "caligo.reconciliation.codecs",
+    "design_code": "caligo.codes",
+    "efficiency_for_target_fer": "caligo.codes",
+    "expected_fer": "caligo.codes",
+    "simulate": "caligo.simulation",
+}
 
-__all__ = ["__version__"]
+__all__ = [  # noqa: PLE0604
+    "__version__",
+    *_HOME,
+]
 
 
 def __getattr__(name: str) -> Any:

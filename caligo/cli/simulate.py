@@ -1,0 +1,216 @@
+"""`caligo simulate`: frame error rates by simulation."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from caligo.cli._options import (
+    Count,
+    block_length_option,
+    check_option,
+    engine_option,
+    json_option,
+    list_size_option,
+    precision_option,
+    seed_option,
+    store_option,
+    threads_option,
+)
+from caligo.cli._output import emit_json, format_bytes, format_value, print_facts, progress
+
+if TYPE_CHECKING:
+    from caligo.simulation import FrameBatch, SimulationResult
+
+
+@click.command("simulate")
+@click.option(
+    "--channel",
+    type=click.Choice(["bsc", "awgn"]),
+    default="bsc",
+    show_default=True,
+    help="Binary symmetric, or additive white Gaussian noise.",
+)
+@click.option("--qber", metavar="Q", type=float, help="Error rate of the BSC, as 0.02.")
+@click.option(
+    "--efficiency", metavar="F", type=float, help="Leakage (syndrome and check) over the Shannon limit (BSC)."
+)
+@click.option("--ebn0", metavar="DB", type=float, help="Eb/N0 per information bit in dB (AWGN).")
+@click.option("--info-length", "-K", metavar="K", type=Count(minimum=1), help="Information bits without the check.")
+@block_length_option(required=True)
+@click.option(
+    "--payload-length",
+    metavar="BITS",
+    type=Count(minimum=1),
+    help="Key bits in a block; the rest is shortened.  [default: the block length]",
+)
+@list_size_option(required=True)
+@check_option()
+@click.option(
+    "--design",
+    type=click.Choice(["de", "ga", "nr", "pw"]),
+    default=None,
+    help="Density evolution, Gaussian approximation, 5G NR sequence, polarisation weight.  "
+    "[default: de for bsc, ga for awgn]",
+)
+@precision_option(default=None)
+@engine_option
+@click.option("--frames", metavar="N", type=Count(minimum=1), default=10_000, show_default=True, help="Most frames.")
+@click.option(
+    "--max-frame-errors",
+    metavar="E",
+    type=Count(minimum=1),
+    default=None,
+    help="Stop at the E-th frame error, in frame order.  [default: simulate all frames]",
+)
+@seed_option(default=1, help="Seed of keys and noise; frame i is the same whatever the threads.")
+@threads_option
+@store_option
+@json_option
+def command(
+    channel: str,
+    qber: float | None,
+    efficiency: float | None,
+    ebn0: float | None,
+    info_length: int | None,
+    block_length: int,
+    payload_length: int | None,
+    list_size: int,
+    check: str,
+    design: str | None,
+    precision: Literal["int8", "f32"] | None,
+    engine: str | None,
+    frames: int,
+    max_frame_errors: int | None,
+    seed: int,
+    threads: int,
+    store: Path,
+    as_json: bool,
+) -> None:
+    """Measure the frame error rate of a code and decoder, and record every frame.
+
+    Over the BSC give --qber with --efficiency or --info-length; over AWGN (BPSK) give --ebn0 and --info-length. The
+    default precision is int8 for the BSC and f32 for AWGN.
+    """
+    if channel == "awgn" and (qber is not None or efficiency is not None):
+        raise click.UsageError("--qber and --efficiency belong to --channel bsc; AWGN takes --ebn0 and --info-length.")
+    if channel == "awgn" and (ebn0 is None or info_length is None):
+        raise click.UsageError("--channel awgn needs --ebn0 and --info-length.")
+    if channel == "bsc" and ebn0 is not None:
+        raise click.UsageError("--ebn0 belongs to --channel awgn; the BSC takes --qber.")
+    if channel == "bsc" and (qber is None or (efficiency is None) == (info_length is None)):
+        raise click.UsageError("--channel bsc needs --qber, and one of --efficiency and --info-length.")
+    from caligo.simulation import AwgnChannel, BscChannel, Simulation, design_for_channel
+    from caligo.store import RunWriter
+
+    noise = BscChannel(qber) if qber is not None else AwgnChannel(math.nan if ebn0 is None else ebn0)
+    code = design_for_channel(
+        noise,
+        block_length,
+        payload_length=payload_length,
+        design=design,
+        efficiency=efficiency,
+        info_length=info_length,
+        check=check,
+    )
+    with Simulation(
+        code, noise, list_size=list_size, seed=seed, precision=precision, engine=engine, threads=threads
+    ) as simulation:
+        configuration: dict[str, Any] = {
+            "channel": channel,
+            "qber": qber,
+            "ebn0_db": ebn0,
+            "block_length": code.block_length,
+            "payload_length": code.payload_length,
+            "info_length": code.information_bits,
+            "code_rate": code.code_rate,
+            "check": code.check,
+            "design": code.design,
+            "design_qber": code.design_qber,
+            "design_sigma": code.design_sigma,
+            "code_digest": code.digest,
+            "list_size": list_size,
+            "precision": simulation.precision,
+            "max_frames": frames,
+            "max_frame_errors": max_frame_errors,
+            "seed": seed,
+            "threads": threads,
+        }
+        facts: dict[str, Any] = {
+            "efficiency": code.efficiency(qber) if qber is not None else None,
+            "leakage_bits": code.leakage_bits,
+            "syndrome_bits": code.syndrome_bits,
+            "check_bits": code.check_bits,
+            "decoder_bytes": simulation.decoder_bytes,
+            "engine": simulation.engine,
+        }
+        with (
+            RunWriter.create(
+                store,
+                "simulate",
+                configuration,
+                seeds={"simulation": seed},
+                engine={"engine": simulation.engine, "precision": simulation.precision},
+                identity_excludes=("threads",),
+            ) as run,
+            progress("simulating", total=frames) as bar,
+        ):
+
+            def on_batch(batch: FrameBatch) -> None:
+                run.record_many(batch.records())
+                bar.advance(len(batch))
+
+            result = simulation.run(frames, max_frame_errors, on_batch=on_batch)
+            figures = _figures(result, code.block_length, code.payload_length) | facts
+            run.seal(figures)
+    document = configuration | figures | {"run": run.path}
+    if as_json:
+        emit_json("caligo.simulate/1", document)
+        return
+    _print(document)
+
+
+def _figures(result: SimulationResult, block_length: int, payload_length: int) -> dict[str, Any]:
+    low, high = result.fer_interval()
+    return {
+        "frames": result.frames,
+        "frame_errors": result.frame_errors,
+        "detected_failures": result.detected_failures,
+        "undetected_errors": result.undetected_errors,
+        "fer": result.fer,
+        "fer_low": low,
+        "fer_high": high,
+        "decode_s": result.elapsed_ns / 1e9,
+        "coded_mbps": result.mbps(block_length),
+        "payload_mbps": result.mbps(payload_length),
+    }
+
+
+def _print(document: dict[str, Any]) -> None:
+    noise = f"BSC, QBER {document['qber']:g}" if document["channel"] == "bsc" else f"AWGN, {document['ebn0_db']:g} dB"
+    if document["efficiency"] is not None:
+        noise += f", efficiency {document['efficiency']:.4f}"
+    print_facts(
+        {
+            "code": f"N = {document['block_length']}, K = {document['info_length']} + {document['check']}, "
+            f"{document['design']} design",
+            "channel": noise,
+            "decoder": f"L = {document['list_size']}, {document['precision']}, {document['engine']}, "
+            f"{document['threads']} thread(s)",
+            "frames": document["frames"],
+            "frame errors": f"{document['frame_errors']:,} ({document['detected_failures']:,} detected, "
+            f"{document['undetected_errors']:,} undetected)",
+            "frame error rate": f"{document['fer']:.3g} "
+            f"(95 %: {document['fer_low']:.3g} to {document['fer_high']:.3g})",
+            "leakage": f"{document['leakage_bits']:,} bits a block ({document['syndrome_bits']:,} syndrome, "
+            f"{document['check_bits']} check)",
+            "one core": f"{format_value(document['coded_mbps'])} Mbit/s coded, "
+            f"{format_value(document['payload_mbps'])} Mbit/s payload",
+            "decoder memory": format_bytes(document["decoder_bytes"]),
+            "run": document["run"],
+        },
+        title="Simulation",
+    )
