@@ -21,9 +21,8 @@ endif
 
 # What this machine has and the tests must therefore not skip. In CI and in `make acceptance` a skip of these is a failure.
 CPU_FLAGS := $(shell grep -m1 '^flags' /proc/cpuinfo 2>/dev/null)
-FEATURES := oracle wheel mpi \
-	$(if $(filter avx2,$(CPU_FLAGS)),avx2) \
-	$(if $(and $(filter avx512f,$(CPU_FLAGS)),$(filter avx512bw,$(CPU_FLAGS)),$(filter avx512vl,$(CPU_FLAGS)),$(filter avx512_vbmi,$(CPU_FLAGS))),avx512)
+AVX512 := avx512f avx512bw avx512dq avx512vl avx512vbmi avx512_vbmi2
+FEATURES := oracle wheel mpi $(filter avx2,$(CPU_FLAGS)) $(if $(filter-out $(CPU_FLAGS),$(AVX512)),,avx512)
 COMMA := ,
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
@@ -140,7 +139,7 @@ lint-python: setup
 
 bench: setup ## Benchmarks; results kept as JSON under .benchmarks/
 	@mkdir -p .benchmarks
-	@$(BIN)/python -m pytest -q benchmarks --override-ini testpaths=benchmarks --benchmark-json=.benchmarks/$$(date -u +%Y%m%dT%H%M%SZ).json
+	@$(BIN)/python -m pytest -q benchmarks --override-ini python_files='bench_*.py' --benchmark-json=.benchmarks/$$(date -u +%Y%m%dT%H%M%SZ).json
 
 # --- packages -------------------------------------------------------------------------------------------------------
 
