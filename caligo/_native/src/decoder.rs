@@ -1,1 +1,336 @@
-//! Successive-cancellation (list) decoding.
+//! Successive-cancellation decoding, plain and with a list.
+//!
+//! # The idea
+//!
+//! A polar code sends u through x = u·F^⊗n. Halve a block: x = (a ⊕ b, b), where a and b are half-size words of u's halves.
+//! From the LLRs of x those of a follow (*f*: what a ⊕ b and b say about a); once a is decided, both halves of x speak about
+//! b (*g*). Applied recursively this decides u bit by bit, each knowing its predecessors: successive cancellation (SC). A
+//! list decoder (Tal & Vardy 2015) keeps the L best hypotheses instead of one, each with a *path metric*, the LLR magnitudes
+//! it decided against (Balatsoukas-Stimming et al. 2015), and lets a check pick among the survivors.
+//!
+//! # What is decoded
+//!
+//! The error, not the key. Bob holds y = x ⊕ e and is told u on the frozen set and a check of x. The transform of y, on the
+//! frozen set, XOR what Alice disclosed is the transform of e there; its own transform v is one solution, and e ⊕ v lies in
+//! the code whose frozen values are zero. So the channel LLRs are the magnitudes with signs from v, the decoder runs with
+//! zero frozen values, and every decision, ties included, is a function of e and of public data alone: the same noise on
+//! another key has the same outcome. Checks are linear, so the target is check(x) ⊕ check(y) ⊕ check(v).
+//!
+//! # The parts
+//!
+//! [`schedule`] compiles a code into a flat program; [`single`] and [`list`] run it; [`paths`] selects survivors;
+//! [`nodes`] settles small subtrees; [`workspace`] is the memory; [`naive`] is the same in the obvious way.
+//!
+//! A [`Decoder`] owns everything it needs: a decode allocates nothing and cannot fail, it can only not find the word.
+
+pub mod list;
+pub mod naive;
+pub mod nodes;
+pub mod paths;
+pub mod schedule;
+pub mod single;
+pub mod workspace;
+
+use crate::bits;
+use crate::code::{Code, LIST_SIZES};
+use crate::error::{Error, Result};
+use crate::llr::Llr;
+use crate::simd::{EngineName, KernelLlr, Kernels, Task};
+use crate::transform::polar_transform;
+use list::{ListState, ListTask};
+use schedule::{Flavour, Instruction};
+use single::{SingleState, SingleTask};
+use workspace::AlignedBuffer;
+
+enum Method<T: KernelLlr> {
+    Single(SingleState<T>),
+    List(Box<ListState<T>>),
+}
+
+/// A decoder for one code: program, workspace and engine.
+pub struct Decoder<T: KernelLlr> {
+    code: Code,
+    engine: EngineName,
+    list_size: usize,
+    /// The check value of the all-zero block: what makes a check affine rather than linear.
+    check_of_zero: u32,
+    program: Box<[Instruction]>,
+    method: Method<T>,
+    channel: AlignedBuffer<T>,
+    /// Bob's block, or his hard decisions.
+    received: AlignedBuffer<u64>,
+    /// One solution of the syndrome: signs of the channel.
+    offset: AlignedBuffer<u64>,
+    candidate: AlignedBuffer<u64>,
+}
+
+fn check_list_size(list_size: usize) -> Result<()> {
+    if LIST_SIZES.contains(&list_size) { Ok(()) } else { Err(Error::ListSize { got: list_size }) }
+}
+
+/// Bytes of everything a [`Decoder`] for `code` allocates.
+///
+/// # Errors
+/// [`Error::ListSize`].
+pub fn required_bytes<T: KernelLlr>(code: &Code, list_size: usize) -> Result<usize> {
+    let flavour = if list_size == 1 { Flavour::Single } else { Flavour::List };
+    Ok(workspace_bytes::<T>(code.log_length(), list_size)? + size_of_val(&*schedule::compile(code, flavour)))
+}
+
+/// Bytes of a decoder's memory apart from its program, which depends on the code.
+///
+/// # Errors
+/// [`Error::ListSize`].
+pub fn workspace_bytes<T: KernelLlr>(log_length: u32, list_size: usize) -> Result<usize> {
+    check_list_size(list_size)?;
+    let words = (1usize << log_length).div_ceil(64);
+    let state = if list_size == 1 {
+        SingleState::<T>::bytes_for(log_length)
+    } else {
+        ListState::<T>::bytes_for(log_length, list_size) + size_of::<ListState<T>>()
+    };
+    // The code's information set, the channel, and the received, offset and candidate words.
+    Ok(state + words * 8 + AlignedBuffer::<T>::bytes_for(1 << log_length) + 3 * AlignedBuffer::<u64>::bytes_for(words))
+}
+
+impl<T: KernelLlr> Decoder<T> {
+    /// A decoder with a list of `list_size`.
+    ///
+    /// # Errors
+    /// [`Error::ListSize`] when it is not one of 1, 2, 4, 8, 16, 32; [`Error::EngineUnavailable`].
+    pub fn new(code: Code, list_size: usize, engine: EngineName) -> Result<Self> {
+        check_list_size(list_size)?;
+        if !engine.available() {
+            return Err(Error::EngineUnavailable { engine: engine.name() });
+        }
+        let (flavour, method) = if list_size == 1 {
+            (Flavour::Single, Method::Single(SingleState::new(code.log_length())))
+        } else {
+            (Flavour::List, Method::List(Box::new(ListState::new(code.log_length(), list_size))))
+        };
+        let (length, words) = (code.block_length(), code.words());
+        let program = schedule::compile(&code, flavour);
+        Ok(Self {
+            engine,
+            list_size,
+            check_of_zero: code.check().value(&vec![0; length.div_ceil(8)]),
+            program,
+            method,
+            channel: AlignedBuffer::new(length),
+            received: AlignedBuffer::new(words),
+            offset: AlignedBuffer::new(words),
+            candidate: AlignedBuffer::new(words),
+            code,
+        })
+    }
+
+    /// The code.
+    #[must_use]
+    pub fn code(&self) -> &Code {
+        &self.code
+    }
+
+    /// The engine.
+    #[must_use]
+    pub fn engine(&self) -> EngineName {
+        self.engine
+    }
+
+    /// The list size.
+    #[must_use]
+    pub fn list_size(&self) -> usize {
+        self.list_size
+    }
+
+    /// Bytes allocated: what [`required_bytes`] says.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> usize {
+        let state = match &self.method {
+            Method::Single(state) => state.bytes(),
+            Method::List(state) => state.bytes() + size_of::<ListState<T>>(),
+        };
+        state
+            + size_of_val(self.code.info())
+            + size_of_val(&*self.program)
+            + self.channel.bytes()
+            + self.received.bytes()
+            + self.offset.bytes()
+            + self.candidate.bytes()
+    }
+
+    /// Decodes a block received over a binary symmetric channel.
+    ///
+    /// `received` is Bob's packed block, `frozen_values` Alice's transform on the frozen set (zero elsewhere), `check_value`
+    /// the check of her block, `magnitude` the LLR magnitude of a position. `decoded` becomes Alice's block if the result is
+    /// true; if no survivor passes the check it is the best survivor's, and the result is false. Packed blocks are
+    /// `max(1, N / 8)` bytes, little bit order.
+    ///
+    /// # Errors
+    /// [`Error::Length`]; [`Error::StrayBits`] for bits at shortened or missing positions, or frozen values on the
+    /// information set. `decoded` is then untouched.
+    pub fn decode_bsc(
+        &mut self,
+        received: &[u8],
+        frozen_values: &[u8],
+        check_value: u32,
+        magnitude: T,
+        decoded: &mut [u8],
+    ) -> Result<bool> {
+        self.require_bytes("received", received.len())?;
+        self.require_bytes("decoded", decoded.len())?;
+        bits::check_packed("received", received, self.code.payload_length())?;
+        bits::words_from_bytes(&mut self.received, received);
+        self.prepare(frozen_values)?;
+        let task = Expand { bits: &self.offset, magnitude, out: &mut self.channel };
+        T::dispatch(self.engine, task);
+        Ok(self.decode(check_value, decoded))
+    }
+
+    /// Decodes soft values: `llr` in nats, positive meaning 0, one per position; those of shortened positions are ignored.
+    /// Else as [`Decoder::decode_bsc`].
+    ///
+    /// # Errors
+    /// As [`Decoder::decode_bsc`], and [`Error::OutOfRange`] for a value that is not finite.
+    pub fn decode_soft(
+        &mut self,
+        llr: &[f32],
+        frozen_values: &[u8],
+        check_value: u32,
+        decoded: &mut [u8],
+    ) -> Result<bool> {
+        let length = self.code.block_length();
+        if llr.len() != length {
+            return Err(Error::Length { what: "llr", expected: length, got: llr.len() });
+        }
+        self.require_bytes("decoded", decoded.len())?;
+        if let Some(value) = llr.iter().find(|value| !value.is_finite()) {
+            let (min, max) = (f64::from(f32::MIN), f64::from(f32::MAX));
+            return Err(Error::OutOfRange { what: "llr", got: f64::from(*value), min, max });
+        }
+        self.received.fill(0);
+        for (position, value) in llr[..self.code.payload_length()].iter().enumerate() {
+            self.received[position / 64] |= u64::from(*value < 0.0) << (position % 64);
+        }
+        self.prepare(frozen_values)?;
+        for (position, (out, value)) in self.channel.iter_mut().zip(llr).enumerate() {
+            let bit = self.offset[position / 64] >> (position % 64) & 1 == 1;
+            *out = T::from_nats(value.abs()).negate_if(bit);
+        }
+        Ok(self.decode(check_value, decoded))
+    }
+
+    fn require_bytes(&self, what: &'static str, got: usize) -> Result<()> {
+        let expected = bits::bytes_for(self.code.block_length());
+        if got == expected { Ok(()) } else { Err(Error::Length { what, expected, got }) }
+    }
+
+    /// Fills `offset` with the word that has the error's syndrome, from `received` and what Alice disclosed.
+    fn prepare(&mut self, frozen_values: &[u8]) -> Result<()> {
+        self.require_bytes("frozen_values", frozen_values.len())?;
+        bits::check_packed("frozen_values", frozen_values, self.code.payload_length())?;
+        bits::words_from_bytes(&mut self.candidate, frozen_values);
+        for (index, (value, info)) in self.candidate.iter().zip(self.code.info()).enumerate() {
+            if value & info != 0 {
+                let position = index * 64 + (value & info).trailing_zeros() as usize;
+                return Err(Error::StrayBits { what: "frozen_values", position });
+            }
+        }
+        let length = self.code.block_length();
+        self.offset.copy_from_slice(&self.received);
+        transform(&mut self.offset, length);
+        for ((offset, &frozen), &info) in self.offset.iter_mut().zip(self.candidate.iter()).zip(self.code.info()) {
+            *offset = (*offset & !info) ^ frozen;
+        }
+        transform(&mut self.offset, length);
+        Ok(())
+    }
+
+    /// Decodes what `received`, `offset` and `channel` hold.
+    fn decode(&mut self, check_value: u32, decoded: &mut [u8]) -> bool {
+        let payload = self.code.payload_length();
+        self.channel[payload..].fill(T::CERTAIN);
+        let (check, bytes) = (self.code.check(), decoded.len());
+        let target = check_value
+            ^ self.check_of_zero
+            ^ check.linear_value(&self.received, bytes)
+            ^ check.linear_value(&self.offset, bytes);
+        self.run();
+        let found = self.pick(|word| check.linear_value(word, bytes) == target);
+        bits::xor_into(&mut self.candidate, &self.received);
+        bits::xor_into(&mut self.candidate, &self.offset);
+        bits::bytes_from_words(decoded, &self.candidate);
+        found
+    }
+
+    fn run(&mut self) {
+        let (program, channel) = (&*self.program, &*self.channel);
+        match &mut self.method {
+            Method::Single(state) => T::dispatch(self.engine, SingleTask { program, state, channel }),
+            Method::List(state) => T::dispatch(self.engine, ListTask { program, state, channel }),
+        }
+    }
+
+    /// Leaves in `candidate` the best survivor that `accept` takes, or else the best one.
+    fn pick(&mut self, accept: impl Fn(&[u64]) -> bool) -> bool {
+        match &self.method {
+            Method::Single(state) => {
+                self.candidate.copy_from_slice(state.word());
+                accept(&self.candidate)
+            }
+            Method::List(state) => {
+                let (order, live) = state.paths.ranking();
+                for &lane in &order[..live] {
+                    state.word(usize::from(lane), &mut self.candidate);
+                    if accept(&self.candidate) {
+                        return true;
+                    }
+                }
+                state.word(usize::from(order[0]), &mut self.candidate);
+                false
+            }
+        }
+    }
+
+    /// Decodes channel LLRs with zero frozen values and returns all survivors in lane order: metrics and packed words. For
+    /// study and for tests; it allocates.
+    ///
+    /// # Errors
+    /// [`Error::Length`].
+    pub fn survivors(&mut self, channel: &[T]) -> Result<Vec<(T::Metric, Vec<u64>)>> {
+        if channel.len() != self.code.block_length() {
+            return Err(Error::Length { what: "channel", expected: self.code.block_length(), got: channel.len() });
+        }
+        self.channel.copy_from_slice(channel);
+        self.run();
+        Ok(match &self.method {
+            Method::Single(state) => vec![(<T::Metric as crate::llr::Metric>::ZERO, state.word().to_vec())],
+            Method::List(state) => (0..state.paths.live)
+                .map(|lane| {
+                    let mut word = vec![0; self.code.words()];
+                    state.word(lane, &mut word);
+                    (state.paths.metric.0[lane], word)
+                })
+                .collect(),
+        })
+    }
+}
+
+/// The polar transform of a block whose length the code has proved.
+fn transform(words: &mut [u64], block_length: usize) {
+    let done = polar_transform(words, block_length);
+    debug_assert!(done.is_ok());
+}
+
+struct Expand<'a, T: Llr> {
+    bits: &'a [u64],
+    magnitude: T,
+    out: &'a mut [T],
+}
+
+impl<T: KernelLlr> Task<T> for Expand<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<E: Kernels<T>>(self, engine: E) {
+        engine.expand(self.bits, self.magnitude, self.out);
+    }
+}

@@ -1,1 +1,346 @@
-//! LLR arithmetic and its saturation rules.
+//! LLR arithmetic and its saturation rules, in one place.
+//!
+//! An LLR is `ln P(0)/P(1)`: positive means 0, and an LLR of zero decides 0. Two representations:
+//!
+//! - `i8`, unit half a nat, range −127..=127 (−128 never occurs); path metrics are `u16`.
+//! - `f32`, unit one nat; path metrics are `f32`.
+//!
+//! The formulas below are the written rules of `specs/rust-polar-crate.md` §3; every engine computes exactly these, and
+//! vectorised versions live in `simd`. Nothing here knows about lists or codes.
+//!
+//! Source of the f-kernel: the min-sum of Leroux et al. (2011) with a one-step table for the Jacobian correction
+//! `ln(1 + e^−d)`; it departs from the exact box-plus only in that correction.
+
+use std::fmt::Debug;
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for i8 {}
+    impl Sealed for f32 {}
+}
+
+/// A path metric: lower is better, zero is the best live path, [`Metric::DEAD`] marks an unused lane.
+pub trait Metric: Copy + PartialOrd + Debug + Default + Send + Sync + 'static {
+    /// The metric of the best path.
+    const ZERO: Self;
+    /// The metric of a lane without a path; compares above every live metric.
+    const DEAD: Self;
+    /// Candidates further than this above the best candidate are dropped.
+    const THRESHOLD: Self;
+    /// Sum, saturating below [`Metric::DEAD`]'s value for `u16`.
+    fn plus(self, other: Self) -> Self;
+    /// Difference, not below zero.
+    fn minus(self, other: Self) -> Self;
+    /// A key that orders live metrics as the metrics themselves.
+    fn key(self) -> u32;
+}
+
+impl Metric for u16 {
+    const ZERO: Self = 0;
+    const DEAD: Self = u16::MAX;
+    const THRESHOLD: Self = 70;
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self.saturating_add(other)
+    }
+    #[inline(always)]
+    fn minus(self, other: Self) -> Self {
+        self.saturating_sub(other)
+    }
+    #[inline(always)]
+    fn key(self) -> u32 {
+        u32::from(self)
+    }
+}
+
+impl Metric for f32 {
+    const ZERO: Self = 0.0;
+    const DEAD: Self = f32::INFINITY;
+    const THRESHOLD: Self = 35.0;
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+    #[inline(always)]
+    fn minus(self, other: Self) -> Self {
+        self - other
+    }
+    #[inline(always)]
+    fn key(self) -> u32 {
+        // Non-negative floats order as their bit patterns.
+        self.to_bits()
+    }
+}
+
+/// A sum of LLR magnitudes over a node of any size.
+pub trait Total: Copy + PartialOrd + Debug + Default + Send + Sync + 'static {
+    /// Sum.
+    fn plus(self, other: Self) -> Self;
+    /// Difference; the caller ensures `other <= self`.
+    fn minus(self, other: Self) -> Self;
+}
+
+impl Total for u32 {
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+    #[inline(always)]
+    fn minus(self, other: Self) -> Self {
+        self - other
+    }
+}
+
+impl Total for f32 {
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+    #[inline(always)]
+    fn minus(self, other: Self) -> Self {
+        self - other
+    }
+}
+
+/// A magnitude with its position in a node of at most 32 values: orders by magnitude, then by position.
+pub trait NodeKey: Copy + Ord + Debug + Default + Send + Sync + 'static {
+    /// Larger than any key of a real value.
+    const USED: Self;
+    /// The position, 0..32.
+    fn position(self) -> u32;
+}
+
+impl NodeKey for u16 {
+    const USED: Self = u16::MAX;
+    #[inline(always)]
+    fn position(self) -> u32 {
+        u32::from(self & 31)
+    }
+}
+
+impl NodeKey for u64 {
+    const USED: Self = u64::MAX;
+    #[inline(always)]
+    fn position(self) -> u32 {
+        (self & 31) as u32
+    }
+}
+
+/// An LLR representation.
+pub trait Llr: crate::decoder::workspace::Plain + Default + PartialEq + Debug + Send + Sync + sealed::Sealed {
+    /// Path metrics over this representation.
+    type Metric: Metric;
+    /// Sums over whole nodes.
+    type Total: Total;
+    /// Magnitude and position in one ordered value.
+    type Key: NodeKey;
+    /// The LLR of a position known to be 0.
+    const CERTAIN: Self;
+    /// Name used at the boundary.
+    const NAME: &'static str;
+
+    /// LLR of `a ⊕ b`.
+    fn f(self, other: Self) -> Self;
+    /// LLR of `b` given `a ⊕ b = bit`: `other ± self`.
+    fn g(self, other: Self, bit: bool) -> Self;
+    /// Whether the hard decision is 1.
+    fn is_negative(self) -> bool;
+    /// Sign flipped when `flip`.
+    fn negate_if(self, flip: bool) -> Self;
+    /// |LLR| as a metric: the cost of deciding against it.
+    fn magnitude(self) -> Self::Metric;
+    /// Cost of deciding 0.
+    fn negative_part(self) -> Self::Metric;
+    /// Cost of deciding 1.
+    fn positive_part(self) -> Self::Metric;
+    /// A metric as a total.
+    fn widen(metric: Self::Metric) -> Self::Total;
+    /// A total as a metric, saturating.
+    fn narrow(total: Self::Total) -> Self::Metric;
+    /// Magnitude and position as one key.
+    fn node_key(self, position: usize) -> Self::Key;
+    /// The magnitude of a key; not called on [`NodeKey::USED`] of a live comparison.
+    fn key_magnitude(key: Self::Key) -> Self::Metric;
+    /// LLR magnitude of a binary symmetric channel with crossover probability `qber` (0 < qber < 0.5).
+    fn from_crossover(qber: f64) -> Self;
+    /// Quantises a finite LLR in nats.
+    fn from_nats(llr: f32) -> Self;
+}
+
+impl Llr for i8 {
+    type Metric = u16;
+    type Total = u32;
+    type Key = u16;
+    const CERTAIN: Self = 127;
+    const NAME: &'static str = "int8";
+
+    #[inline(always)]
+    fn f(self, other: Self) -> Self {
+        let (a, b) = (self.unsigned_abs(), other.unsigned_abs());
+        let (low, high) = (a.min(b), a.max(b));
+        let magnitude = low.saturating_sub(u8::from(high - low <= 2)) as i8;
+        if (self ^ other) < 0 { -magnitude } else { magnitude }
+    }
+    #[inline(always)]
+    fn g(self, other: Self, bit: bool) -> Self {
+        other.saturating_add(self.negate_if(bit)).max(-127)
+    }
+    #[inline(always)]
+    fn is_negative(self) -> bool {
+        self < 0
+    }
+    #[inline(always)]
+    fn negate_if(self, flip: bool) -> Self {
+        let mask = -(flip as i8);
+        (self ^ mask).wrapping_sub(mask)
+    }
+    #[inline(always)]
+    fn magnitude(self) -> u16 {
+        u16::from(self.unsigned_abs())
+    }
+    #[inline(always)]
+    fn negative_part(self) -> u16 {
+        u16::from((self.min(0)).unsigned_abs())
+    }
+    #[inline(always)]
+    fn positive_part(self) -> u16 {
+        self.max(0) as u16
+    }
+    #[inline(always)]
+    fn widen(metric: u16) -> u32 {
+        u32::from(metric)
+    }
+    #[inline(always)]
+    fn narrow(total: u32) -> u16 {
+        total.min(u32::from(u16::MAX)) as u16
+    }
+    #[inline(always)]
+    fn node_key(self, position: usize) -> u16 {
+        (self.magnitude() << 5) | position as u16
+    }
+    #[inline(always)]
+    fn key_magnitude(key: u16) -> u16 {
+        key >> 5
+    }
+    fn from_crossover(qber: f64) -> Self {
+        let units = libm::round(2.0 * libm::log((1.0 - qber) / qber));
+        units.clamp(1.0, 127.0) as i8
+    }
+    #[inline(always)]
+    fn from_nats(llr: f32) -> Self {
+        // Half away from zero; exact in f32 for |llr| < 2^22, and larger values clip.
+        let scaled = (llr * 2.0).clamp(-127.0, 127.0);
+        (scaled + 0.5f32.copysign(scaled)) as i8
+    }
+}
+
+/// Jacobian correction of the f32 f-kernel: a line through `ln(1 + e^−d)`, exact in binary.
+#[inline(always)]
+fn correction(difference: f32) -> f32 {
+    (0.625 - 0.25 * difference).max(0.0)
+}
+
+impl Llr for f32 {
+    type Metric = f32;
+    type Total = f32;
+    type Key = u64;
+    const CERTAIN: Self = 1.0e6;
+    const NAME: &'static str = "f32";
+
+    #[inline(always)]
+    fn f(self, other: Self) -> Self {
+        let (a, b) = (self.abs(), other.abs());
+        let low = if a < b { a } else { b };
+        let high = if a < b { b } else { a };
+        let magnitude = (low - correction(high - low)).max(0.0);
+        f32::from_bits(magnitude.to_bits() | ((self.to_bits() ^ other.to_bits()) & 0x8000_0000))
+    }
+    #[inline(always)]
+    fn g(self, other: Self, bit: bool) -> Self {
+        other + self.negate_if(bit)
+    }
+    #[inline(always)]
+    fn is_negative(self) -> bool {
+        self < 0.0
+    }
+    #[inline(always)]
+    fn negate_if(self, flip: bool) -> Self {
+        f32::from_bits(self.to_bits() ^ (u32::from(flip) << 31))
+    }
+    #[inline(always)]
+    fn magnitude(self) -> f32 {
+        self.abs()
+    }
+    #[inline(always)]
+    fn negative_part(self) -> f32 {
+        if self < 0.0 { -self } else { 0.0 }
+    }
+    #[inline(always)]
+    fn positive_part(self) -> f32 {
+        if self > 0.0 { self } else { 0.0 }
+    }
+    #[inline(always)]
+    fn widen(metric: f32) -> f32 {
+        metric
+    }
+    #[inline(always)]
+    fn narrow(total: f32) -> f32 {
+        total
+    }
+    #[inline(always)]
+    fn node_key(self, position: usize) -> u64 {
+        (u64::from(self.abs().to_bits()) << 5) | position as u64
+    }
+    #[inline(always)]
+    fn key_magnitude(key: u64) -> f32 {
+        f32::from_bits((key >> 5) as u32)
+    }
+    fn from_crossover(qber: f64) -> Self {
+        libm::log((1.0 - qber) / qber) as f32
+    }
+    #[inline(always)]
+    fn from_nats(llr: f32) -> Self {
+        llr.clamp(-1.0e6, 1.0e6)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn int8_kernels_stay_in_range_and_follow_the_formula() {
+        for a in -127i8..=127 {
+            for b in -127i8..=127 {
+                let (low, high) = (a.unsigned_abs().min(b.unsigned_abs()), a.unsigned_abs().max(b.unsigned_abs()));
+                let mut magnitude = i32::from(low);
+                if high - low <= 2 && magnitude > 0 {
+                    magnitude -= 1;
+                }
+                let sign = if (a < 0) != (b < 0) { -1 } else { 1 };
+                assert_eq!(i32::from(a.f(b)), sign * magnitude);
+                for bit in [false, true] {
+                    let sum = i32::from(b) + if bit { -i32::from(a) } else { i32::from(a) };
+                    assert_eq!(i32::from(a.g(b, bit)), sum.clamp(-127, 127));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn soft_values_quantise_half_away_from_zero_and_clip() {
+        for (nats, units) in
+            [(0.0, 0), (0.24, 0), (0.25, 1), (-0.25, -1), (0.74, 1), (0.75, 2), (100.0, 127), (-1e9, -127)]
+        {
+            assert_eq!(i8::from_nats(nats), units);
+        }
+    }
+
+    #[test]
+    fn crossover_magnitudes_are_the_rounded_log_ratio() {
+        assert_eq!(i8::from_crossover(0.02), 8);
+        assert_eq!(i8::from_crossover(0.11), 4);
+        assert_eq!(i8::from_crossover(0.49), 1);
+        assert_eq!(i8::from_crossover(1e-30), 127);
+    }
+}

@@ -1,1 +1,351 @@
-//! Engines and the one place that chooses between them.
+//! Engines: the kernels of the decoders, compiled for what this CPU has.
+//!
+//! An engine is a token. A value of [`Avx2`] or [`Avx512`] can only be had from `new()`, which asks the CPU, so holding
+//! one proves the feature and everything behind it is safe to call. [`EngineName`] is the choice at the boundary, made once
+//! per decoder; [`KernelLlr::dispatch`] is the one place that acts on it.
+//!
+//! The kernels have one definition each, the default methods of [`Kernels`], written so that a compiler vectorises them.
+//! A decoder is a [`Task`]: running it compiles the whole of it, kernels included, for the engine's features. An engine
+//! overrides a kernel only where it is measurably faster; results are the same to the bit (integers, and floats in a
+//! stated order), which the tests hold against `decoder::naive`.
+
+/// The dispatch of a representation: the same few lines for each, since engines are types.
+macro_rules! dispatch {
+    () => {
+        #[inline]
+        fn dispatch<K: $crate::simd::Task<Self>>(engine: $crate::simd::EngineName, task: K) -> K::Output {
+            use $crate::simd::{Avx2, Avx512, EngineName, Portable};
+            match engine {
+                EngineName::Avx512 => {
+                    if let Some(engine) = Avx512::new() {
+                        return engine.run(task);
+                    }
+                }
+                EngineName::Avx2 => {
+                    if let Some(engine) = Avx2::new() {
+                        return engine.run(task);
+                    }
+                }
+                EngineName::Portable => {}
+            }
+            Portable.run(task)
+        }
+    };
+}
+
+mod avx2;
+mod avx512;
+pub mod lanes;
+mod portable;
+
+pub use avx2::Avx2;
+pub use avx512::Avx512;
+pub use portable::Portable;
+
+use crate::error::{Error, Result};
+use crate::llr::{Llr, Metric, NodeKey, Total};
+use lanes::{LANES, LaneBits, Lanes, Selection};
+
+/// Work over one LLR representation, to be compiled for an engine.
+pub trait Task<T: KernelLlr> {
+    /// What the work returns.
+    type Output;
+    /// The work; implementations are `#[inline(always)]`.
+    fn run<E: Kernels<T>>(self, engine: E) -> Self::Output;
+}
+
+/// The kernels over one LLR representation. Slices of nodes have power-of-two lengths; `bits` are packed words, or the low
+/// bits of one word for nodes shorter than 64.
+pub trait Kernels<T: KernelLlr>: Copy {
+    /// `out[i] = f(node[i], node[i + h])` with `h = out.len()`.
+    #[inline(always)]
+    fn left(self, node: &[T], out: &mut [T]) {
+        let (low, high) = node.split_at(out.len());
+        for ((out, &a), &b) in out.iter_mut().zip(low).zip(high) {
+            *out = a.f(b);
+        }
+    }
+
+    /// `out[i] = g(node[i], node[i + h], bits[i])`.
+    #[inline(always)]
+    fn right(self, node: &[T], bits: &[u64], out: &mut [T]) {
+        let (low, high) = node.split_at(out.len());
+        for (((out, low), high), &word) in out.chunks_mut(64).zip(low.chunks(64)).zip(high.chunks(64)).zip(bits) {
+            T::right_word(low, high, word, out);
+        }
+    }
+
+    /// Hard decisions.
+    #[inline(always)]
+    fn signs(self, node: &[T], bits: &mut [u64]) {
+        for (word, chunk) in bits.iter_mut().zip(node.chunks(64)) {
+            *word = T::signs_word(chunk);
+        }
+    }
+
+    /// Smallest magnitude.
+    #[inline(always)]
+    fn smallest(self, node: &[T]) -> T::Metric {
+        T::smallest(node)
+    }
+
+    /// Cost of deciding all zeros, and all ones.
+    #[inline(always)]
+    fn sums(self, node: &[T]) -> (T::Total, T::Total) {
+        T::sums(node)
+    }
+
+    /// LLRs of a hard-decision channel: `bits` give the signs of `magnitude`.
+    #[inline(always)]
+    fn expand(self, bits: &[u64], magnitude: T, out: &mut [T]) {
+        for (out, &word) in out.chunks_mut(64).zip(bits) {
+            for (index, out) in out.iter_mut().enumerate() {
+                *out = magnitude.negate_if(word >> index & 1 == 1);
+            }
+        }
+    }
+
+    /// Rows of paths to rows of positions: `out[i][p] = rows[p][i]` for live paths.
+    #[inline(always)]
+    fn transpose(self, rows: &[[T; LANES]; LANES], live: usize, out: &mut [Lanes<T>]) {
+        for (path, row) in rows.iter().enumerate().take(live) {
+            for (out, &value) in out.iter_mut().zip(row) {
+                out.0[path] = value;
+            }
+        }
+    }
+
+    /// The f-kernel over all lanes: `out[i] = f(node[i], node[i + h])`.
+    #[inline(always)]
+    fn left_lanes(self, node: &[Lanes<T>], out: &mut [Lanes<T>]) {
+        let half = out.len();
+        for i in 0..half {
+            for lane in 0..LANES {
+                out[i].0[lane] = node[i].0[lane].f(node[i + half].0[lane]);
+            }
+        }
+    }
+
+    /// The g-kernel over all lanes, lane p reading column `source[p]` of `node`; bit i of `bits[p]` belongs to position i.
+    #[inline(always)]
+    fn right_lanes(self, node: &[Lanes<T>], source: &Selection, bits: &LaneBits, out: &mut [Lanes<T>]) {
+        let half = out.len();
+        for i in 0..half {
+            let (a, b) = (self.select(&node[i], source), self.select(&node[i + half], source));
+            for lane in 0..LANES {
+                out[i].0[lane] = a.0[lane].g(b.0[lane], bits.0[lane] >> i & 1 == 1);
+            }
+        }
+    }
+
+    /// `out[p] = row[source[p]]`.
+    #[inline(always)]
+    fn select(self, row: &Lanes<T>, source: &Selection) -> Lanes<T> {
+        let mut out = *row;
+        for lane in 0..LANES {
+            out.0[lane] = row.0[usize::from(source.0[lane] & 31)];
+        }
+        out
+    }
+
+    /// Hard decisions of every lane and its smallest magnitude.
+    #[inline(always)]
+    fn signs_lanes(self, node: &[Lanes<T>]) -> (LaneBits, [T::Metric; LANES]) {
+        let mut bits = LaneBits([0; LANES]);
+        let mut smallest = [T::Metric::DEAD; LANES];
+        for (i, row) in node.iter().enumerate() {
+            for lane in 0..LANES {
+                bits.0[lane] |= u32::from(row.0[lane].is_negative()) << i;
+                let magnitude = row.0[lane].magnitude();
+                smallest[lane] = if magnitude < smallest[lane] { magnitude } else { smallest[lane] };
+            }
+        }
+        (bits, smallest)
+    }
+
+    /// Per lane: cost of deciding all zeros, and all ones.
+    #[inline(always)]
+    fn sums_lanes(self, node: &[Lanes<T>]) -> ([T::Metric; LANES], [T::Metric; LANES]) {
+        let mut zeros = [T::Metric::ZERO; LANES];
+        let mut ones = [T::Metric::ZERO; LANES];
+        for row in node {
+            for lane in 0..LANES {
+                zeros[lane] = zeros[lane].plus(row.0[lane].negative_part());
+                ones[lane] = ones[lane].plus(row.0[lane].positive_part());
+            }
+        }
+        (zeros, ones)
+    }
+
+    /// Keys of every position and lane.
+    #[inline(always)]
+    fn keys_lanes(self, node: &[Lanes<T>], keys: &mut [Lanes<T::Key>]) {
+        for (i, (keys, row)) in keys.iter_mut().zip(node).enumerate() {
+            for lane in 0..LANES {
+                keys.0[lane] = row.0[lane].node_key(i);
+            }
+        }
+    }
+
+    /// Replaces the keys equal to `used` by [`crate::llr::NodeKey::USED`] and returns the smallest that remain.
+    #[inline(always)]
+    fn next_keys(self, keys: &mut [Lanes<T::Key>], used: &Lanes<T::Key>) -> Lanes<T::Key> {
+        let mut smallest = Lanes([T::Key::USED; LANES]);
+        for row in keys {
+            for lane in 0..LANES {
+                let key = if row.0[lane] == used.0[lane] { T::Key::USED } else { row.0[lane] };
+                row.0[lane] = key;
+                smallest.0[lane] = smallest.0[lane].min(key);
+            }
+        }
+        smallest
+    }
+
+    /// `out[p] = row[source[p]]` for keys.
+    #[inline(always)]
+    fn select_keys(self, row: &Lanes<T::Key>, source: &Selection) -> Lanes<T::Key> {
+        row.select(source)
+    }
+
+    /// `out[p] = row[source[p]]` for the bits of small nodes.
+    #[inline(always)]
+    fn select_bits(self, row: &LaneBits, source: &Selection) -> LaneBits {
+        LaneBits(std::array::from_fn(|lane| row.0[usize::from(source.0[lane] & 31)]))
+    }
+
+    /// Composes index rows: every row becomes `row[source[p]]`.
+    #[inline(always)]
+    fn select_rows(self, rows: &mut [Selection], source: &Selection) {
+        for row in rows {
+            *row = Selection(std::array::from_fn(|lane| row.0[usize::from(source.0[lane] & 31)]));
+        }
+    }
+
+    /// Of the candidates `stay` and (where given) `flip` of the first `live` lanes: the smallest metric, and which are
+    /// within the threshold of it.
+    #[inline(always)]
+    fn within_threshold(
+        self,
+        stay: &[T::Metric; LANES],
+        flip: Option<&[T::Metric; LANES]>,
+        live: usize,
+    ) -> (T::Metric, u32, u32) {
+        let mut best = T::Metric::DEAD;
+        for lane in 0..live {
+            best = if stay[lane] < best { stay[lane] } else { best };
+            if let Some(flip) = flip {
+                best = if flip[lane] < best { flip[lane] } else { best };
+            }
+        }
+        let limit = best.plus(T::Metric::THRESHOLD);
+        let (mut stays, mut flips) = (0, 0);
+        for lane in 0..live {
+            stays |= u32::from(stay[lane] <= limit) << lane;
+            if let Some(flip) = flip {
+                flips |= u32::from(flip[lane] <= limit) << lane;
+            }
+        }
+        (best, stays, flips)
+    }
+}
+
+/// An LLR representation with its portable word kernels, on which the engines build.
+pub trait KernelLlr: Llr {
+    /// Runs `task` compiled for `engine`; an engine that this CPU lacks falls back to the portable one, with the same
+    /// result.
+    fn dispatch<K: Task<Self>>(engine: EngineName, task: K) -> K::Output;
+
+    /// The g-kernel over at most 64 positions.
+    fn right_word(low: &[Self], high: &[Self], word: u64, out: &mut [Self]);
+    /// Signs of at most 64 values.
+    fn signs_word(values: &[Self]) -> u64;
+    /// Smallest magnitude.
+    fn smallest(node: &[Self]) -> Self::Metric;
+    /// Sums in the order of the specification.
+    fn sums(node: &[Self]) -> (Self::Total, Self::Total);
+}
+
+/// The engines by name, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineName {
+    /// AVX-512 F, BW, DQ, VL, VBMI, VBMI2 and VPOPCNTDQ/BITALG.
+    Avx512,
+    /// AVX2 and BMI2.
+    Avx2,
+    /// Whatever the target's baseline is.
+    Portable,
+}
+
+impl EngineName {
+    /// All engines, best first.
+    pub const ALL: [EngineName; 3] = [EngineName::Avx512, EngineName::Avx2, EngineName::Portable];
+    const NAMES: [&'static str; 3] = ["avx512", "avx2", "portable"];
+
+    /// The name at the boundary.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            EngineName::Avx512 => "avx512",
+            EngineName::Avx2 => "avx2",
+            EngineName::Portable => "portable",
+        }
+    }
+
+    /// Whether this CPU can run it.
+    #[must_use]
+    pub fn available(self) -> bool {
+        match self {
+            EngineName::Avx512 => Avx512::new().is_some(),
+            EngineName::Avx2 => Avx2::new().is_some(),
+            EngineName::Portable => true,
+        }
+    }
+
+    /// The best engine of this CPU.
+    #[must_use]
+    pub fn best() -> Self {
+        Self::ALL.into_iter().find(|engine| engine.available()).unwrap_or(EngineName::Portable)
+    }
+
+    /// The engine called `name`, or the best one.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`]; [`Error::EngineUnavailable`] when this CPU lacks its instructions.
+    pub fn choose(name: Option<&str>) -> Result<Self> {
+        let Some(name) = name else { return Ok(Self::best()) };
+        let engine = Self::ALL.into_iter().find(|engine| engine.name() == name).ok_or_else(|| Error::UnknownName {
+            what: "engine",
+            got: name.to_owned(),
+            known: &Self::NAMES,
+        })?;
+        if engine.available() { Ok(engine) } else { Err(Error::EngineUnavailable { engine: engine.name() }) }
+    }
+}
+
+/// Sums of a node of any size: at most 32 values in index order, longer ones in 16 interleaved partial sums that are then
+/// folded by halves. For integers the order is immaterial; for floats it is the specification.
+#[inline(always)]
+pub(crate) fn ordered_sums<T: Llr>(node: &[T]) -> (T::Total, T::Total) {
+    if node.len() <= LANES {
+        let (mut zeros, mut ones) = (T::Total::default(), T::Total::default());
+        for &value in node {
+            zeros = zeros.plus(T::widen(value.negative_part()));
+            ones = ones.plus(T::widen(value.positive_part()));
+        }
+        return (zeros, ones);
+    }
+    let (mut zeros, mut ones) = ([T::Total::default(); 16], [T::Total::default(); 16]);
+    for chunk in node.chunks_exact(16) {
+        for i in 0..16 {
+            zeros[i] = zeros[i].plus(T::widen(chunk[i].negative_part()));
+            ones[i] = ones[i].plus(T::widen(chunk[i].positive_part()));
+        }
+    }
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            zeros[i] = zeros[i].plus(zeros[i + half]);
+            ones[i] = ones[i].plus(ones[i + half]);
+        }
+    }
+    (zeros[0], ones[0])
+}

@@ -1,0 +1,361 @@
+//! The list decoder: all paths advance together through the program.
+//!
+//! Above stage 5 data is path-major: each live path has a row of LLRs and a row of packed bits per stage. From stage 5 down
+//! it is interleaved, one vector holding one position of all 32 paths, where the [`nodes`] are. Index rows
+//! ([`Paths`]) say whose row is whose, so a fork moves 32 bytes a stage and no LLRs.
+//!
+//! A stage's LLRs are always written for all live paths before the node below is entered, so a `Left` reads rows in lane
+//! order and only a `Right`, which comes after forks in the left subtree, reads through the index row.
+
+use super::nodes;
+use super::paths::Paths;
+use super::schedule::{Instruction, LOG_LANE_NODE, NodeKind, Operation};
+use super::workspace::AlignedBuffer;
+use crate::llr::{Metric, Total};
+use crate::simd::lanes::{LANES, LaneBits, Lanes, Selection};
+use crate::simd::{KernelLlr, Kernels, Task};
+
+const LANE_STAGE: usize = LOG_LANE_NODE as usize;
+
+/// State of a list decode.
+pub struct ListState<T: KernelLlr> {
+    log_length: usize,
+    list_size: usize,
+    /// LLR rows by stage, from stage 6 to the one below the root.
+    alpha: Vec<AlignedBuffer<T>>,
+    /// Bit rows by side and stage, likewise.
+    beta: [Vec<AlignedBuffer<u64>>; 2],
+    /// Interleaved LLRs: the rows of stage s are `1 << s .. 2 << s`.
+    lane_alpha: Box<[Lanes<T>; 2 << LANE_STAGE]>,
+    /// Interleaved bits by side and stage.
+    lane_beta: [[LaneBits; LANE_STAGE + 1]; 2],
+    /// Rows of stage 5 before they are interleaved.
+    rows: Box<[[T; LANES]; LANES]>,
+    /// The paths.
+    pub paths: Paths<T::Metric>,
+}
+
+impl<T: KernelLlr> ListState<T> {
+    /// State for codes of 2^`log_length` positions.
+    pub fn new(log_length: u32, list_size: usize) -> Self {
+        let n = log_length as usize;
+        let rows = |stage: usize| if Self::stored(stage, n) { list_size << stage } else { 0 };
+        let bits = || (0..n).map(|stage| AlignedBuffer::new(rows(stage) / 64)).collect();
+        Self {
+            log_length: n,
+            list_size,
+            alpha: (0..n).map(|stage| AlignedBuffer::new(rows(stage))).collect(),
+            beta: [bits(), bits()],
+            lane_alpha: Box::new([Lanes([T::default(); LANES]); 2 << LANE_STAGE]),
+            lane_beta: [[LaneBits([0; LANES]); LANE_STAGE + 1]; 2],
+            rows: Box::new([[T::default(); LANES]; LANES]),
+            paths: Paths::new(list_size, log_length),
+        }
+    }
+
+    fn stored(stage: usize, log_length: usize) -> bool {
+        stage > LANE_STAGE && stage < log_length
+    }
+
+    /// Bytes that [`ListState::new`] allocates, itself included.
+    pub fn bytes_for(log_length: u32, list_size: usize) -> usize {
+        let n = log_length as usize;
+        let buffers: usize = (0..n)
+            .map(|stage| {
+                let elements = if Self::stored(stage, n) { list_size << stage } else { 0 };
+                AlignedBuffer::<T>::bytes_for(elements) + 2 * AlignedBuffer::<u64>::bytes_for(elements / 64)
+            })
+            .sum();
+        buffers
+            + n * (size_of::<AlignedBuffer<T>>() + 2 * size_of::<AlignedBuffer<u64>>())
+            + size_of::<[Lanes<T>; 2 << LANE_STAGE]>()
+            + size_of::<[[T; LANES]; LANES]>()
+    }
+
+    /// Bytes held in buffers.
+    pub fn bytes(&self) -> usize {
+        let alpha: usize = self.alpha.iter().map(AlignedBuffer::bytes).sum();
+        let beta: usize = self.beta.iter().flatten().map(AlignedBuffer::bytes).sum();
+        alpha
+            + beta
+            + self.alpha.capacity() * size_of::<AlignedBuffer<T>>()
+            + (self.beta[0].capacity() + self.beta[1].capacity()) * size_of::<AlignedBuffer<u64>>()
+            + size_of_val(&*self.lane_alpha)
+            + size_of_val(&*self.rows)
+    }
+
+    /// The word of `lane` after a decode, packed.
+    pub fn word(&self, lane: usize, out: &mut [u64]) {
+        let n = self.log_length;
+        if n <= LANE_STAGE {
+            out[0] = u64::from(self.lane_beta[0][n].0[lane]);
+            return;
+        }
+        let left_row = usize::from(self.paths.beta[n - 1].0[lane]);
+        if n == LANE_STAGE + 1 {
+            out[0] = joined(self.lane_beta[0][LANE_STAGE].0[left_row], self.lane_beta[1][LANE_STAGE].0[lane]);
+            return;
+        }
+        let half = out.len() / 2;
+        let left = &self.beta[0][n - 1][left_row * half..][..half];
+        let right = &self.beta[1][n - 1][lane * half..][..half];
+        let (low, high) = out.split_at_mut(half);
+        for (((low, high), &left), &right) in low.iter_mut().zip(high).zip(left).zip(right) {
+            *low = left ^ right;
+            *high = right;
+        }
+    }
+
+    #[inline(always)]
+    fn left<E: Kernels<T>>(&mut self, engine: E, stage: usize, channel: &[T]) {
+        let live = self.paths.live;
+        if stage <= LANE_STAGE {
+            let (below, node) = self.lane_alpha.split_at_mut(1 << stage);
+            engine.left_lanes(&node[..1 << stage], &mut below[1 << (stage - 1)..]);
+        } else {
+            let half = 1usize << (stage - 1);
+            let (below, above) = self.alpha.split_at_mut(stage);
+            for path in 0..live {
+                let node = if stage == self.log_length { channel } else { &above[0][path << stage..][..2 * half] };
+                if stage == LANE_STAGE + 1 {
+                    engine.left(node, &mut self.rows[path]);
+                } else {
+                    engine.left(node, &mut below[stage - 1][path * half..][..half]);
+                }
+            }
+            if stage == LANE_STAGE + 1 {
+                engine.transpose(&self.rows, live, &mut self.lane_alpha[1 << LANE_STAGE..]);
+            }
+        }
+        self.paths.alpha[stage - 1] = Selection::IDENTITY;
+    }
+
+    #[inline(always)]
+    fn right<E: Kernels<T>>(&mut self, engine: E, stage: usize, channel: &[T]) {
+        let live = self.paths.live;
+        let (sources, bit_rows) = (self.paths.alpha[stage], self.paths.beta[stage - 1]);
+        if stage <= LANE_STAGE {
+            let bits = engine.select_bits(&self.lane_beta[0][stage - 1], &bit_rows);
+            let (below, node) = self.lane_alpha.split_at_mut(1 << stage);
+            engine.right_lanes(&node[..1 << stage], &sources, &bits, &mut below[1 << (stage - 1)..]);
+        } else {
+            let half = 1usize << (stage - 1);
+            let (below, above) = self.alpha.split_at_mut(stage);
+            for path in 0..live {
+                let source = usize::from(sources.0[path]);
+                let bit_row = usize::from(bit_rows.0[path]);
+                let node = if stage == self.log_length { channel } else { &above[0][source << stage..][..2 * half] };
+                if stage == LANE_STAGE + 1 {
+                    let word = [u64::from(self.lane_beta[0][LANE_STAGE].0[bit_row])];
+                    engine.right(node, &word, &mut self.rows[path]);
+                } else {
+                    let bits = &self.beta[0][stage - 1][bit_row * (half / 64)..][..half / 64];
+                    engine.right(node, bits, &mut below[stage - 1][path * half..][..half]);
+                }
+            }
+            if stage == LANE_STAGE + 1 {
+                engine.transpose(&self.rows, live, &mut self.lane_alpha[1 << LANE_STAGE..]);
+            }
+        }
+        self.paths.alpha[stage - 1] = Selection::IDENTITY;
+    }
+
+    #[inline(always)]
+    fn combine<E: Kernels<T>>(&mut self, engine: E, stage: usize, side: usize) {
+        let live = self.paths.live;
+        let rows = self.paths.beta[stage - 1];
+        if stage <= LANE_STAGE {
+            let left = engine.select_bits(&self.lane_beta[0][stage - 1], &rows);
+            let right = self.lane_beta[1][stage - 1];
+            let out = &mut self.lane_beta[side][stage];
+            for lane in 0..LANES {
+                out.0[lane] = (left.0[lane] ^ right.0[lane]) | right.0[lane] << (1 << (stage - 1));
+            }
+        } else if stage == self.log_length {
+            // The root's words are put together for the paths that are looked at: `word`.
+            return;
+        } else if stage == LANE_STAGE + 1 {
+            let (left, right) = (&self.lane_beta[0][LANE_STAGE], &self.lane_beta[1][LANE_STAGE]);
+            for path in 0..live {
+                self.beta[side][stage][path] = joined(left.0[usize::from(rows.0[path])], right.0[path]);
+            }
+        } else {
+            let half = 1usize << (stage - 7);
+            for path in 0..live {
+                let left_row = usize::from(rows.0[path]);
+                let [left_side, right_side] = &mut self.beta;
+                if side == 0 {
+                    let (below, above) = left_side.split_at_mut(stage);
+                    let left = &below[stage - 1][left_row * half..][..half];
+                    let right = &right_side[stage - 1][path * half..][..half];
+                    join(left, right, &mut above[0][path * 2 * half..][..2 * half]);
+                } else {
+                    let (below, above) = right_side.split_at_mut(stage);
+                    let left = &left_side[stage - 1][left_row * half..][..half];
+                    let right = &below[stage - 1][path * half..][..half];
+                    join(left, right, &mut above[0][path * 2 * half..][..2 * half]);
+                }
+            }
+        }
+        if side == 0 {
+            self.paths.beta[stage] = Selection::IDENTITY;
+        }
+    }
+
+    #[inline(always)]
+    fn leaf<E: Kernels<T>>(&mut self, engine: E, kind: NodeKind, stage: usize, side: usize) {
+        if stage <= LANE_STAGE {
+            let node = &self.lane_alpha[1 << stage..2 << stage];
+            self.lane_beta[side][stage] = nodes::settle(engine, kind, &mut self.paths, self.list_size, stage, node);
+        } else {
+            let ones = match kind {
+                NodeKind::Repetition => self.large_repetition(engine, stage),
+                _ => {
+                    self.large_rate0(engine, stage);
+                    0
+                }
+            };
+            let words = 1usize << (stage - 6);
+            for path in 0..self.paths.live {
+                let value = if ones >> path & 1 == 1 { !0 } else { 0 };
+                self.beta[side][stage][path * words..][..words].fill(value);
+            }
+        }
+        if side == 0 {
+            self.paths.beta[stage] = Selection::IDENTITY;
+        }
+    }
+
+    #[inline(always)]
+    fn large_sums<E: Kernels<T>>(&self, engine: E, stage: usize) -> [(T::Total, T::Total); LANES] {
+        let mut sums = [(T::Total::default(), T::Total::default()); LANES];
+        for (path, sums) in sums.iter_mut().enumerate().take(self.paths.live) {
+            let metric = T::widen(self.paths.metric.0[path]);
+            let (zeros, ones) = engine.sums(&self.alpha[stage][path << stage..][..1 << stage]);
+            *sums = (metric.plus(zeros), metric.plus(ones));
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn large_rate0<E: Kernels<T>>(&mut self, engine: E, stage: usize) {
+        let sums = self.large_sums(engine, stage);
+        let mut best = sums[0].0;
+        for sums in &sums[..self.paths.live] {
+            best = if sums.0 < best { sums.0 } else { best };
+        }
+        let mut stay = Lanes([T::Metric::DEAD; LANES]);
+        for path in 0..self.paths.live {
+            stay.0[path] = T::narrow(sums[path].0.minus(best));
+        }
+        self.paths.fork::<T, E>(engine, stage, &stay, None);
+    }
+
+    /// The paths that decide ones.
+    #[inline(always)]
+    fn large_repetition<E: Kernels<T>>(&mut self, engine: E, stage: usize) -> u32 {
+        let sums = self.large_sums(engine, stage);
+        let cheaper = |(zeros, ones): (T::Total, T::Total)| if ones < zeros { ones } else { zeros };
+        let mut best = cheaper(sums[0]);
+        for &sums in &sums[..self.paths.live] {
+            best = if cheaper(sums) < best { cheaper(sums) } else { best };
+        }
+        let (mut stay, mut flip) = (Lanes([T::Metric::DEAD; LANES]), Lanes([T::Metric::DEAD; LANES]));
+        let mut decided = 0u32;
+        for path in 0..self.paths.live {
+            let (zeros, ones) = (sums[path].0.minus(best), sums[path].1.minus(best));
+            let one = ones < zeros;
+            decided |= u32::from(one) << path;
+            stay.0[path] = T::narrow(if one { ones } else { zeros });
+            flip.0[path] = T::narrow(if one { zeros } else { ones });
+        }
+        let Some(fork) = self.paths.fork::<T, E>(engine, stage, &stay, Some(&flip)) else { return decided };
+        let mut moved = 0;
+        for lane in 0..LANES {
+            moved |= (decided >> (fork.source.0[lane] & 31) & 1) << lane;
+        }
+        moved ^ fork.flipped
+    }
+
+    /// Whether the large node is settled by hard decisions: no flip of any path could survive (a flip of a parity-check
+    /// node takes two positions, and every path must be even).
+    #[inline(always)]
+    fn try_large<E: Kernels<T>>(&mut self, engine: E, kind: NodeKind, stage: usize, side: usize) -> bool {
+        let worst = self.paths.worst();
+        for path in 0..self.paths.live {
+            let smallest = engine.smallest(&self.alpha[stage][path << stage..][..1 << stage]);
+            let cost = if kind == NodeKind::ParityCheck { smallest.plus(smallest) } else { smallest };
+            if self.paths.survives(self.paths.metric.0[path].plus(cost), worst) {
+                return false;
+            }
+        }
+        let words = 1usize << (stage - 6);
+        for path in 0..self.paths.live {
+            let bits = &mut self.beta[side][stage][path * words..][..words];
+            engine.signs(&self.alpha[stage][path << stage..][..1 << stage], bits);
+            if kind == NodeKind::ParityCheck && bits.iter().fold(0, |sum, word| sum ^ word).count_ones() & 1 == 1 {
+                return false;
+            }
+        }
+        if side == 0 {
+            self.paths.beta[stage] = Selection::IDENTITY;
+        }
+        true
+    }
+}
+
+#[inline(always)]
+fn joined(left: u32, right: u32) -> u64 {
+    u64::from(left ^ right) | u64::from(right) << 32
+}
+
+#[inline(always)]
+fn join(left: &[u64], right: &[u64], out: &mut [u64]) {
+    let (low, high) = out.split_at_mut(left.len());
+    for (((low, high), &left), &right) in low.iter_mut().zip(high).zip(left).zip(right) {
+        *low = left ^ right;
+        *high = right;
+    }
+}
+
+/// One list decode.
+pub struct ListTask<'a, T: KernelLlr> {
+    /// The compiled code.
+    pub program: &'a [Instruction],
+    /// Where the paths live.
+    pub state: &'a mut ListState<T>,
+    /// Channel LLRs, natural order.
+    pub channel: &'a [T],
+}
+
+impl<T: KernelLlr> Task<T> for ListTask<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<E: Kernels<T>>(self, engine: E) {
+        let Self { program, state, channel } = self;
+        state.paths.reset();
+        if state.log_length <= LANE_STAGE {
+            for (row, &llr) in state.lane_alpha[1 << state.log_length..].iter_mut().zip(channel) {
+                row.0 = [T::default(); LANES];
+                row.0[0] = llr;
+            }
+        }
+        let mut counter = 0;
+        while let Some(instruction) = program.get(counter) {
+            let (stage, side) = (usize::from(instruction.stage), usize::from(instruction.side));
+            counter += 1;
+            match instruction.operation {
+                Operation::Left => state.left(engine, stage, channel),
+                Operation::Right => state.right(engine, stage, channel),
+                Operation::Combine => state.combine(engine, stage, side),
+                Operation::Leaf(kind) => state.leaf(engine, kind, stage, side),
+                Operation::Try(kind) => {
+                    if state.try_large(engine, kind, stage, side) {
+                        counter += instruction.skip as usize;
+                    }
+                }
+            }
+        }
+    }
+}

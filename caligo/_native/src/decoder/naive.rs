@@ -1,0 +1,324 @@
+//! The written rules, path by path: slow, allocating, and meant to be read beside `specs/rust-polar-crate.md`.
+//!
+//! Nothing is shared with the fast decoders but the scalar arithmetic of [`crate::llr`] and the code itself: every path
+//! carries whole vectors, a fork clones them, and selection sorts. Engines are held against it bit for bit. It is public
+//! for people who want to study the decoder; it is of no use for anything else.
+
+use crate::code::Code;
+use crate::llr::{Llr, Metric, Total};
+
+/// A surviving path: its metric and its word.
+pub type Survivor<T> = (<T as Llr>::Metric, Vec<bool>);
+
+#[derive(Clone)]
+struct Path<T: Llr> {
+    metric: T::Metric,
+    /// LLRs of the nodes being visited, the innermost last.
+    alpha: Vec<Vec<T>>,
+    /// Bits of settled nodes waiting for their sibling or parent.
+    beta: Vec<Vec<bool>>,
+}
+
+struct Naive<'a, T: Llr> {
+    info: &'a [bool],
+    list_size: usize,
+    paths: Vec<Path<T>>,
+}
+
+/// A candidate: the path it comes from, its metric, and what it appends or flips.
+struct Candidate<T: Llr> {
+    path: usize,
+    metric: T::Metric,
+    flips: bool,
+}
+
+fn total<T: Llr>(node: &[T], part: fn(T) -> T::Metric) -> T::Total {
+    let widened = |value: &T| T::widen(part(*value));
+    if node.len() <= 32 {
+        return node.iter().fold(T::Total::default(), |sum, value| sum.plus(widened(value)));
+    }
+    let mut partial = [T::Total::default(); 16];
+    for (index, value) in node.iter().enumerate() {
+        partial[index % 16] = partial[index % 16].plus(widened(value));
+    }
+    for half in [8, 4, 2, 1] {
+        for index in 0..half {
+            partial[index] = partial[index].plus(partial[index + half]);
+        }
+    }
+    partial[0]
+}
+
+fn hard<T: Llr>(node: &[T]) -> Vec<bool> {
+    node.iter().map(|llr| llr.is_negative()).collect()
+}
+
+fn is_odd(bits: &[bool]) -> bool {
+    bits.iter().filter(|&&bit| bit).count() % 2 == 1
+}
+
+fn smallest<T: Llr>(node: &[T]) -> T::Metric {
+    node.iter().map(|llr| llr.magnitude()).fold(T::Metric::DEAD, |a, b| if b < a { b } else { a })
+}
+
+/// Positions by magnitude, equal ones by position.
+fn by_reliability<T: Llr>(node: &[T]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..node.len()).collect();
+    order.sort_by_key(|&position| (node[position].magnitude().key(), position));
+    order
+}
+
+impl<T: Llr> Naive<'_, T> {
+    fn alpha(&self, path: usize) -> &[T] {
+        self.paths[path].alpha.last().map_or(&[], Vec::as_slice)
+    }
+
+    /// Step 6 of the specification: threshold, then the L best, who stays before who flips, by lane.
+    fn select(&mut self, mut candidates: Vec<Candidate<T>>) -> Vec<bool> {
+        let best = candidates.iter().map(|c| c.metric).fold(T::Metric::DEAD, |a, b| if b < a { b } else { a });
+        let limit = best.plus(T::Metric::THRESHOLD);
+        candidates.retain(|candidate| candidate.metric <= limit);
+        candidates.sort_by_key(|c| (c.metric.key(), c.flips, c.path));
+        candidates.truncate(self.list_size);
+        candidates.sort_by_key(|c| (c.flips, c.path));
+        let old = std::mem::take(&mut self.paths);
+        for candidate in &candidates {
+            let mut path = old[candidate.path].clone();
+            path.metric = candidate.metric.minus(best);
+            self.paths.push(path);
+        }
+        candidates.iter().map(|c| c.flips).collect()
+    }
+
+    fn stay_only(&self, metrics: Vec<T::Metric>) -> Vec<Candidate<T>> {
+        metrics.into_iter().enumerate().map(|(path, metric)| Candidate { path, metric, flips: false }).collect()
+    }
+
+    fn could_survive(&self, metric: T::Metric) -> bool {
+        let worst = self.paths.iter().map(|p| p.metric).fold(T::Metric::ZERO, |a, b| if b > a { b } else { a });
+        metric <= T::Metric::THRESHOLD && (self.paths.len() < self.list_size || metric < worst)
+    }
+
+    fn node(&mut self, start: usize, length: usize, is_root: bool) {
+        let info = &self.info[start..start + length];
+        let ones = info.iter().filter(|&&bit| bit).count();
+        let single = self.list_size == 1;
+        let special = single || length <= 32 || !is_root;
+        if special && ones == 0 {
+            return self.rate0();
+        }
+        if special && ones == 1 && length >= 2 && info[length - 1] {
+            return self.repetition();
+        }
+        if special && ones == length && (single || length <= 32 || self.beyond_doubt(false)) {
+            return self.rate1();
+        }
+        if special
+            && ones == length - 1
+            && length >= 4
+            && !info[0]
+            && (single || length <= 32 || self.beyond_doubt(true))
+        {
+            return self.parity_check();
+        }
+        let half = length / 2;
+        for path in &mut self.paths {
+            let node = path.alpha.last().cloned().unwrap_or_default();
+            path.alpha.push((0..half).map(|i| node[i].f(node[i + half])).collect());
+        }
+        self.node(start, half, false);
+        for path in &mut self.paths {
+            path.alpha.pop();
+            let node = path.alpha.last().cloned().unwrap_or_default();
+            let bits = path.beta.last().cloned().unwrap_or_default();
+            path.alpha.push((0..half).map(|i| node[i].g(node[i + half], bits[i])).collect());
+        }
+        self.node(start + half, half, false);
+        for path in &mut self.paths {
+            path.alpha.pop();
+            let right = path.beta.pop().unwrap_or_default();
+            let left = path.beta.pop().unwrap_or_default();
+            let mut bits: Vec<bool> = left.iter().zip(&right).map(|(l, r)| l ^ r).collect();
+            bits.extend(right);
+            path.beta.push(bits);
+        }
+    }
+
+    /// Whether hard decisions settle a large node of information positions, or of all but the first.
+    fn beyond_doubt(&self, parity: bool) -> bool {
+        (0..self.paths.len()).all(|path| {
+            let node = self.alpha(path);
+            let least = smallest(node);
+            let cost = if parity { least.plus(least) } else { least };
+            !(self.could_survive(self.paths[path].metric.plus(cost)) || parity && is_odd(&hard(node)))
+        })
+    }
+
+    fn rate0(&mut self) {
+        let sums: Vec<T::Total> = (0..self.paths.len())
+            .map(|p| T::widen(self.paths[p].metric).plus(total(self.alpha(p), T::negative_part)))
+            .collect();
+        let length = self.alpha(0).len();
+        let metrics = self.relative(&sums, &sums);
+        self.select(self.stay_only(metrics));
+        for path in &mut self.paths {
+            path.beta.push(vec![false; length]);
+        }
+    }
+
+    /// Totals as metrics, after the smallest of `floor` is taken off.
+    fn relative(&self, sums: &[T::Total], floor: &[T::Total]) -> Vec<T::Metric> {
+        let least = floor.iter().copied().fold(floor[0], |a, b| if b < a { b } else { a });
+        sums.iter().map(|sum| T::narrow(sum.minus(least))).collect()
+    }
+
+    fn repetition(&mut self) {
+        let length = self.alpha(0).len();
+        let (mut decisions, mut cheap, mut dear) = (vec![], vec![], vec![]);
+        for path in 0..self.paths.len() {
+            let metric = T::widen(self.paths[path].metric);
+            let zeros = metric.plus(total(self.alpha(path), T::negative_part));
+            let ones = metric.plus(total(self.alpha(path), T::positive_part));
+            let one = if self.list_size == 1 || length > 32 {
+                ones < zeros
+            } else {
+                total(self.alpha(path), T::positive_part) < total(self.alpha(path), T::negative_part)
+            };
+            decisions.push(one);
+            cheap.push(if one { ones } else { zeros });
+            dear.push(if one { zeros } else { ones });
+        }
+        let mut candidates = self.stay_only(self.relative(&cheap, &cheap));
+        if self.list_size > 1 {
+            for (path, metric) in self.relative(&dear, &cheap).into_iter().enumerate() {
+                candidates.push(Candidate { path, metric, flips: true });
+            }
+        }
+        let sources: Vec<bool> = decisions;
+        for (path, &decision) in self.paths.iter_mut().zip(&sources) {
+            path.beta.push(vec![decision; length]);
+        }
+        let flips = self.select(candidates);
+        for (path, flips) in self.paths.iter_mut().zip(flips) {
+            if flips && let Some(bits) = path.beta.last_mut() {
+                bits.iter_mut().for_each(|bit| *bit = !*bit);
+            }
+        }
+    }
+
+    fn rate1(&mut self) {
+        for path in &mut self.paths {
+            let bits = hard(path.alpha.last().map_or(&[], Vec::as_slice));
+            path.beta.push(bits);
+        }
+        let length = self.alpha(0).len();
+        for step in 0..length.min(self.list_size - 1) {
+            let offers: Vec<(usize, T::Metric)> = (0..self.paths.len())
+                .map(|path| {
+                    let node = self.alpha(path);
+                    let position = by_reliability(node)[step];
+                    (position, self.paths[path].metric.plus(node[position].magnitude()))
+                })
+                .collect();
+            if !offers.iter().any(|&(_, metric)| self.could_survive(metric)) {
+                break;
+            }
+            self.offer(&offers, None);
+        }
+    }
+
+    /// Each path stays, or flips the offered position and, in a parity-check node, its least reliable one.
+    fn offer(&mut self, offers: &[(usize, T::Metric)], odd: Option<&mut Vec<bool>>) {
+        let mut candidates = self.stay_only(self.paths.iter().map(|p| p.metric).collect());
+        for (path, &(_, metric)) in offers.iter().enumerate() {
+            candidates.push(Candidate { path, metric, flips: true });
+        }
+        let parity = odd.is_some();
+        let mut tags: Vec<(usize, usize, bool)> = (0..self.paths.len())
+            .map(|path| {
+                let least = by_reliability(self.alpha(path))[0];
+                (offers[path].0, least, odd.as_ref().is_some_and(|odd| odd[path]))
+            })
+            .collect();
+        // The tags travel with their path through the selection as one more layer of bits would.
+        let width = self.alpha(0).len();
+        for (path, tag) in self.paths.iter_mut().zip(&tags) {
+            let mut layer = vec![false; 2 * width + 1];
+            layer[tag.0] = true;
+            layer[width + tag.1] = true;
+            layer[2 * width] = tag.2;
+            path.beta.push(layer);
+        }
+        let flips = self.select(candidates);
+        tags.clear();
+        let mut new_odd = vec![];
+        for (path, flips) in self.paths.iter_mut().zip(flips) {
+            let layer = path.beta.pop().unwrap_or_default();
+            if flips && let Some(bits) = path.beta.last_mut() {
+                for position in 0..width {
+                    bits[position] ^= layer[position] ^ (parity && layer[width + position]);
+                }
+            }
+            new_odd.push(layer[2 * width] ^ flips);
+        }
+        if let Some(odd) = odd {
+            *odd = new_odd;
+        }
+    }
+
+    fn parity_check(&mut self) {
+        let length = self.alpha(0).len();
+        let mut odd = vec![];
+        let mut metrics = vec![];
+        for path in &mut self.paths {
+            let node = path.alpha.last().cloned().unwrap_or_default();
+            let mut bits = hard(&node);
+            let least = by_reliability(&node)[0];
+            odd.push(is_odd(&bits));
+            let mut metric = path.metric;
+            if is_odd(&bits) {
+                bits[least] = !bits[least];
+                metric = metric.plus(node[least].magnitude());
+            }
+            metrics.push(metric);
+            path.beta.push(bits);
+        }
+        if self.list_size == 1 {
+            return;
+        }
+        if odd.contains(&true) {
+            // Paths may be dropped here: carry the parity along.
+            for (path, &odd) in self.paths.iter_mut().zip(&odd) {
+                path.beta.push(vec![odd]);
+            }
+            self.select(self.stay_only(metrics));
+            odd = self.paths.iter_mut().map(|path| path.beta.pop().unwrap_or_default()[0]).collect();
+        }
+        for step in 0..(length - 1).min(self.list_size - 1) {
+            let offers: Vec<(usize, T::Metric)> = (0..self.paths.len())
+                .map(|path| {
+                    let node = self.alpha(path);
+                    let order = by_reliability(node);
+                    let (flip, least) = (node[order[step + 1]].magnitude(), node[order[0]].magnitude());
+                    let cost = if odd[path] { flip.minus(least) } else { flip.plus(least) };
+                    (order[step + 1], self.paths[path].metric.plus(cost))
+                })
+                .collect();
+            if !offers.iter().any(|&(_, metric)| self.could_survive(metric)) {
+                break;
+            }
+            self.offer(&offers, Some(&mut odd));
+        }
+    }
+}
+
+/// The survivors of decoding `channel` with a list of `list_size`, in lane order.
+#[must_use]
+pub fn survivors<T: Llr>(code: &Code, list_size: usize, channel: &[T]) -> Vec<Survivor<T>> {
+    let length = code.block_length();
+    let info: Vec<bool> = (0..length).map(|i| code.info()[i / 64] >> (i % 64) & 1 == 1).collect();
+    let path = Path { metric: T::Metric::ZERO, alpha: vec![channel.to_vec()], beta: vec![] };
+    let mut naive = Naive { info: &info, list_size, paths: vec![path] };
+    naive.node(0, length, true);
+    naive.paths.into_iter().map(|mut path| (path.metric, path.beta.pop().unwrap_or_default())).collect()
+}

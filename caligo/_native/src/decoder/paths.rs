@@ -1,0 +1,190 @@
+//! The list of paths: metrics, selection of survivors, and where each path's data lies.
+//!
+//! A path is a lane, 0..live. Its LLRs and left-child bits at every stage lie in rows of shared buffers; which row is said
+//! by an index row per stage. When paths fork or die only metrics and index rows move, never LLRs: a stage is rewritten
+//! for all live paths, in lane order, before it is read again, which resets its index row.
+//!
+//! Selection is exact and deterministic: candidates within the threshold of the best are kept; of more than L the L
+//! smallest metrics, ties going to candidates that stay with their hard decision before those that flip, then to the
+//! lower lane. Survivors are renumbered in that order: first who stay, then who flip, each by lane.
+
+use crate::llr::Metric;
+use crate::simd::lanes::{LANES, Lanes, Selection, lane_mask};
+use crate::simd::{KernelLlr, Kernels};
+
+/// Stages of the longest code, 0..=24.
+const STAGES: usize = 25;
+
+/// The live paths.
+pub struct Paths<M: Metric> {
+    /// Metrics, the best zero, dead lanes [`Metric::DEAD`].
+    pub metric: Lanes<M>,
+    /// Live lanes.
+    pub live: usize,
+    list_size: usize,
+    stages: usize,
+    /// Row of each path's LLRs, by stage.
+    pub alpha: [Selection; STAGES],
+    /// Row of each path's left-child bits, by stage.
+    pub beta: [Selection; STAGES],
+}
+
+/// What a fork did to the lanes.
+#[derive(Debug, Clone, Copy)]
+pub struct Fork {
+    /// The old lane of every new lane.
+    pub source: Selection,
+    /// The new lanes that flip.
+    pub flipped: u32,
+}
+
+impl<M: Metric> Paths<M> {
+    /// One path, for a list of `list_size` over a code of 2^`log_length` positions.
+    pub fn new(list_size: usize, log_length: u32) -> Self {
+        let mut paths = Self {
+            metric: Lanes([M::DEAD; LANES]),
+            live: 1,
+            list_size,
+            stages: log_length as usize + 1,
+            alpha: [Selection::FIRST; STAGES],
+            beta: [Selection::FIRST; STAGES],
+        };
+        paths.reset();
+        paths
+    }
+
+    /// Back to one path.
+    pub fn reset(&mut self) {
+        self.metric = Lanes([M::DEAD; LANES]);
+        self.metric.0[0] = M::ZERO;
+        self.live = 1;
+        self.alpha = [Selection::FIRST; STAGES];
+        self.beta = [Selection::FIRST; STAGES];
+    }
+
+    /// Whether no candidate of these metrics, all flips, could survive: each is beyond the threshold, or the list is full
+    /// and it does not beat the worst path.
+    #[inline(always)]
+    pub fn none_survives(&self, candidate: &Lanes<M>) -> bool {
+        let mut best = M::DEAD;
+        let mut worst = M::ZERO;
+        for lane in 0..LANES {
+            if lane < self.live {
+                best = if candidate.0[lane] < best { candidate.0[lane] } else { best };
+                worst = if self.metric.0[lane] > worst { self.metric.0[lane] } else { worst };
+            }
+        }
+        !self.survives(best, worst)
+    }
+
+    /// Whether a flip with this metric could survive among paths of which the worst has metric `worst`.
+    #[inline(always)]
+    pub fn survives(&self, candidate: M, worst: M) -> bool {
+        candidate <= M::THRESHOLD && (self.live < self.list_size || candidate < worst)
+    }
+
+    /// The largest live metric.
+    #[inline(always)]
+    pub fn worst(&self) -> M {
+        let mut worst = M::ZERO;
+        for &metric in &self.metric.0[..self.live] {
+            worst = if metric > worst { metric } else { worst };
+        }
+        worst
+    }
+
+    /// Replaces the paths by the survivors among the candidates `stay` and `flip`, moving the index rows of `stage` and
+    /// above. `None` when every path stays and none flips.
+    #[inline(always)]
+    pub fn fork<T, E>(&mut self, engine: E, stage: usize, stay: &Lanes<M>, flip: Option<&Lanes<M>>) -> Option<Fork>
+    where
+        T: KernelLlr<Metric = M>,
+        E: Kernels<T>,
+    {
+        let (best, stays, flips) = engine.within_threshold(&stay.0, flip.map(|flip| &flip.0), self.live);
+        if flips == 0 && stays == lane_mask(self.live) {
+            for lane in 0..LANES {
+                self.metric.0[lane] = if lane < self.live { stay.0[lane].minus(best) } else { M::DEAD };
+            }
+            return None;
+        }
+        let fork = self.replace(stay, flip.unwrap_or(stay), best, stays, flips);
+        engine.select_rows(&mut self.alpha[stage..self.stages], &fork.source);
+        engine.select_rows(&mut self.beta[stage..self.stages], &fork.source);
+        Some(fork)
+    }
+
+    #[inline(never)]
+    fn replace(&mut self, stay: &Lanes<M>, flip: &Lanes<M>, best: M, stays: u32, flips: u32) -> Fork {
+        let (stays, flips) = if (stays.count_ones() + flips.count_ones()) as usize > self.list_size {
+            smallest(stay, flip, best, stays, flips, self.list_size as u32)
+        } else {
+            (stays, flips)
+        };
+        let mut source = Selection::FIRST;
+        let mut metric = Lanes([M::DEAD; LANES]);
+        let mut lane = 0;
+        for (mut mask, candidate) in [(stays, stay), (flips, flip)] {
+            while mask != 0 {
+                let from = mask.trailing_zeros() as usize;
+                mask &= mask - 1;
+                source.0[lane] = from as u8;
+                metric.0[lane] = candidate.0[from].minus(best);
+                lane += 1;
+            }
+        }
+        self.metric = metric;
+        self.live = lane;
+        Fork { source, flipped: lane_mask(lane) & !lane_mask(stays.count_ones() as usize) }
+    }
+
+    /// The live lanes, best metric first, ties by lane.
+    pub fn ranking(&self) -> ([u8; LANES], usize) {
+        let mut order = Selection::IDENTITY.0;
+        for i in 1..self.live {
+            let mut j = i;
+            while j > 0 && self.metric.0[usize::from(order[j])] < self.metric.0[usize::from(order[j - 1])] {
+                order.swap(j, j - 1);
+                j -= 1;
+            }
+        }
+        (order, self.live)
+    }
+}
+
+/// The `count` smallest of the candidates in the masks, by bisection on the metric; ties to `stays`, then the lower lane.
+fn smallest<M: Metric>(stay: &Lanes<M>, flip: &Lanes<M>, best: M, stays: u32, flips: u32, count: u32) -> (u32, u32) {
+    let keys = |candidate: &Lanes<M>, mask: u32| -> [u32; LANES] {
+        std::array::from_fn(|lane| if mask >> lane & 1 == 1 { candidate.0[lane].key() } else { u32::MAX })
+    };
+    let (stay, flip) = (keys(stay, stays), keys(flip, flips));
+    let at_most = |key: u32| -> u32 {
+        let mut total = 0;
+        for lane in 0..LANES {
+            total += u32::from(stay[lane] <= key) + u32::from(flip[lane] <= key);
+        }
+        total
+    };
+    let (mut low, mut high) = (best.key(), best.plus(M::THRESHOLD).key());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if at_most(middle) >= count {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    let mask = |keys: &[u32; LANES], test: fn(u32, u32) -> bool| -> u32 {
+        keys.iter().enumerate().fold(0, |mask, (lane, &key)| mask | u32::from(test(key, low)) << lane)
+    };
+    let below = (mask(&stay, |key, low| key < low), mask(&flip, |key, low| key < low));
+    let mut room = count - below.0.count_ones() - below.1.count_ones();
+    let mut ties = u64::from(mask(&stay, |key, low| key == low)) | u64::from(mask(&flip, |key, low| key == low)) << 32;
+    let mut taken = 0u64;
+    while room > 0 && ties != 0 {
+        taken |= ties & ties.wrapping_neg();
+        ties &= ties - 1;
+        room -= 1;
+    }
+    (below.0 | taken as u32, below.1 | (taken >> 32) as u32)
+}

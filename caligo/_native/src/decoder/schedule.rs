@@ -1,0 +1,186 @@
+//! A code compiled into a flat program.
+//!
+//! The decoding tree of a code never changes, so it is walked once, here, and a decode is a loop over instructions: no
+//! recursion, no per-node classification, and a program counter that says where in a block the decoder stands.
+//!
+//! Node kinds, by the pattern of frozen (F) and information (I) positions of a subtree (Sarkis et al. 2014):
+//! rate-0 `F…F`, repetition `F…FI`, single-parity-check `FI…I` (at least 4 positions), rate-1 `I…I`.
+//! The largest subtree of a kind is one node, except that the root of a list program of 64 positions or more is always
+//! split, and that a list program carries, behind each rate-1 or single-parity-check node of more than 32 positions, the
+//! same node split: it is entered when the node cannot be settled by hard decisions.
+
+use crate::code::Code;
+
+/// log2 of the positions of the largest node that the list decoder settles as a whole whatever its values.
+pub const LOG_LANE_NODE: u32 = 5;
+
+/// What a leaf of the program is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeKind {
+    /// All frozen.
+    Rate0,
+    /// All frozen but the last.
+    Repetition,
+    /// All information but the first.
+    ParityCheck,
+    /// All information.
+    Rate1,
+}
+
+/// What an instruction does; `stage` is the log2 size of the node it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// LLRs of the left child by the f-kernel.
+    Left,
+    /// LLRs of the right child by the g-kernel, given the left child's bits.
+    Right,
+    /// Bits of the node from those of its children.
+    Combine,
+    /// A node settled here.
+    Leaf(NodeKind),
+    /// A node settled here when its hard decisions are beyond doubt, `skip` instructions being jumped; else fall through.
+    Try(NodeKind),
+}
+
+/// One instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instruction {
+    /// What to do.
+    pub operation: Operation,
+    /// log2 size of the node.
+    pub stage: u8,
+    /// 0: the node is a left child (or the root), 1: a right child.
+    pub side: u8,
+    /// Instructions to jump when a `Try` succeeds.
+    pub skip: u32,
+}
+
+/// Which decoder the program is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavour {
+    /// Successive cancellation: every special node is a leaf.
+    Single,
+    /// List: see the module documentation.
+    List,
+}
+
+/// The kind of a node of `length` positions, `ones` of them information, if it is special.
+#[must_use]
+pub fn classify(ones: usize, length: usize, first: bool, last: bool) -> Option<NodeKind> {
+    match ones {
+        0 => Some(NodeKind::Rate0),
+        _ if ones == length => Some(NodeKind::Rate1),
+        1 if last => Some(NodeKind::Repetition),
+        _ if ones == length - 1 && !first && length >= 4 => Some(NodeKind::ParityCheck),
+        _ => None,
+    }
+}
+
+struct Compiler<'a> {
+    info: &'a [u64],
+    /// Ones before each word.
+    ones_before: Vec<u32>,
+    flavour: Flavour,
+    program: Vec<Instruction>,
+}
+
+impl Compiler<'_> {
+    fn bit(&self, index: usize) -> bool {
+        self.info[index / 64] >> (index % 64) & 1 == 1
+    }
+
+    fn ones_to(&self, end: usize) -> usize {
+        let partial = match end % 64 {
+            0 => 0,
+            bits => (self.info[end / 64] & ((1u64 << bits) - 1)).count_ones() as usize,
+        };
+        self.ones_before[end / 64] as usize + partial
+    }
+
+    fn push(&mut self, operation: Operation, stage: u32, side: u8) {
+        self.program.push(Instruction { operation, stage: stage as u8, side, skip: 0 });
+    }
+
+    fn node(&mut self, stage: u32, start: usize, side: u8, is_root: bool) {
+        let length = 1usize << stage;
+        let ones = self.ones_to(start + length) - self.ones_to(start);
+        let mut kind = classify(ones, length, self.bit(start), self.bit(start + length - 1));
+        let large = self.flavour == Flavour::List && stage > LOG_LANE_NODE;
+        if large && is_root {
+            kind = None;
+        }
+        match kind {
+            Some(kind @ (NodeKind::Rate1 | NodeKind::ParityCheck)) if large => {
+                let at = self.program.len();
+                self.push(Operation::Try(kind), stage, side);
+                self.split(stage, start, side);
+                self.program[at].skip = (self.program.len() - at - 1) as u32;
+            }
+            Some(kind) => self.push(Operation::Leaf(kind), stage, side),
+            None => self.split(stage, start, side),
+        }
+    }
+
+    fn split(&mut self, stage: u32, start: usize, side: u8) {
+        self.push(Operation::Left, stage, side);
+        self.node(stage - 1, start, 0, false);
+        self.push(Operation::Right, stage, side);
+        self.node(stage - 1, start + (1 << (stage - 1)), 1, false);
+        self.push(Operation::Combine, stage, side);
+    }
+}
+
+/// Compiles `code`.
+#[must_use]
+pub fn compile(code: &Code, flavour: Flavour) -> Box<[Instruction]> {
+    let mut ones_before = Vec::with_capacity(code.words() + 1);
+    let mut ones = 0u32;
+    ones_before.push(0);
+    for word in code.info() {
+        ones += word.count_ones();
+        ones_before.push(ones);
+    }
+    let mut compiler = Compiler { info: code.info(), ones_before, flavour, program: Vec::new() };
+    compiler.node(code.log_length(), 0, 0, true);
+    compiler.program.into_boxed_slice()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checksum::Check;
+
+    fn kinds(block_length: usize, info: &[u64], flavour: Flavour) -> Vec<(Operation, u8)> {
+        let code = Code::new(block_length, info, 0, Check::None).unwrap();
+        compile(&code, flavour).iter().map(|i| (i.operation, i.stage)).collect()
+    }
+
+    #[test]
+    fn patterns_become_the_nodes_of_the_papers() {
+        use NodeKind::*;
+        let leaf = |bits: u64, n: usize| kinds(n, &[bits], Flavour::Single);
+        assert_eq!(leaf(0b0000, 4), [(Operation::Leaf(Rate0), 2)]);
+        assert_eq!(leaf(0b1000, 4), [(Operation::Leaf(Repetition), 2)]);
+        assert_eq!(leaf(0b1110, 4), [(Operation::Leaf(ParityCheck), 2)]);
+        assert_eq!(leaf(0b1111, 4), [(Operation::Leaf(Rate1), 2)]);
+        assert_eq!(leaf(0b10, 2), [(Operation::Leaf(Repetition), 1)]);
+        assert_eq!(
+            leaf(0b01, 2),
+            [
+                (Operation::Left, 1),
+                (Operation::Leaf(Rate1), 0),
+                (Operation::Right, 1),
+                (Operation::Leaf(Rate0), 0),
+                (Operation::Combine, 1)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_skip_jumps_exactly_the_split_form_of_its_node() {
+        let program = compile(&Code::new(256, &[0, 0, !0, !0], 0, Check::None).unwrap(), Flavour::List);
+        let at = program.iter().position(|i| matches!(i.operation, Operation::Try(_))).unwrap();
+        let after = program[at + 1 + program[at].skip as usize];
+        assert_eq!((after.operation, after.stage), (Operation::Combine, 8));
+    }
+}

@@ -1,0 +1,184 @@
+//! Every engine of this CPU agrees with the written rules, bit for bit: the same survivors, metrics and order.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use caligo_polar::checksum::Check;
+use caligo_polar::code::Code;
+use caligo_polar::decoder::naive;
+use caligo_polar::decoder::{Decoder, required_bytes};
+use caligo_polar::simd::{EngineName, KernelLlr};
+
+/// SplitMix64: enough for test inputs.
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// Information sets: uniformly random, polarised (by weight, with noise, so that every node kind occurs at every size),
+/// and extreme.
+fn information_set(rng: &mut Rng, length: usize) -> Vec<u64> {
+    let mut words = vec![0u64; length.div_ceil(64)];
+    let style = rng.below(8);
+    let threshold = rng.unit();
+    let noise = [0.0, 0.0, 0.02, 0.2][rng.below(4) as usize];
+    let n = length.trailing_zeros() as f64;
+    for index in 0..length {
+        let position = index as f64 / length as f64;
+        let weight = f64::from((index as u32).count_ones()) / n.max(1.0);
+        let one = match style {
+            0 => rng.unit() < threshold,
+            1 => false,
+            2 => true,
+            3 => index + 1 == length,
+            4 => index != 0,
+            _ => 0.5 * weight + 0.5 * position + noise * (rng.unit() - 0.5) > threshold,
+        };
+        words[index / 64] |= u64::from(one) << (index % 64);
+    }
+    words
+}
+
+trait Sample: KernelLlr {
+    fn sample(rng: &mut Rng, style: u64) -> Self;
+}
+
+impl Sample for i8 {
+    fn sample(rng: &mut Rng, style: u64) -> i8 {
+        match style {
+            // A binary symmetric channel near and far from its capacity; uniform; saturated; mostly ties; all zero.
+            0 => {
+                if rng.unit() < 0.02 {
+                    -8
+                } else {
+                    8
+                }
+            }
+            1 => {
+                if rng.unit() < 0.11 {
+                    -4
+                } else {
+                    4
+                }
+            }
+            2 => (rng.below(255) as i32 - 127) as i8,
+            3 => {
+                if rng.unit() < 0.3 {
+                    -127
+                } else {
+                    127
+                }
+            }
+            4 => rng.below(3) as i8 - 1,
+            5 => 0,
+            _ => ((rng.unit() + rng.unit() + rng.unit() - 1.2) * 12.0) as i8,
+        }
+    }
+}
+
+impl Sample for f32 {
+    fn sample(rng: &mut Rng, style: u64) -> f32 {
+        match style {
+            0 => {
+                if rng.unit() < 0.02 {
+                    -3.9
+                } else {
+                    3.9
+                }
+            }
+            1 => 0.0,
+            2 => rng.below(3) as f32 - 1.0,
+            3 => {
+                if rng.unit() < 0.3 {
+                    -1e6
+                } else {
+                    1e6
+                }
+            }
+            _ => ((rng.unit() + rng.unit() + rng.unit() - 1.1) * 6.0) as f32,
+        }
+    }
+}
+
+fn compare<T: Sample>(rng: &mut Rng, length: usize, list_size: usize) {
+    let info = information_set(rng, length);
+    let code = Code::new(length, &info, 0, Check::None).unwrap();
+    let style = rng.below(8);
+    let channel: Vec<T> = (0..length).map(|_| T::sample(rng, style)).collect();
+    let expected: Vec<_> = naive::survivors(&code, list_size, &channel)
+        .into_iter()
+        .map(|(metric, bits)| {
+            let mut words = vec![0u64; length.div_ceil(64)];
+            for (index, bit) in bits.iter().enumerate() {
+                words[index / 64] |= u64::from(*bit) << (index % 64);
+            }
+            (metric, words)
+        })
+        .collect();
+    for engine in EngineName::ALL.into_iter().filter(|engine| engine.available()) {
+        let mut decoder = Decoder::<T>::new(code.clone(), list_size, engine).unwrap();
+        let got = decoder.survivors(&channel).unwrap();
+        if list_size == 1 {
+            assert_eq!(got[0].1, expected[0].1, "{} N={length} style {style} info {info:x?}", engine.name());
+        } else {
+            assert!(
+                got == expected,
+                "{} N={length} L={list_size} style {style} info {info:x?}\n got {:?}\n expected {:?}",
+                engine.name(),
+                got.iter().map(|g| g.0).collect::<Vec<_>>(),
+                expected.iter().map(|e| e.0).collect::<Vec<_>>()
+            );
+            // A second decode with the same workspace forgets the first.
+            assert_eq!(decoder.survivors(&channel).unwrap(), expected);
+        }
+        assert_eq!(decoder.allocated_bytes(), required_bytes::<T>(&code, list_size).unwrap());
+    }
+}
+
+fn sweep<T: Sample>(seed: u64, cases: &[(u32, usize)]) {
+    let mut rng = Rng(seed);
+    for &(log_length, count) in cases {
+        for _ in 0..count {
+            let list_size = 1usize << rng.below(6);
+            compare::<T>(&mut rng, 1 << log_length, list_size);
+        }
+    }
+}
+
+const CASES: [(u32, usize); 14] = [
+    (1, 200),
+    (2, 300),
+    (3, 400),
+    (4, 400),
+    (5, 400),
+    (6, 400),
+    (7, 400),
+    (8, 300),
+    (9, 150),
+    (10, 80),
+    (11, 40),
+    (12, 16),
+    (13, 8),
+    (14, 4),
+];
+
+#[test]
+fn every_int8_engine_agrees_with_the_naive_decoder() {
+    sweep::<i8>(1, &CASES);
+}
+
+#[test]
+fn every_f32_engine_agrees_with_the_naive_decoder() {
+    sweep::<f32>(2, &CASES);
+}
