@@ -43,7 +43,9 @@ def design_polarization_weight(block_length: int) -> NDArray[np.float32]: ...
 
 # --- decoder -----------------------------------------------------------------------------------------------------------
 
-def required_bytes(block_length: int, list_size: int, precision: str) -> int: ...
+def required_bytes(
+    block_length: int, list_size: int, precision: str, info_set: NDArray[np.uint8] | None = None
+) -> int: ...
 
 @final
 class PolarDecoder:

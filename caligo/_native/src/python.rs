@@ -10,6 +10,7 @@ mod allocation;
 mod arguments;
 mod arrays;
 mod build;
+mod decoder;
 mod error;
 mod foundations;
 
@@ -21,5 +22,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     build::register(module)?;
     foundations::register(module)?;
+    decoder::register(module)?;
     Ok(())
 }

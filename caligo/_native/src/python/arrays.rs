@@ -61,7 +61,6 @@ pub fn readable<'py, T: Element>(
 }
 
 /// An array to write, with one dimension, or two ([rows, elements]) where `max_ndim` is 2.
-#[allow(dead_code, reason = "the decoder's outputs")]
 pub fn writable<'py, T: Element>(
     what: &str,
     object: &Bound<'py, PyAny>,

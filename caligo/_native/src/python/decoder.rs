@@ -1,0 +1,340 @@
+//! `PolarDecoder`, `required_bytes` and the engines.
+//!
+//! A decoder is one workspace and serves one thread at a time. A call decodes a batch; the interpreter is let go of for the
+//! whole of it, and nothing is allocated from the first block to the last.
+
+use super::arguments::{integer, name, number};
+use super::arrays::{check_row_length, readable, rows_of, writable};
+use super::error::{config_error, shape_error};
+use crate::bits;
+use crate::checksum::Check;
+use crate::code::Code;
+use crate::decoder::{self, Decoder};
+use crate::error::{Error, Result};
+use crate::llr::Llr;
+use crate::simd::EngineName;
+use crate::transform::block_log2;
+use numpy::prelude::*;
+use pyo3::prelude::*;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
+
+const PRECISIONS: &[&str] = &[<i8 as Llr>::NAME, <f32 as Llr>::NAME];
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(engines, module)?)?;
+    module.add_function(wrap_pyfunction!(required_bytes, module)?)?;
+    module.add_class::<PolarDecoder>()
+}
+
+/// The engines this CPU can run, best first.
+#[pyfunction]
+fn engines() -> Vec<&'static str> {
+    EngineName::ALL.into_iter().filter(|engine| engine.available()).map(EngineName::name).collect()
+}
+
+#[derive(Clone, Copy)]
+enum Precision {
+    Int8,
+    F32,
+}
+
+fn precision_named(precision: &str) -> Result<Precision> {
+    if precision == <i8 as Llr>::NAME {
+        Ok(Precision::Int8)
+    } else if precision == <f32 as Llr>::NAME {
+        Ok(Precision::F32)
+    } else {
+        Err(Error::UnknownName { what: "precision", got: precision.to_owned(), known: PRECISIONS })
+    }
+}
+
+fn packed_words(what: &'static str, object: &Bound<'_, PyAny>, block_length: usize) -> PyResult<Vec<u64>> {
+    let array = readable::<u8>(what, object, 1)?;
+    check_row_length(object.py(), what, bits::bytes_for(block_length), array.len())?;
+    bits::check_packed(what, array.as_slice()?, block_length)?;
+    let mut words = vec![0; bits::words_for(block_length)];
+    bits::words_from_bytes(&mut words, array.as_slice()?);
+    Ok(words)
+}
+
+/// Bytes a decoder allocates: exact for an information set; without one, its workspace, to which the compiled code adds
+/// (typically below a tenth).
+#[pyfunction]
+#[pyo3(signature = (block_length, list_size, precision, info_set = None))]
+fn required_bytes(
+    block_length: &Bound<'_, PyAny>,
+    list_size: &Bound<'_, PyAny>,
+    precision: &Bound<'_, PyAny>,
+    info_set: Option<&Bound<'_, PyAny>>,
+) -> PyResult<usize> {
+    let block_length: usize = integer("block_length", block_length)?;
+    let list_size: usize = integer("list_size", list_size)?;
+    let precision = precision_named(&name("precision", precision)?)?;
+    let log_length = block_log2(block_length)?;
+    let Some(info_set) = info_set else {
+        return Ok(match precision {
+            Precision::Int8 => decoder::workspace_bytes::<i8>(log_length, list_size),
+            Precision::F32 => decoder::workspace_bytes::<f32>(log_length, list_size),
+        }?);
+    };
+    let info = packed_words("info_set", info_set, block_length)?;
+    let code = Code::new(block_length, &info, 0, Check::None)?;
+    Ok(match precision {
+        Precision::Int8 => decoder::required_bytes::<i8>(&code, list_size),
+        Precision::F32 => decoder::required_bytes::<f32>(&code, list_size),
+    }?)
+}
+
+enum AnyDecoder {
+    Int8(Decoder<i8>),
+    F32(Decoder<f32>),
+}
+
+impl AnyDecoder {
+    fn decode_soft(&mut self, llr: &[f32], frozen: &[u8], check_value: u32, decoded: &mut [u8]) -> Result<bool> {
+        match self {
+            AnyDecoder::Int8(decoder) => decoder.decode_soft(llr, frozen, check_value, decoded),
+            AnyDecoder::F32(decoder) => decoder.decode_soft(llr, frozen, check_value, decoded),
+        }
+    }
+
+    fn decode_bsc(
+        &mut self,
+        received: &[u8],
+        frozen: &[u8],
+        check_value: u32,
+        qber: f64,
+        decoded: &mut [u8],
+    ) -> Result<bool> {
+        match self {
+            AnyDecoder::Int8(decoder) => {
+                decoder.decode_bsc(received, frozen, check_value, i8::from_crossover(qber), decoded)
+            }
+            AnyDecoder::F32(decoder) => {
+                decoder.decode_bsc(received, frozen, check_value, f32::from_crossover(qber), decoded)
+            }
+        }
+    }
+}
+
+/// A decoder for one code: the workspace of one thread.
+#[pyclass(frozen, module = "caligo._native._core")]
+struct PolarDecoder {
+    block_length: usize,
+    list_size: usize,
+    engine: EngineName,
+    precision: Precision,
+    allocated_bytes: usize,
+    decoder: Mutex<AnyDecoder>,
+}
+
+impl PolarDecoder {
+    fn workspace(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, AnyDecoder>> {
+        self.decoder.try_lock().map_err(|_| {
+            let remedy = "give each thread a decoder of its own";
+            config_error(py, "PolarDecoder", "a decoder that no other thread uses", "one in use", remedy)
+        })
+    }
+
+    /// Decodes rows: `decode(row, frozen, check value, decoded)`.
+    #[allow(clippy::too_many_arguments, reason = "the arrays of a batch")]
+    fn batch<'py, I: numpy::Element + Sync>(
+        &self,
+        py: Python<'py>,
+        input: (&'static str, &Bound<'py, PyAny>, usize),
+        frozen_values: &Bound<'py, PyAny>,
+        check_values: &Bound<'py, PyAny>,
+        decoded: &Bound<'py, PyAny>,
+        ok: &Bound<'py, PyAny>,
+        elapsed_ns: &Bound<'py, PyAny>,
+        decode: impl Fn(&mut AnyDecoder, &[I], &[u8], u32, &mut [u8]) -> Result<bool> + Sync,
+    ) -> PyResult<()> {
+        let (what, input, elements) = input;
+        let row_bytes = bits::bytes_for(self.block_length);
+        let input = readable::<I>(what, input, 2)?;
+        let (rows, got) = rows_of(input.shape());
+        if got != elements {
+            let (expected, got) = (format!("{elements} elements a row"), format!("{got} elements"));
+            return Err(shape_error(py, what, &expected, &got, "pass one row per block"));
+        }
+        let frozen_values = readable::<u8>("frozen_values", frozen_values, 2)?;
+        let check_values = readable::<u32>("check_values", check_values, 1)?;
+        let mut decoded = writable::<u8>("decoded", decoded, 2)?;
+        let mut ok = writable::<bool>("ok", ok, 1)?;
+        let mut elapsed_ns = writable::<u64>("elapsed_ns", elapsed_ns, 1)?;
+        for (what, shape) in [("frozen_values", frozen_values.shape()), ("decoded", decoded.shape())] {
+            check_row_length(py, what, row_bytes, rows_of(shape).1)?;
+        }
+        for (what, got) in [
+            ("frozen_values", rows_of(frozen_values.shape()).0),
+            ("check_values", check_values.len()),
+            ("decoded", rows_of(decoded.shape()).0),
+            ("ok", ok.len()),
+            ("elapsed_ns", elapsed_ns.len()),
+        ] {
+            if got != rows {
+                let remedy = "pass arrays of one batch";
+                return Err(shape_error(py, what, &format!("{rows} blocks"), &got.to_string(), remedy));
+            }
+        }
+        let mut workspace = self.workspace(py)?;
+        let (input, frozen_values) = (input.as_slice()?, frozen_values.as_slice()?);
+        let check_values = check_values.as_slice()?;
+        let (decoded, ok) = (decoded.as_slice_mut()?, ok.as_slice_mut()?);
+        let elapsed_ns = elapsed_ns.as_slice_mut()?;
+        let workspace = &mut *workspace;
+        py.detach(|| {
+            let blocks = input.chunks_exact(elements).zip(frozen_values.chunks_exact(row_bytes)).zip(check_values);
+            let results = decoded.chunks_exact_mut(row_bytes).zip(ok).zip(elapsed_ns);
+            for (((input, frozen), &check_value), ((decoded, ok), elapsed_ns)) in blocks.zip(results) {
+                let start = Instant::now();
+                *ok = decode(workspace, input, frozen, check_value, decoded)?;
+                *elapsed_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            }
+            Result::Ok(())
+        })?;
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl PolarDecoder {
+    #[new]
+    #[pyo3(signature = (
+        block_length, info_set, list_size, *, shortened = None, check = None, precision = None, engine = None
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "keywords of a constructor")]
+    fn new(
+        block_length: &Bound<'_, PyAny>,
+        info_set: &Bound<'_, PyAny>,
+        list_size: &Bound<'_, PyAny>,
+        shortened: Option<&Bound<'_, PyAny>>,
+        check: Option<&Bound<'_, PyAny>>,
+        precision: Option<&Bound<'_, PyAny>>,
+        engine: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let block_length: usize = integer("block_length", block_length)?;
+        block_log2(block_length)?;
+        let list_size: usize = integer("list_size", list_size)?;
+        let shortened: usize = shortened.map_or(Ok(0), |value| integer("shortened", value))?;
+        let check =
+            check.map_or(Ok(Check::Crc32), |value| Ok::<_, PyErr>(Check::from_name(&name("check", value)?)?))?;
+        let precision = match precision {
+            Some(value) => precision_named(&name("precision", value)?)?,
+            None => Precision::Int8,
+        };
+        let engine = match engine {
+            Some(value) => EngineName::choose(Some(&name("engine", value)?))?,
+            None => EngineName::best(),
+        };
+        let info = packed_words("info_set", info_set, block_length)?;
+        let code = Code::new(block_length, &info, shortened, check)?;
+        let (decoder, allocated_bytes) = match precision {
+            Precision::Int8 => {
+                let decoder = Decoder::new(code, list_size, engine)?;
+                let bytes = decoder.allocated_bytes();
+                (AnyDecoder::Int8(decoder), bytes)
+            }
+            Precision::F32 => {
+                let decoder = Decoder::new(code, list_size, engine)?;
+                let bytes = decoder.allocated_bytes();
+                (AnyDecoder::F32(decoder), bytes)
+            }
+        };
+        Ok(Self { block_length, list_size, engine, precision, allocated_bytes, decoder: Mutex::new(decoder) })
+    }
+
+    #[getter]
+    fn block_length(&self) -> usize {
+        self.block_length
+    }
+
+    #[getter]
+    fn list_size(&self) -> usize {
+        self.list_size
+    }
+
+    #[getter]
+    fn engine(&self) -> &'static str {
+        self.engine.name()
+    }
+
+    #[getter]
+    fn precision(&self) -> &'static str {
+        match self.precision {
+            Precision::Int8 => <i8 as Llr>::NAME,
+            Precision::F32 => <f32 as Llr>::NAME,
+        }
+    }
+
+    #[getter]
+    fn allocated_bytes(&self) -> usize {
+        self.allocated_bytes
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "PolarDecoder(block_length={}, list_size={}, precision={:?}, engine={:?})",
+            self.block_length,
+            self.list_size,
+            self.precision(),
+            self.engine()
+        )
+    }
+
+    /// Decodes hard decisions of a binary symmetric channel.
+    #[allow(clippy::too_many_arguments, reason = "the arrays of a batch")]
+    fn decode_bsc(
+        &self,
+        py: Python<'_>,
+        received: &Bound<'_, PyAny>,
+        frozen_values: &Bound<'_, PyAny>,
+        check_values: &Bound<'_, PyAny>,
+        qber: &Bound<'_, PyAny>,
+        decoded: &Bound<'_, PyAny>,
+        ok: &Bound<'_, PyAny>,
+        elapsed_ns: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let qber = number("qber", qber)?;
+        if !(qber > 0.0 && qber < 0.5) {
+            return Err(Error::OutOfRange { what: "qber", got: qber, min: f64::MIN_POSITIVE, max: 0.5 }.into());
+        }
+        let input = ("received", received, bits::bytes_for(self.block_length));
+        self.batch::<u8>(
+            py,
+            input,
+            frozen_values,
+            check_values,
+            decoded,
+            ok,
+            elapsed_ns,
+            |decoder, row, frozen, value, out| decoder.decode_bsc(row, frozen, value, qber, out),
+        )
+    }
+
+    /// Decodes LLRs in nats.
+    #[allow(clippy::too_many_arguments, reason = "the arrays of a batch")]
+    fn decode_soft(
+        &self,
+        py: Python<'_>,
+        llr: &Bound<'_, PyAny>,
+        frozen_values: &Bound<'_, PyAny>,
+        check_values: &Bound<'_, PyAny>,
+        decoded: &Bound<'_, PyAny>,
+        ok: &Bound<'_, PyAny>,
+        elapsed_ns: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let input = ("llr", llr, self.block_length);
+        self.batch::<f32>(
+            py,
+            input,
+            frozen_values,
+            check_values,
+            decoded,
+            ok,
+            elapsed_ns,
+            |decoder, row, frozen, value, out| decoder.decode_soft(row, frozen, value, out),
+        )
+    }
+}
