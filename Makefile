@@ -139,7 +139,7 @@ lint-python: setup
 
 bench: setup ## Benchmarks; results kept as JSON under .benchmarks/
 	@mkdir -p .benchmarks
-	@$(BIN)/python -m pytest -q benchmarks --override-ini python_files='bench_*.py' --benchmark-json=.benchmarks/$$(date -u +%Y%m%dT%H%M%SZ).json
+	@$(BIN)/python -m pytest -q benchmarks --benchmark-json=.benchmarks/$$(date -u +%Y%m%dT%H%M%SZ).json
 
 # --- packages -------------------------------------------------------------------------------------------------------
 
