@@ -14,7 +14,7 @@ No message, and no field of an error raised here, contains a bit of the array it
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -265,6 +265,14 @@ def remove_positions(packed: Packed, bits: int, positions: NDArray[np.integer[An
     return np.frombuffer(writer.getvalue(), dtype=np.uint8).copy()
 
 
+class ByteSink(Protocol):
+    """Where a `BitWriter` puts whole bytes: any buffered binary file."""
+
+    def write(self, data: bytes | memoryview, /) -> object:
+        """Take all of `data`."""
+        ...
+
+
 class BitWriter:
     """Joins packed rows of any bit length into one continuous stream of bytes, in bounded memory.
 
@@ -273,12 +281,12 @@ class BitWriter:
     open.
 
     Args:
-        sink: a binary file object whose `write` takes the whole buffer (any buffered file), or None to collect.
+        sink: a binary file object whose `write` takes the whole buffer (any buffered file does), or None to collect.
     """
 
     __slots__ = ("_bits", "_carry", "_collected", "_finished", "_sink")
 
-    def __init__(self, sink: BinaryIO | None = None) -> None:
+    def __init__(self, sink: ByteSink | None = None) -> None:
         self._sink = sink
         self._collected = bytearray()
         self._carry = 0
