@@ -12,8 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from caligo.bits import count_ones, pack, require_packed, slice_bits
 from caligo.errors import ConfigError
-from caligo.randomness import SecurityRandomness, sampled_positions, validate_seed
+from caligo.randomness import (
+    SecurityRandomness,
+    Stream,
+    sampled_positions,
+    simulation_bits,
+    simulation_errors,
+    simulation_noise,
+    simulation_sampling_seed,
+    validate_seed,
+)
 
 SEED = bytes(range(32))
 
@@ -114,3 +124,41 @@ def test_a_damaged_record_of_security_randomness_is_refused(wrong: dict[str, obj
 def test_a_seed_is_an_unsigned_64_bit_integer(wrong: object) -> None:
     with pytest.raises(ConfigError):
         validate_seed(wrong)
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2000))
+def test_a_draw_is_a_function_of_seed_stream_and_block(seed: int, block: int, count: int) -> None:
+    bits = simulation_bits(seed, Stream.KEY_BITS, block, count)
+    require_packed(bits, count, "simulated bits")
+    longer = simulation_bits(seed, Stream.KEY_BITS, block, count + 500)
+    assert np.array_equal(bits, slice_bits(longer, 0, count))
+    assert np.array_equal(simulation_errors(seed, block, count, 1.0), pack(np.ones(count, np.uint8)))
+    assert not simulation_errors(seed, block, count, 0.0).any()
+    assert np.array_equal(simulation_noise(seed, block, count), simulation_noise(seed, block, count + 5)[:count])
+    assert (
+        simulation_sampling_seed(seed, block) == simulation_bits(seed, Stream.SAMPLED_POSITIONS, block, 256).tobytes()
+    )
+
+
+def test_streams_seeds_and_blocks_are_independent() -> None:
+    draws = {
+        simulation_bits(seed, stream, block, 256).tobytes() for seed in (1, 2) for stream in Stream for block in (0, 1)
+    }
+    assert len(draws) == 2 * len(Stream) * 2
+
+
+def test_errors_and_noise_have_their_moments() -> None:
+    errors = simulation_errors(3, 0, 1 << 20, 0.02)
+    assert abs(count_ones(errors) - 0.02 * 2**20) < 5 * (0.02 * 0.98 * 2**20) ** 0.5
+    noise = simulation_noise(3, 0, 1 << 18).astype(np.float64)
+    assert abs(noise.mean()) < 5 / 2**9
+    assert abs(noise.var() - 1) < 5 * 2**0.5 / 2**9
+    assert abs((noise**4).mean() - 3) < 5 * 96**0.5 / 2**9
+
+
+@pytest.mark.parametrize("qber", [-0.1, 1.1, float("nan")])
+def test_impossible_draws_are_refused(qber: float) -> None:
+    with pytest.raises(ConfigError):
+        simulation_errors(1, 0, 10, qber)
+    with pytest.raises(ConfigError):
+        simulation_bits(-1, Stream.KEY_BITS, 0, 10)

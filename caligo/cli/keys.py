@@ -58,7 +58,7 @@ def simulate(
 
     moving = None if drift is None else Drift.parse(drift, period_bits=drift_period)
     prepare_output_directory(out, force=force)
-    with _output.progress("simulating keys", bits, enabled=not as_json) as bar:
+    with _output.progress("simulating keys", bits, not as_json, "bits") as bar:
         pair = simulate_pair(out, key_bits=bits, qber=qber, seed=seed, drift=moving, progress=bar.advance)
     if as_json:
         _output.emit_json(
@@ -107,7 +107,7 @@ def info(file: Path, format_name: str | None, bit_order: BitOrder, key_bits: int
     """Say what a key file holds: its format, length and share of ones; never its bits."""
     from caligo.keys import inspect_key
 
-    with _output.progress("reading the key", None, enabled=not as_json) as bar:
+    with _output.progress("reading the key", None, not as_json, "bits") as bar:
         found = inspect_key(file, format=format_name, bit_order=bit_order, key_bits=key_bits, progress=bar.advance)
     for warning in found.warnings:
         _output.warn(warning)

@@ -241,7 +241,8 @@ def prepare_output_directory(path: Path, *, force: bool) -> Path:
         if not path.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir(mode=0o700, exist_ok=True)
-        occupied = any(True for _ in os.scandir(path))
+        with os.scandir(path) as entries:
+            occupied = next(entries, None) is not None
     except FileExistsError as error:
         raise KeyFileError(f"cannot write into {path}: it is a file; name a directory", path=str(path)) from error
     except OSError as error:
