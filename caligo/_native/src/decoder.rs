@@ -176,9 +176,8 @@ impl<T: KernelLlr> Decoder<T> {
         magnitude: T,
         decoded: &mut [u8],
     ) -> Result<bool> {
-        self.require_bytes("received", received.len())?;
+        self.require_block("received", received)?;
         self.require_bytes("decoded", decoded.len())?;
-        bits::check_packed("received", received, self.code.payload_length())?;
         bits::words_from_bytes(&mut self.received, received);
         self.prepare(frozen_values)?;
         let task = Expand { bits: &self.offset, magnitude, out: &mut self.channel };
@@ -224,10 +223,21 @@ impl<T: KernelLlr> Decoder<T> {
         if got == expected { Ok(()) } else { Err(Error::Length { what, expected, got }) }
     }
 
+    /// A packed block whose shortened and missing positions are zero.
+    fn require_block(&self, what: &'static str, block: &[u8]) -> Result<()> {
+        self.require_bytes(what, block.len())?;
+        let payload = self.code.payload_length();
+        let (whole, rest) = block.split_at(bits::bytes_for(payload));
+        bits::check_packed(what, whole, payload)?;
+        match (whole.len()..).zip(rest).find(|(_, byte)| **byte != 0) {
+            None => Ok(()),
+            Some((index, byte)) => Err(Error::StrayBits { what, position: 8 * index + byte.trailing_zeros() as usize }),
+        }
+    }
+
     /// Fills `offset` with the word that has the error's syndrome, from `received` and what Alice disclosed.
     fn prepare(&mut self, frozen_values: &[u8]) -> Result<()> {
-        self.require_bytes("frozen_values", frozen_values.len())?;
-        bits::check_packed("frozen_values", frozen_values, self.code.payload_length())?;
+        self.require_block("frozen_values", frozen_values)?;
         bits::words_from_bytes(&mut self.candidate, frozen_values);
         for (index, (value, info)) in self.candidate.iter().zip(self.code.info()).enumerate() {
             if value & info != 0 {
