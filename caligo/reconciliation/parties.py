@@ -1,0 +1,83 @@
+"""Alice and Bob of one-way reconciliation, without I/O: messages in, messages out.
+
+Covers: what each side computes from its own blocks and the other side's messages, and nothing else it could not know.
+Neither sees the other's key: a program that holds both keys (`caligo reconcile`) passes each side its own. Does not
+cover: where blocks come from (:mod:`caligo.jobs`), how messages travel, randomness (the hash key is handed in).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caligo.reconciliation.codecs import Codec, DecodedBatch
+from caligo.reconciliation.messages import Disclosure, Tag, Verdict
+from caligo.reconciliation.verification import Payload, tags_agree
+
+__all__ = ["Alice", "Bob"]
+
+
+class Alice:
+    """The side whose key is the reference.
+
+    Args:
+        codec: code and encoder, public; may be shared with other threads.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def disclose(self, blocks: NDArray[np.uint8]) -> Disclosure:
+        """Compute what Bob needs to decode.
+
+        Args:
+            blocks: her blocks, packed uint8 `[B, max(1, N // 8)]`, zero beyond the payload.
+        """
+        frozen_values, check_values = self._codec.syndrome(blocks)
+        return Disclosure(frozen_values, check_values)
+
+    @staticmethod
+    def tag(hash_key: bytes, payload: Payload) -> Tag:
+        """Compute the tag of those of her blocks in a group that Bob said he decoded.
+
+        Args:
+            hash_key: 32 bytes, public, drawn after both keys were fixed.
+            payload: her blocks, joined.
+        """
+        return Tag(payload.tag(hash_key))
+
+
+class Bob:
+    """The side that corrects its key.
+
+    Args:
+        codec: code and decoder; may be shared with other threads.
+        qber: error rate the decoder assumes, 0 < qber < 0.5; a public value, the code's design QBER.
+    """
+
+    def __init__(self, codec: Codec, qber: float) -> None:
+        self._codec = codec
+        self._qber = qber
+
+    def decode(self, disclosure: Disclosure, blocks: NDArray[np.uint8]) -> DecodedBatch:
+        """Decode his blocks to hers.
+
+        Args:
+            disclosure: what Alice sent for these blocks.
+            blocks: his blocks, packed uint8 `[B, max(1, N // 8)]`, zero beyond the payload.
+
+        Returns:
+            Decoded blocks, and for each whether it passed its check.
+        """
+        return self._codec.decode(blocks, disclosure.frozen_values, disclosure.check_values, self._qber)
+
+    @staticmethod
+    def verify(hash_key: bytes, payload: Payload, tag: Tag) -> Verdict:
+        """Compare the tag of his decoded blocks of a group with hers.
+
+        Args:
+            hash_key: 32 bytes, the same as Alice used.
+            payload: his decoded blocks, joined.
+            tag: Alice's.
+        """
+        return Verdict(tags_agree(payload.tag(hash_key), tag.value))

@@ -1,0 +1,144 @@
+"""Strategies: how two parties come to one key, block by block; one file each, selected by name.
+
+Covers: what every strategy offers, and the registry. Does not cover: any strategy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caligo.codes import PolarCode
+from caligo.errors import ConfigError
+from caligo.reconciliation.leakage import Leakage
+
+__all__ = [
+    "DEFAULT_STRATEGY",
+    "DEFAULT_TARGET_FER",
+    "STRATEGIES",
+    "CodeRequest",
+    "ReconciledBlocks",
+    "Strategy",
+    "StrategyType",
+    "strategy_type",
+]
+
+DEFAULT_STRATEGY = "one-way"
+
+DEFAULT_TARGET_FER = 0.01
+"""Frame error rate aimed at when neither it nor an efficiency is given."""
+
+STRATEGIES: dict[str, str] = {"one-way": "caligo.reconciliation.strategies.one_way:OneWay"}
+"""Name -> module and class; loaded when it is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRequest:
+    """What a strategy needs to know to choose a code.
+
+    Args:
+        block_length: N.
+        payload_length: key bits in the block, at most N.
+        design_qber: on the design grid.
+        list_size: paths the decoder will keep.
+        check: name of the check value.
+        efficiency: syndrome and check bits over payload · h2(design QBER); None: choose it for `target_fer`.
+        target_fer: frame error rate aimed at, 0 < target_fer < 1.
+        raise_efficiency: take the efficiency that `target_fer` needs where that is greater than the one given.
+    """
+
+    block_length: int
+    payload_length: int
+    design_qber: float
+    list_size: int
+    check: str = "crc32"
+    efficiency: float | None = None
+    target_fer: float = DEFAULT_TARGET_FER
+    raise_efficiency: bool = False
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ReconciledBlocks:
+    """Outcome of a batch of B blocks.
+
+    Args:
+        decoded: uint8 `[B, max(1, N // 8)]`, Bob's blocks after reconciliation; rows that are not ok mean nothing.
+        ok: bool `[B]`: the block passed its check.
+        elapsed_ns: uint64 `[B]`: decode time.
+        leakage: of each block, verification not included.
+    """
+
+    decoded: NDArray[np.uint8]
+    ok: NDArray[np.bool_]
+    elapsed_ns: NDArray[np.uint64]
+    leakage: tuple[Leakage, ...]
+
+    def __repr__(self) -> str:
+        return f"ReconciledBlocks(blocks={len(self.ok)}, ok={int(np.count_nonzero(self.ok))})"
+
+
+class Strategy(Protocol):
+    """Both parties of one strategy, on one code, with one decoder workspace; used by one thread at a time."""
+
+    @property
+    def code(self) -> PolarCode:
+        """The code of the blocks."""
+        ...
+
+    @property
+    def engine(self) -> str:
+        """What runs the decoder's kernels."""
+        ...
+
+    @property
+    def decoder_bytes(self) -> int:
+        """Memory of the decoder workspace."""
+        ...
+
+    def reconcile(self, alice: NDArray[np.uint8], bob: NDArray[np.uint8]) -> ReconciledBlocks:
+        """Play both parties on a batch of blocks, packed uint8 `[B, max(1, N // 8)]`; each sees its own alone."""
+        ...
+
+    def close(self) -> None:
+        """Release the workspace."""
+        ...
+
+
+class StrategyType(Protocol):
+    """What a strategy's class offers."""
+
+    name: str
+
+    def __call__(
+        self, code: PolarCode, list_size: int, *, precision: str = "int8", engine: str | None = None
+    ) -> Strategy:
+        """Make one."""
+        ...
+
+    def validate(self, *, list_size: int, check: str, precision: str, engine: str | None) -> None:
+        """Refuse decoder settings that are out of range."""
+        ...
+
+    def choose_code(self, request: CodeRequest) -> PolarCode:
+        """The code for blocks of one shape."""
+        ...
+
+
+def strategy_type(name: str) -> StrategyType:
+    """Find a strategy by name.
+
+    Args:
+        name: one of `STRATEGIES`.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    home = STRATEGIES.get(name)
+    if home is None:
+        raise ConfigError(f"strategy: expected one of {', '.join(STRATEGIES)}, got {name!r}", got=str(name))
+    module, _, attribute = home.partition(":")
+    return cast(StrategyType, getattr(import_module(module), attribute))

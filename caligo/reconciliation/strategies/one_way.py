@@ -1,0 +1,155 @@
+"""One-way reconciliation: Alice speaks once for each block, Bob decodes.
+
+Covers: the choice of a code, and both parties on a batch of blocks. Does not cover: verification, which joins blocks
+into groups (:mod:`caligo.reconciliation.verification`). What is exchanged and what leaks: ``specs/one-way.md``.
+
+The code of a block is designed by density evolution for the design QBER. Given an efficiency, that is what is
+disclosed. For a target frame error rate the efficiency is that of :func:`caligo.codes.efficiency_for_target_fer`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caligo import _native
+from caligo.codes import PolarCode, design_code, efficiency_for_target_fer
+from caligo.errors import ConfigError
+from caligo.reconciliation.codecs import Codec
+from caligo.reconciliation.codecs.boundary import require_list_size
+from caligo.reconciliation.codecs.polar import PolarCodec
+from caligo.reconciliation.leakage import Leakage
+from caligo.reconciliation.parties import Alice, Bob
+from caligo.reconciliation.strategies import CodeRequest, ReconciledBlocks
+
+__all__ = ["OneWay"]
+
+
+class OneWay:
+    """Both parties of the one-way strategy on one code.
+
+    Args:
+        code: must have a design QBER; it is what the decoder assumes.
+        list_size: paths the decoder keeps.
+        precision: arithmetic of the decoder, ``int8`` or ``f32``.
+        engine: name of the kernels to use; None takes the fastest.
+        codec: decode with this instead of a :class:`PolarCodec` made from the above.
+
+    Raises:
+        ConfigError: a parameter is out of range.
+        ResourceError: there is not enough memory for the decoder.
+    """
+
+    name = "one-way"
+
+    def __init__(
+        self,
+        code: PolarCode,
+        list_size: int,
+        *,
+        precision: str = "int8",
+        engine: str | None = None,
+        codec: Codec | None = None,
+    ) -> None:
+        if code.design_qber is None:
+            raise ConfigError("expected a code designed for a QBER, got one that is not; design it with qber=...")
+        if codec is None:
+            codec = PolarCodec(
+                code, list_size, precision=cast(Literal["int8", "f32"], precision), engine=engine, threads=1
+            )
+        self.code = code
+        self._codec = codec
+        self._alice = Alice(codec)
+        self._bob = Bob(codec, code.design_qber)
+        self._leakage = Leakage.of_blocks(code)
+
+    @staticmethod
+    def validate(*, list_size: int, check: str, precision: str, engine: str | None) -> None:
+        """Check decoder settings without making a decoder.
+
+        Args:
+            list_size: 1, 2, 4, 8, 16 or 32.
+            check: name of a check the crate has.
+            precision: ``int8`` or ``f32``.
+            engine: name of an engine this CPU has, or None.
+
+        Raises:
+            ConfigError: one of them is something else.
+        """
+        require_list_size(list_size)
+        known: tuple[tuple[str, str | None, list[str]], ...] = (
+            ("check", check, list(_native.check_names())),
+            ("precision", precision, ["int8", "f32"]),
+            ("engine", engine, list(_native.engines())),
+        )
+        for what, got, allowed in known:
+            if got is not None and got not in allowed:
+                raise ConfigError(f"{what}: expected one of {', '.join(allowed)}, got {got!r}", what=what, got=str(got))
+
+    @staticmethod
+    def choose_code(request: CodeRequest) -> PolarCode:
+        """The code for blocks of one shape.
+
+        Args:
+            request: what is asked for.
+
+        Returns:
+            A code of `request.payload_length` key bits.
+
+        Raises:
+            ConfigError: the request is out of range, or its efficiency leaves no key.
+        """
+        efficiency = request.efficiency
+        if efficiency is None or request.raise_efficiency:
+            needed = efficiency_for_target_fer(
+                request.block_length,
+                request.payload_length,
+                request.design_qber,
+                request.list_size,
+                request.target_fer,
+                request.check,
+            )
+            efficiency = needed if efficiency is None else max(efficiency, needed)
+        return design_code(
+            request.block_length,
+            payload_length=request.payload_length,
+            design="de",
+            qber=request.design_qber,
+            efficiency=efficiency,
+            check=request.check,
+        )
+
+    @property
+    def engine(self) -> str:
+        """What runs the decoder's kernels."""
+        return self._codec.engine
+
+    @property
+    def decoder_bytes(self) -> int:
+        """Memory of the decoder workspace."""
+        return self._codec.decoder_bytes
+
+    def __repr__(self) -> str:
+        return f"OneWay({self.code!r})"
+
+    def reconcile(self, alice: NDArray[np.uint8], bob: NDArray[np.uint8]) -> ReconciledBlocks:
+        """Alice discloses, Bob decodes.
+
+        Args:
+            alice: her blocks, packed uint8 `[B, max(1, N // 8)]`, zero beyond the payload; only her side reads them.
+            bob: his blocks, likewise.
+
+        Returns:
+            What Bob holds, and whether each block passed its check.
+
+        Raises:
+            ShapeError: wrong dtype, shape, layout, or stray bits.
+        """
+        decoded = self._bob.decode(self._alice.disclose(alice), bob)
+        return ReconciledBlocks(decoded.decoded, decoded.ok, decoded.elapsed_ns, (self._leakage,) * len(decoded.ok))
+
+    def close(self) -> None:
+        """Release the workspace."""
+        self._codec.close()

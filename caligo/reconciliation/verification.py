@@ -1,0 +1,133 @@
+"""Verification: does Bob now hold Alice's key, with a probability of error that can be stated?
+
+Covers: tags of groups of blocks by an ε-almost-universal hash over GF(2^128), how blocks form groups, the ε of a run.
+Does not cover: the hash itself (:func:`caligo._native.universal_hash`, ``specs/rust-polar-crate.md``), the key it is
+used with (:class:`caligo.randomness.SecurityRandomness`: fresh from the operating system after the keys are fixed,
+public).
+
+A group is a run of consecutive blocks with at least `MINIMUM_GROUP_BITS` payload bits; what is left at the end of the
+key joins the last group. The blocks of a group that passed their check are joined, bit for bit and in order, and
+hashed: Alice discloses her tag, Bob compares. A group without such a block has no tag and discloses none. If the tags
+differ, every block of the group has failed, since it is not known which one is wrong.
+
+For two different keys of n bits the tags agree with probability at most (⌈n / 128⌉ + 1) / 2^128 over the hash key. One
+attempt is made for each group, so the probability that a run accepts any wrong block is at most the sum over its
+groups.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caligo import _native
+from caligo.bits import BitWriter, Packed
+
+__all__ = ["MINIMUM_GROUP_BITS", "TAG_BITS", "Payload", "group_epsilon", "group_sizes", "tags_agree"]
+
+TAG_BITS = 128
+"""Bits of a tag, all of them disclosed."""
+
+MINIMUM_GROUP_BITS = 1 << 20
+"""Least payload of a group: a tag then costs at most 0.012 % of the key."""
+
+
+def group_sizes(runs: Iterable[tuple[int, int]], minimum_bits: int = MINIMUM_GROUP_BITS) -> Iterator[int]:
+    """How many consecutive blocks each group takes.
+
+    Args:
+        runs: (blocks, payload length in bits) of consecutive runs of equal blocks.
+        minimum_bits: least payload of a group, >= 1.
+
+    Yields:
+        Numbers of blocks; they add up to all blocks. Every group but a single one has at least `minimum_bits`.
+    """
+    remaining = [(blocks, payload) for blocks, payload in runs if blocks > 0]
+    left = sum(blocks * payload for blocks, payload in remaining)
+    blocks_here = bits_here = 0
+    for blocks, payload in remaining:
+        while blocks:
+            missing = max(0, minimum_bits - bits_here)
+            taken = min(blocks, max(1, -(-missing // payload)))
+            blocks_here += taken
+            bits_here += taken * payload
+            blocks -= taken
+            left -= taken * payload
+            if bits_here >= minimum_bits and left >= minimum_bits:
+                yield blocks_here
+                blocks_here = bits_here = 0
+    if blocks_here:
+        yield blocks_here
+
+
+def group_epsilon(bits: int) -> Fraction:
+    """Greatest probability, over the hash key, that two different keys have equal tags.
+
+    Args:
+        bits: length of the hashed key, >= 0.
+
+    Returns:
+        (⌈bits / 128⌉ + 1) / 2^128, exactly; add the groups of a run for its ``epsilon_correctness``.
+    """
+    return Fraction(-(-bits // TAG_BITS) + 1, 1 << TAG_BITS)
+
+
+class Payload:
+    """The decoded blocks of one group on one side, joined bit for bit.
+
+    Its content is key material: it has no `repr` of it.
+    """
+
+    __slots__ = ("_joined", "_writer")
+
+    def __init__(self) -> None:
+        self._writer = BitWriter()
+        self._joined: Packed | None = None
+
+    def __repr__(self) -> str:
+        return f"Payload(bits={self.bits})"
+
+    @property
+    def bits(self) -> int:
+        """Bits joined so far."""
+        return self._writer.bits
+
+    def append(self, rows: NDArray[np.uint8], payload_length: int) -> None:
+        """Join more blocks.
+
+        Args:
+            rows: uint8 `[blocks, bytes]`, packed blocks; what lies beyond `payload_length` in a row is left out.
+            payload_length: key bits in each.
+
+        Raises:
+            ShapeError: rows too short.
+            ConfigError: the payload was already read.
+        """
+        self._writer.append(rows, payload_length)
+
+    @property
+    def packed(self) -> Packed:
+        """All of it, packed uint8 `[ceil(bits / 8)]`; nothing can be appended afterwards."""
+        if self._joined is None:
+            self._joined = np.frombuffer(self._writer.getvalue(), dtype=np.uint8)
+        return self._joined
+
+    def tag(self, hash_key: bytes) -> bytes:
+        """The tag this side discloses or compares.
+
+        Args:
+            hash_key: 32 bytes.
+
+        Returns:
+            16 bytes.
+        """
+        return bytes(_native.universal_hash(hash_key, self.packed, self.bits))
+
+
+def tags_agree(alice: bytes, bob: bytes) -> bool:
+    """Whether two tags are the same."""
+    return hmac.compare_digest(alice, bob)
