@@ -1,0 +1,27 @@
+"""Memory: how much this process may use, how much work fits into it, how much it has used.
+
+Covers: the limits of the machine and its schedulers, a plan by pure arithmetic over the crate's own figures, the
+high-water mark. Does not cover: what a decoder needs, which the crate alone knows (`caligo._native.required_bytes`).
+"""
+
+from __future__ import annotations
+
+from caligo.memory.budget import (
+    FIXED_BYTES,
+    MemoryPlan,
+    block_buffer_bytes,
+    plan_memory,
+)
+from caligo.memory.limits import MemoryLimit, memory_limit, memory_limits
+from caligo.memory.usage import peak_rss_bytes
+
+__all__ = [
+    "FIXED_BYTES",
+    "MemoryLimit",
+    "MemoryPlan",
+    "block_buffer_bytes",
+    "memory_limit",
+    "memory_limits",
+    "peak_rss_bytes",
+    "plan_memory",
+]
