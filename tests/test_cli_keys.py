@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -113,4 +115,25 @@ def test_bad_input_gets_its_code_and_one_clear_message(
     assert "Traceback" not in done.stderr
     assert done.stderr.strip()
     assert done.stdout == ""
-    assert not (tmp_path / "out" / "alice.bin").exists()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_simulation_leaves_no_key_behind(tmp_path: Path, number: signal.Signals) -> None:
+    out = tmp_path / "out"
+    arguments = ["keys", "simulate", "--bits", "1e11", "--qber", "0.02", "--seed", "1", "--out", str(out)]
+    heed = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    process = subprocess.Popen(
+        # A shell in the background starts its children with SIGINT ignored.
+        [sys.executable, "-c", f"{heed}; from caligo.cli import main; sys.exit(main())", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (out.is_dir() and len(os.listdir(out)) == 2) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in messages
+    assert os.listdir(out) == []

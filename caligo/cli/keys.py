@@ -54,12 +54,13 @@ def simulate(
     as_json: bool,
 ) -> ExitCode:
     """Write two simulated sifted keys, alice.bin and bob.bin (packed, little bit order, readable by you alone)."""
-    from caligo.keys import Drift, prepare_output_directory, simulate_pair
+    from caligo.keys import Drift, simulate_pair
 
     moving = None if drift is None else Drift.parse(drift, period_bits=drift_period)
-    prepare_output_directory(out, force=force)
     with _output.progress("simulating keys", bits, not as_json, "bits") as bar:
-        pair = simulate_pair(out, key_bits=bits, qber=qber, seed=seed, drift=moving, progress=bar.advance)
+        pair = simulate_pair(
+            out, key_bits=bits, qber=qber, seed=seed, drift=moving, overwrite=force, progress=bar.advance
+        )
     if as_json:
         _output.emit_json(
             "caligo.keys-simulate/1",

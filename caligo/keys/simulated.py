@@ -23,6 +23,7 @@ import numpy as np
 from caligo.bits import Packed, count_ones, packed_bytes
 from caligo.channel import validate_qber
 from caligo.errors import ConfigError
+from caligo.keys.files import prepare_output_directory
 from caligo.keys.packed import PackedKeyWriter
 from caligo.randomness import Stream, simulation_bits, simulation_errors, validate_seed
 
@@ -136,23 +137,25 @@ def simulate_pair(
     qber: float,
     seed: int,
     drift: Drift | None = None,
+    overwrite: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> SimulatedPair:
     """Write `alice.bin` and `bob.bin`: packed, little bit order, 0600; neither appears before both are whole.
 
     Args:
-        directory: an existing directory.
+        directory: where to; created when everything else about the call is right, see `prepare_output_directory`.
         key_bits: length of the keys, >= 1.
         qber: mean error rate, 0 < qber < 0.5.
         seed: in [0, 2^64).
         drift: how the error rate moves; None for a constant one. Its greatest rate must be below 0.5.
+        overwrite: write into a directory that is not empty, too.
         progress: called with the bits of each window that was written.
 
     Returns:
         Paths, length and the number of differing bits.
 
     Raises:
-        ConfigError: an argument outside its range.
+        ConfigError: an argument outside its range, or the directory is not empty and `overwrite` is off.
         KeyFileError: a file cannot be written.
         ResourceError: the disk is full.
         NativeUnavailableError: the crate is not built.
@@ -163,7 +166,7 @@ def simulate_pair(
     validate_qber(mean * (1.0 + drift.amplitude), "greatest qber")
     if key_bits < 1:
         raise ConfigError(f"expected key_bits >= 1, got {key_bits}; give a length", key_bits=key_bits)
-    target = Path(directory)
+    target = prepare_output_directory(Path(directory), force=overwrite)
     differing = 0
     with PackedKeyWriter(target / "alice.bin") as alice, PackedKeyWriter(target / "bob.bin") as bob:
         for window in range(-(-key_bits // _WINDOW_BITS)):
