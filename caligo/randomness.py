@@ -9,12 +9,8 @@ is public afterwards: whoever draws it persists it before use, and restart and r
 Covers: both, and the rule by which a seed names a uniformly random subset of a key's positions. Does not cover: the
 generator itself (`caligo._native`), hashing (`caligo._native.universal_hash`), who sends what to whom.
 
-The rule for sampled positions, for every implementation: let n = `key_bits`, k = min(`sample_bits`, n - `sample_bits`),
-and let the words w_0, w_1, ... be the little-endian 64-bit words of the concatenation over i = 0, 1, 2, ... of the
-first 65,536 bytes of SHAKE-256("caligo sampled positions 1" | seed | i as 8 bytes, little-endian). Words that are at
-least n * floor(2^64 / n) are skipped; w mod n of the others are the candidates. The first k distinct candidates are the
-sampled positions if `sample_bits` <= n / 2, and the positions not sampled otherwise. This is drawing without
-replacement: every subset of `sample_bits` positions is equally likely.
+The rule for sampled positions is in `specs/sampled-positions.md`: distinct words of SHAKE-256 over the seed, without
+modulo bias, so that every subset is equally likely and every implementation finds the same one.
 """
 
 from __future__ import annotations
@@ -169,7 +165,7 @@ class SecurityRandomness:
 
 
 def sampled_positions(seed: bytes, key_bits: int, sample_bits: int) -> NDArray[np.int64]:
-    """A uniformly random subset of a key's positions, by the rule in this module's description.
+    """A uniformly random subset of a key's positions, by the rule of `specs/sampled-positions.md`.
 
     Memory is proportional to `sample_bits` (to `key_bits` only where more than half of the key is sampled), not to the
     key.

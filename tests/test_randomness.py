@@ -29,7 +29,7 @@ SEED = bytes(range(32))
 
 
 def positions_by_the_written_rule(seed: bytes, n: int, count: int) -> list[int]:
-    """The rule of the module, word by word."""
+    """The rule of `specs/sampled-positions.md`, word by word."""
     wanted = min(count, n - count)
     chosen: set[int] = set()
     index = 0
@@ -58,6 +58,7 @@ def test_skipped_words_follow_the_written_rule() -> None:
 
 def test_sampled_positions_have_their_published_values() -> None:
     assert sampled_positions(SEED, 10**10, 5).tolist() == [2334468067, 3613616316, 4462306586, 5322874084, 8565801628]
+    assert sampled_positions(SEED, 6, 4).tolist() == [0, 1, 2, 5]
     digest = hashlib.sha256(sampled_positions(SEED, 10**10, 10**5).astype("<i8").tobytes()).hexdigest()
     assert digest == "5dc1278d0852948ba5ab61b37954ae66c9c9f1b391489ebe8a55e7806a1ff15e"
 
