@@ -177,9 +177,9 @@ def read_document(path: Path, form: str) -> dict[str, Any]:
         DocumentError: see :func:`parse_document`.
     """
     with open(path, "rb") as file:
-        data = file.read(DOCUMENT_BYTES + 1)
-    if len(data) > DOCUMENT_BYTES:
-        raise DocumentError(f"it is larger than {DOCUMENT_BYTES} bytes")
+        if os.fstat(file.fileno()).st_size > DOCUMENT_BYTES:
+            raise DocumentError(f"it is larger than {DOCUMENT_BYTES} bytes")
+        data = file.read()
     return parse_document(data, form)
 
 
