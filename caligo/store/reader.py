@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from caligo.errors import SchemaVersionError, StoreError
+from caligo.errors import ConfigError, SchemaVersionError, StoreError
 from caligo.store import environment, files, layout
 from caligo.store.findings import Code, Finding, Severity
 from caligo.store.records import record_salt, scan_records
@@ -307,9 +307,11 @@ def _names(directory: Path) -> list[str]:
 
 
 def _verify_identity(document: dict[str, Any]) -> Iterator[Finding]:
-    identity = run_identity(
-        document["kind"], document["configuration"], document["seeds"], map(str, document["identity_excludes"])
-    )
+    excludes = map(str, document["identity_excludes"])
+    try:
+        identity = run_identity(document["kind"], document["configuration"], document["seeds"], excludes)
+    except ConfigError:
+        identity = None
     if identity != document["identity"]:
         yield Finding(Code.IDENTITY_MISMATCH, "the identity is not that of its configuration", layout.RUN_FILE)
 
@@ -450,7 +452,8 @@ def find_run(store: str | os.PathLike[str] | None, text: str) -> Path:
     base = layout.default_store() if store is None else Path(store).absolute()
     runs = layout.runs_directory(base)
     try:
-        names = sorted(entry.name for entry in os.scandir(runs) if not entry.name.startswith(".") and entry.is_dir())
+        with os.scandir(runs) as entries:
+            names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
     except OSError:
         names = []
     if text == "last" and names:

@@ -29,7 +29,7 @@ _PIECE = 4 * (RECORD_LIMITS.size + 128)
 
 def record_salt(run: str, writer: str) -> bytes:
     """What binds a record's hash to its place: run name and writer."""
-    return f"caligo.record/1\n{run}\n{writer}\n".encode("ascii")
+    return f"caligo.record/1\n{run}\n{writer}\n".encode("utf-8", "surrogatepass")
 
 
 def record_hash(salt: bytes, index: int, text: bytes) -> bytes:
@@ -167,6 +167,6 @@ def scan_records(
                     )
                 if in_order:
                     yield index, text
-                position = end + 1
+                position = end if line.startswith(_OPENING, end) else end + 1
             offset += len(line)
     scan.finish(offset, ends_a_line)

@@ -494,15 +494,16 @@ def _make_run_directory(runs: Path, path: Path, document: bytes) -> None:
 def _listed_files(path: Path) -> dict[str, dict[str, Any]]:
     """Size, hash, and for record files the number of lines, of every file that a seal covers."""
     listed: dict[str, dict[str, Any]] = {}
-    for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
-        if entry.name.startswith(".") or entry.name == layout.SEAL_FILE:
+    for name in sorted(os.listdir(path)):
+        file = path / name
+        if name.startswith(".") or name == layout.SEAL_FILE:
             continue
-        if not entry.is_file(follow_symlinks=False):
-            raise StoreError(f"expected only plain files in {path}, found {entry.name!r}; move it out", path=entry.path)
-        size, digest, lines = files.file_digest(Path(entry.path))
-        listed[entry.name] = {"bytes": size, "sha256": digest}
-        if layout.RECORD_FILE.fullmatch(entry.name):
-            listed[entry.name]["records"] = lines
+        if file.is_symlink() or not file.is_file():
+            raise StoreError(f"expected only plain files in {path}, found {name!r}; move it out", path=str(file))
+        size, digest, lines = files.file_digest(file)
+        listed[name] = {"bytes": size, "sha256": digest}
+        if layout.RECORD_FILE.fullmatch(name):
+            listed[name]["records"] = lines
     return listed
 
 
