@@ -10,6 +10,7 @@ mod allocation;
 mod arguments;
 mod arrays;
 mod build;
+mod claims;
 mod decoder;
 mod error;
 mod foundations;
@@ -20,6 +21,7 @@ static ALLOCATOR: allocation::CountingAllocator = allocation::CountingAllocator;
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    claims::prepare();
     build::register(module)?;
     foundations::register(module)?;
     decoder::register(module)?;

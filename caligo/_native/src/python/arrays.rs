@@ -4,11 +4,11 @@
 //! surprise. Not covered: the meaning of the elements.
 
 use super::arguments::type_of;
+use super::claims::Claim;
 use super::error::shape_error;
 use numpy::prelude::*;
-use numpy::{
-    Element, IxDyn, PyArray1, PyArrayDescr, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray,
-};
+use numpy::{Element, IxDyn, PyArray1, PyArrayDescr, PyArrayDyn, PyUntypedArray};
+use pyo3::intern;
 use pyo3::prelude::*;
 
 /// Checks that `object` is a C-contiguous, aligned array of `T` with `min_ndim` to `max_ndim` dimensions.
@@ -48,16 +48,72 @@ fn dtype_name(dtype: &Bound<'_, PyArrayDescr>) -> String {
     dtype.str().map_or_else(|_| "unknown".to_owned(), |name| name.to_string())
 }
 
+/// An array whose memory a call may read.
+pub struct Readable<'py, T: Element> {
+    array: Bound<'py, PyArrayDyn<T>>,
+    _claim: Claim,
+}
+
+impl<T: Element> Readable<'_, T> {
+    /// Length of each dimension.
+    pub fn shape(&self) -> &[usize] {
+        self.array.shape()
+    }
+
+    /// Elements in all.
+    pub fn len(&self) -> usize {
+        self.array.len()
+    }
+
+    /// The elements, in C order.
+    pub fn as_slice(&self) -> PyResult<&[T]> {
+        // SAFETY: `checked` found the array C-contiguous and aligned, the array is kept alive by `self`, and the claim keeps
+        // every other call of this extension from writing it for as long as the slice lives.
+        Ok(unsafe { self.array.as_slice() }?)
+    }
+}
+
+/// An array whose memory a call may write, and no other call may use.
+pub struct Writable<'py, T: Element> {
+    array: Bound<'py, PyArrayDyn<T>>,
+    _claim: Claim,
+}
+
+impl<T: Element> Writable<'_, T> {
+    /// Length of each dimension.
+    pub fn shape(&self) -> &[usize] {
+        self.array.shape()
+    }
+
+    /// Elements in all.
+    pub fn len(&self) -> usize {
+        self.array.len()
+    }
+
+    /// The elements, in C order.
+    pub fn as_slice_mut(&mut self) -> PyResult<&mut [T]> {
+        // SAFETY: `checked` found the array C-contiguous and aligned, `writable` found it writable, the array is kept alive
+        // by `self`, and the claim keeps every other call of this extension from using it for as long as the slice lives.
+        Ok(unsafe { self.array.as_slice_mut() }?)
+    }
+}
+
+fn claim<T: Element>(array: &Bound<'_, PyArrayDyn<T>>, exclusive: bool) -> Option<Claim> {
+    Claim::new(array.data().cast_const(), array.len() * size_of::<T>(), exclusive)
+}
+
 /// An array to read, with one dimension, or two ([rows, elements]) where `max_ndim` is 2.
 pub fn readable<'py, T: Element>(
     what: &str,
     object: &Bound<'py, PyAny>,
     max_ndim: usize,
-) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
-    checked::<T>(what, object, 1, max_ndim)?.try_readonly().map_err(|_| {
+) -> PyResult<Readable<'py, T>> {
+    let array = checked::<T>(what, object, 1, max_ndim)?;
+    let claim = claim(array, false).ok_or_else(|| {
         let remedy = "do not pass one array as input and output, or to two calls at once";
         shape_error(object.py(), what, "an array no other call writes", "a shared array", remedy)
-    })
+    })?;
+    Ok(Readable { array: array.clone(), _claim: claim })
 }
 
 /// An array to write, with one dimension, or two ([rows, elements]) where `max_ndim` is 2.
@@ -65,11 +121,16 @@ pub fn writable<'py, T: Element>(
     what: &str,
     object: &Bound<'py, PyAny>,
     max_ndim: usize,
-) -> PyResult<PyReadwriteArrayDyn<'py, T>> {
-    checked::<T>(what, object, 1, max_ndim)?.try_readwrite().map_err(|_| {
+) -> PyResult<Writable<'py, T>> {
+    let array = checked::<T>(what, object, 1, max_ndim)?;
+    let flags = array.getattr(intern!(object.py(), "flags"))?;
+    let may_write = flags.getattr(intern!(object.py(), "writeable"))?.is_truthy()?;
+    let claim = if may_write { claim(array, true) } else { None };
+    let claim = claim.ok_or_else(|| {
         let remedy = "pass a writable array, and not one that another argument or call uses";
         shape_error(object.py(), what, "an array of its own to write", "a read-only or shared array", remedy)
-    })
+    })?;
+    Ok(Writable { array: array.clone(), _claim: claim })
 }
 
 /// Rows and elements per row; one dimension is one row.

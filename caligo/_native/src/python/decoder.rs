@@ -14,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::llr::Llr;
 use crate::simd::EngineName;
 use crate::transform::block_log2;
-use numpy::prelude::*;
 use pyo3::prelude::*;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;

@@ -6,7 +6,6 @@ use crate::bits;
 use crate::checksum::{self, Check};
 use crate::random::{self, Source};
 use crate::transform;
-use numpy::prelude::*;
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
