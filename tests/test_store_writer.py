@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caligo.errors import CaligoError, ConfigError, ShapeError, StoreError
@@ -78,6 +78,7 @@ def test_a_sealed_run_gives_back_what_was_recorded(tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in writer.path.iterdir()} == {0o444}
 
 
+@settings(max_examples=40)
 @given(recorded=st.lists(plain_records, max_size=8))
 def test_every_plain_value_survives(
     tmp_path_factory: pytest.TempPathFactory, recorded: list[dict[str, object]]
@@ -130,6 +131,18 @@ def test_what_could_hold_a_key_is_refused_unquoted(tmp_path: Path, value: object
         writer.record({"block": 0})
         writer.seal()
     assert records_of(writer.path) == [{"block": 0}]
+
+
+def test_a_wide_seed_is_kept_as_text(tmp_path: Path) -> None:
+    def seeds(seed: int) -> object:
+        return load_run(RunWriter.create(tmp_path, "simulate", {"seed": seed}, seeds={"seed": seed}).path).document[
+            "seeds"
+        ]
+
+    assert seeds(2**53 - 1) == {"seed": 2**53 - 1}
+    assert seeds(2**64 - 1) == {"seed": "18446744073709551615"}
+    with pytest.raises(ConfigError):
+        seeds(2**65)
 
 
 def test_one_bad_record_of_many_records_none(tmp_path: Path) -> None:

@@ -37,19 +37,21 @@ class Limits:
         items: entries in one list or object.
         depth: nesting of lists and objects.
         size: bytes of the whole, encoded.
+        integer: largest magnitude of an integer.
     """
 
     text: int
     items: int
     depth: int
     size: int
+    integer: int
 
 
-RECORD_LIMITS = Limits(text=256, items=1024, depth=8, size=64 * 1024)
+RECORD_LIMITS = Limits(text=256, items=1024, depth=8, size=64 * 1024, integer=LARGEST_INTEGER)
 """Limits of one record."""
 
-DOCUMENT_LIMITS = Limits(text=4096, items=4096, depth=16, size=4 * 1024 * 1024)
-"""Limits of a configuration or a summary (paths are up to 4096 characters)."""
+DOCUMENT_LIMITS = Limits(text=4096, items=4096, depth=16, size=4 * 1024 * 1024, integer=2**64)
+"""Limits of a configuration or a summary (paths are up to 4096 characters, seeds up to 64 bits)."""
 
 
 def _refuse(where: str, expected: str, got: str, remedy: str) -> ConfigError:
@@ -102,8 +104,10 @@ def check_value(value: object, limits: Limits, where: str = "", depth: int = 0) 
                 ) from None
         return
     if isinstance(value, int):
-        if not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
-            raise _refuse(where, "an integer within 2^53 - 1", "a larger one", "store it as a text of decimal digits")
+        if not -limits.integer <= value <= limits.integer:
+            raise _refuse(
+                where, f"an integer up to {limits.integer}", "a larger one", "store it as a text of decimal digits"
+            )
         return
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -202,6 +206,8 @@ def encode_record(record: Mapping[str, Any]) -> bytes:
 def plain(value: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
     """A checked deep copy of a document made of plain Python values.
 
+    An integer beyond 2^53 - 1 becomes a text of its decimal digits: JSON readers do not keep it otherwise.
+
     Args:
         value: configuration, summary or the like; None is the empty object.
         what: its name, for messages.
@@ -213,11 +219,23 @@ def plain(value: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
         return {}
     value = _as_dict(value, what)
     check_value(value, DOCUMENT_LIMITS, what)
-    text = _encode(value)
+    text = _encode(_wide_as_text(value))
     if len(text) > DOCUMENT_LIMITS.size:
         raise _refuse(what, f"at most {DOCUMENT_LIMITS.size} bytes", f"{len(text)}", "store digests of the large parts")
     copy: dict[str, Any] = json.loads(text)
     return copy
+
+
+def _wide_as_text(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _wide_as_text(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_wide_as_text(entry) for entry in value]
+    if value is None or isinstance(value, (bool, str, float)):
+        return value
+    number = _number(value)
+    wide = isinstance(number, int) and abs(number) > LARGEST_INTEGER
+    return str(number) if wide else number
 
 
 def canonical_json(value: Any) -> bytes:
