@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
@@ -177,23 +179,29 @@ class Table:
             )
         for row in self._rows:
             table.add_row(*(Text(cell) for cell in row))
-        _console().print(table)
+        console = _console()
+        with console.capture() as drawn:
+            console.print(table)
+        for line in drawn.get().splitlines():
+            click.echo(line.rstrip())
 
 
 def print_facts(facts: Mapping[str, object], *, title: str | None = None) -> None:
-    """Print names and values in two aligned columns on standard output."""
-    from rich.table import Table as RichTable
-    from rich.text import Text
+    """Print names and values in two aligned columns on standard output.
 
-    console = _console()
+    On a terminal a long value is wrapped between words, never inside one, so that a path can be copied.
+    """
     if title:
-        console.print(Text(title, style="bold"))
-    grid = RichTable.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
+        click.echo(click.style(title, bold=True))
+    indent = "  " if title else ""
+    width = max(map(len, facts), default=0) + 2
+    room = max(20, shutil.get_terminal_size().columns - len(indent) - width) if sys.stdout.isatty() else None
     for name, value in facts.items():
-        grid.add_row(Text(f"  {name}" if title else name, style="dim"), Text(format_value(value)))
-    console.print(grid)
+        text = format_value(value)
+        lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) if room else [text]
+        click.echo((indent + click.style(name.ljust(width), dim=True) + (lines[0] if lines else "")).rstrip())
+        for line in lines[1:]:
+            click.echo(" " * (len(indent) + width) + line)
 
 
 class _Bar:

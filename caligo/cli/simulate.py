@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from caligo.cli._channel import channel_options, require_channel
 from caligo.cli._options import (
     Count,
     block_length_option,
@@ -27,19 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command("simulate")
-@click.option(
-    "--channel",
-    type=click.Choice(["bsc", "awgn"]),
-    default="bsc",
-    show_default=True,
-    help="Binary symmetric, or additive white Gaussian noise.",
-)
-@click.option("--qber", metavar="Q", type=float, help="Error rate of the BSC, as 0.02.")
-@click.option(
-    "--efficiency", metavar="F", type=float, help="Leakage (syndrome and check) over the Shannon limit (BSC)."
-)
-@click.option("--ebn0", metavar="DB", type=float, help="Eb/N0 per information bit in dB (AWGN).")
-@click.option("--info-length", "-K", metavar="K", type=Count(minimum=1), help="Information bits without the check.")
+@channel_options
 @block_length_option(required=True)
 @click.option(
     "--payload-length",
@@ -49,13 +37,6 @@ if TYPE_CHECKING:
 )
 @list_size_option(required=True)
 @check_option()
-@click.option(
-    "--design",
-    type=click.Choice(["de", "ga", "nr", "pw"]),
-    default=None,
-    help="Density evolution, Gaussian approximation, 5G NR sequence, polarisation weight.  "
-    "[default: de for bsc, ga for awgn]",
-)
 @precision_option(default=None)
 @engine_option
 @click.option("--frames", metavar="N", type=Count(minimum=1), default=10_000, show_default=True, help="Most frames.")
@@ -95,18 +76,10 @@ def command(
     Over the BSC give --qber with --efficiency or --info-length; over AWGN (BPSK) give --ebn0 and --info-length. The
     default precision is int8 for the BSC and f32 for AWGN.
     """
-    if channel == "awgn" and (qber is not None or efficiency is not None):
-        raise click.UsageError("--qber and --efficiency belong to --channel bsc; AWGN takes --ebn0 and --info-length.")
-    if channel == "awgn" and (ebn0 is None or info_length is None):
-        raise click.UsageError("--channel awgn needs --ebn0 and --info-length.")
-    if channel == "bsc" and ebn0 is not None:
-        raise click.UsageError("--ebn0 belongs to --channel awgn; the BSC takes --qber.")
-    if channel == "bsc" and (qber is None or (efficiency is None) == (info_length is None)):
-        raise click.UsageError("--channel bsc needs --qber, and one of --efficiency and --info-length.")
-    from caligo.simulation import AwgnChannel, BscChannel, Simulation, design_for_channel
+    from caligo.simulation import Simulation, design_for_channel
     from caligo.store import RunWriter
 
-    noise = BscChannel(qber) if qber is not None else AwgnChannel(math.nan if ebn0 is None else ebn0)
+    noise = require_channel(channel, qber, efficiency, ebn0, info_length)
     code = design_for_channel(
         noise,
         block_length,

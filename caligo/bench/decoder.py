@@ -1,0 +1,367 @@
+"""How fast the decoder is on this machine: the batch call, timed as a user makes it.
+
+Covers: throughput, latency, error rate, memory and allocations of one decoder on random keys and real noise. Does not
+cover: several machines, or the time that making frames, reading keys or verifying takes.
+
+What is timed is `PolarCodec.decode` (or `decode_soft`), arguments checked and results allocated, and nothing else:
+every batch is made before its clock starts and compared with what was sent after it stops. One sample is the time of
+one call divided by its frames; a batch is one frame from N = 2^18 on and up to 1024 frames below, so that the call's
+own cost is shared as users share it. `coded_mbps` is N over the median sample.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caligo import _native
+from caligo.channel import binary_entropy
+from caligo.codes import PolarCode
+from caligo.errors import ConfigError
+from caligo.memory import peak_rss_bytes
+from caligo.reconciliation.codecs import DecodedBatch
+from caligo.reconciliation.codecs.polar import PolarCodec
+from caligo.simulation import AwgnChannel, BscChannel, Channel, design_for_channel, sample_frames
+from caligo.statistics import Proportion, Samples
+from caligo.telemetry import NO_PROGRESS, Progress
+
+if TYPE_CHECKING:
+    from caligo.store import RunWriter
+
+__all__ = ["Batch", "BatchSource", "DecoderBenchmark", "bench_decoder", "default_batch"]
+
+_LONG_BLOCK = 1 << 18
+_BATCH_BITS = 1 << 22
+_LARGEST_BATCH = 1024
+_WARM_UP_S = 0.2
+_LEAST_CALLS = 3
+_OVERHEAD_FACTOR = 4.0
+
+
+@dataclass(frozen=True)
+class DecoderBenchmark:
+    """Outcome of :func:`bench_decoder`; the fields are those of `caligo bench decoder --json`.
+
+    Rates are in 10^6 bits per second: *coded* counts block_length bits per frame, *payload* the key bits. `latency_s`
+    is in seconds per frame (time of a call over its frames). `allocations_per_decode` counts the extension's heap
+    allocations per frame; None with several threads (the count is kept per thread).
+    """
+
+    block_length: int
+    payload_length: int
+    list_size: int
+    channel: str
+    qber: float | None
+    ebn0_db: float | None
+    efficiency: float | None
+    info_length: int
+    leakage_bits: int
+    check: str
+    design: str
+    precision: str
+    engine: str
+    threads: int
+    batch: int
+    seed: int
+    calls: int
+    frames: int
+    frame_errors: int
+    detected_failures: int
+    undetected_errors: int
+    fer: float
+    fer_low: float
+    fer_high: float
+    decoding_s: float
+    coded_mbps: float
+    coded_mbps_per_core: float
+    payload_mbps: float
+    latency_s: dict[str, float]
+    decoder_bytes: int
+    peak_rss_bytes: int
+    allocations_per_decode: float | None
+    run: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        fields: dict[str, Any] = asdict(self)
+        return fields
+
+
+def default_batch(block_length: int, threads: int = 1) -> int:
+    """Frames in a call when none is given: one per thread from N = 2^18 on, up to 1024 per thread below."""
+    alone = 1 if block_length >= _LONG_BLOCK else min(_LARGEST_BATCH, _BATCH_BITS // block_length)
+    return alone * threads
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Batch:
+    """Frames on the way: what Alice has, and everything the decoder is given.
+
+    Args:
+        sent: uint8[B, max(1, N // 8)], packed.
+        noisy: packed uint8 of the same shape (BSC), or LLRs float32[B, N] (AWGN).
+        frozen_values: uint8[B, max(1, N // 8)], packed.
+        check_values: uint32[B].
+    """
+
+    sent: NDArray[np.uint8]
+    noisy: NDArray[Any]
+    frozen_values: NDArray[np.uint8]
+    check_values: NDArray[np.uint32]
+
+
+class BatchSource:
+    """Makes fresh batches for a codec, and decodes one by the call that users make.
+
+    Args:
+        codec: the codec.
+        channel: what happens to a block.
+        frames: frames in a batch.
+        seed: in [0, 2^64).
+    """
+
+    def __init__(self, codec: PolarCodec, channel: Channel, frames: int, seed: int) -> None:
+        self._codec = codec
+        self._channel = channel
+        self._frames = frames
+        self._seed = seed
+
+    def make(self, number: int) -> Batch:
+        """Batch `number`, from 0; the same number gives the same batch."""
+        frames = sample_frames(self._codec.code, self._channel, self._seed, number * self._frames, self._frames)
+        frozen_values, check_values = self._codec.syndrome(frames.blocks)
+        noisy: NDArray[Any] | None = frames.llr if frames.received is None else frames.received
+        return Batch(frames.blocks, np.asarray(noisy), frozen_values, check_values)
+
+    def decode(self, batch: Batch) -> DecodedBatch:
+        """The one call that is timed."""
+        if isinstance(self._channel, BscChannel):
+            return self._codec.decode(batch.noisy, batch.frozen_values, batch.check_values, self._channel.qber)
+        return self._codec.decode_soft(batch.noisy, batch.frozen_values, batch.check_values)
+
+
+def bench_decoder(
+    channel: Channel,
+    block_length: int,
+    list_size: int,
+    *,
+    seconds: float,
+    efficiency: float | None = None,
+    info_length: int | None = None,
+    check: str = "crc32",
+    design: str | None = None,
+    precision: Literal["int8", "f32"] | None = None,
+    engine: str | None = None,
+    threads: int = 1,
+    batch: int | None = None,
+    seed: int = 1,
+    store: Path | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> DecoderBenchmark:
+    """Measure the decoder for one code and channel.
+
+    Args:
+        channel: what happens to a block; also what the code is designed for.
+        block_length: N, a power of two.
+        list_size: L.
+        seconds: decoding time to spend, > 0; at least three calls are made, and the whole takes at most about four
+            times as long even where making frames is slower than decoding them.
+        efficiency: leakage over the Shannon limit at the QBER (BSC; or give `info_length`).
+        info_length: K, information bits without the check.
+        check: name of the check value.
+        design: name of the code design; None takes `de` for the BSC and `ga` for AWGN.
+        precision: arithmetic of the decoder; None takes `int8` for the BSC and `f32` for AWGN.
+        engine: name of the engine; None takes the fastest.
+        threads: frames decoded at the same time.
+        batch: frames in a call; None takes :func:`default_batch`.
+        seed: simulation seed, in [0, 2^64).
+        store: experiment store for the run's record; None records nothing.
+        progress: told the milliseconds decoded; its total is 1000 times `seconds`.
+
+    Returns:
+        The measurement.
+
+    Raises:
+        ConfigError: a parameter outside its range, or contradictory ones.
+        ResourceError: not enough memory.
+        StoreError: the store cannot be written.
+        NativeUnavailableError: the extension is not built.
+    """
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ConfigError(f"expected seconds > 0, got {seconds!r}; give a time such as 5", seconds=str(seconds))
+    if batch is not None and batch < 1:
+        raise ConfigError(f"expected batch >= 1, got {batch}; give the frames in a call", batch=batch)
+    code = design_for_channel(
+        channel, block_length, design=design, efficiency=efficiency, info_length=info_length, check=check
+    )
+    arithmetic = precision or ("int8" if isinstance(channel, BscChannel) else "f32")
+    frames = batch if batch is not None else default_batch(block_length, threads)
+    configuration: dict[str, Any] = {
+        "command": "bench decoder",
+        "block_length": block_length,
+        "list_size": list_size,
+        "channel": "bsc" if isinstance(channel, BscChannel) else "awgn",
+        "qber": channel.qber if isinstance(channel, BscChannel) else None,
+        "ebn0_db": channel.ebn0_db if isinstance(channel, AwgnChannel) else None,
+        "efficiency": efficiency,
+        "info_length": info_length,
+        "check": check,
+        "design": code.design,
+        "code_digest": code.digest,
+        "precision": arithmetic,
+        "threads": threads,
+        "batch": frames,
+        "seconds": seconds,
+    }
+    with PolarCodec(code, list_size, precision=arithmetic, engine=engine, threads=threads) as codec:
+        source = BatchSource(codec, channel, frames, seed)
+        with _recording(store, configuration, seed, codec.engine) as run:
+            measured = _measure(source, seconds, run, progress)
+            result = _summarise(configuration, code, codec, measured, seed, run)
+            if run is not None:
+                run.seal(result.to_json())
+    return result
+
+
+def _recording(
+    store: Path | None, configuration: dict[str, Any], seed: int, engine: str
+) -> RunWriter | nullcontext[None]:
+    if store is None:
+        return nullcontext()
+    from caligo.store import RunWriter
+
+    return RunWriter.create(
+        store, "bench", configuration, seeds={"simulation": seed}, engine={"engine": engine, **_native.build_info()}
+    )
+
+
+@dataclass
+class _Measured:
+    samples: list[float]
+    frames: int = 0
+    decoding_s: float = 0.0
+    detected: int = 0
+    undetected: int = 0
+    allocations: int = 0
+
+
+def _measure(source: BatchSource, seconds: float, run: RunWriter | None, progress: Progress) -> _Measured:
+    number = _warm_up(source)
+    began = time.perf_counter()
+    measured = _Measured([])
+    told_ms = 0
+    while measured.decoding_s < seconds or len(measured.samples) < _LEAST_CALLS:
+        if len(measured.samples) >= _LEAST_CALLS and time.perf_counter() - began > _OVERHEAD_FACTOR * seconds:
+            break
+        batch = source.make(number)
+        number += 1
+        allocated = _native.allocation_count()
+        start = time.perf_counter_ns()
+        outcome = source.decode(batch)
+        elapsed_ns = time.perf_counter_ns() - start
+        measured.allocations += _native.allocation_count() - allocated
+        wrong = np.any(outcome.decoded != batch.sent, axis=1)
+        detected = int(np.count_nonzero(~outcome.ok))
+        undetected = int(np.count_nonzero(outcome.ok & wrong))
+        count = len(outcome)
+        measured.samples.append(elapsed_ns * 1e-9 / count)
+        measured.frames += count
+        measured.decoding_s += elapsed_ns * 1e-9
+        measured.detected += detected
+        measured.undetected += undetected
+        if run is not None:
+            run.record(
+                {
+                    "call": len(measured.samples) - 1,
+                    "outcome": "measured",
+                    "frames": count,
+                    "elapsed_ns": elapsed_ns,
+                    "detected_failures": detected,
+                    "undetected_errors": undetected,
+                }
+            )
+        now_ms = min(int(seconds * 1000), int(measured.decoding_s * 1000))
+        rate = measured.frames / measured.decoding_s * outcome.decoded.shape[1] * 8 / 1e6
+        progress.advance(now_ms - told_ms, coded_mbps=rate)
+        told_ms = now_ms
+    return measured
+
+
+def _warm_up(source: BatchSource) -> int:
+    """Decode a little without counting: page in the workspace, let the clock rise. Returns the next batch number."""
+    number = 0
+    spent = 0.0
+    while spent < _WARM_UP_S and number < 16:
+        batch = source.make(number)
+        start = time.perf_counter()
+        source.decode(batch)
+        spent += time.perf_counter() - start
+        number += 1
+    return number
+
+
+def _summarise(
+    configuration: dict[str, Any],
+    code: PolarCode,
+    codec: PolarCodec,
+    measured: _Measured,
+    seed: int,
+    run: RunWriter | None,
+) -> DecoderBenchmark:
+    peak = peak_rss_bytes()  # before the interval below loads SciPy
+    threads = codec.threads
+    samples = Samples(measured.samples)
+    median, mean, p95 = (float(value or 0.0) for value in (samples.median, samples.mean, samples.quantile(0.95)))
+    errors = Proportion(measured.detected + measured.undetected, measured.frames)
+    low, high = errors.interval()
+    qber = configuration["qber"]
+    coded_mbps = code.block_length / median / 1e6
+    return DecoderBenchmark(
+        block_length=code.block_length,
+        payload_length=code.payload_length,
+        list_size=codec.list_size,
+        channel=configuration["channel"],
+        qber=qber,
+        ebn0_db=configuration["ebn0_db"],
+        efficiency=_efficiency(code, qber),
+        info_length=code.info_length - code.check_bits,
+        leakage_bits=code.leakage_bits,
+        check=code.check,
+        design=code.design,
+        precision=codec.precision,
+        engine=codec.engine,
+        threads=threads,
+        batch=configuration["batch"],
+        seed=seed,
+        calls=samples.count,
+        frames=measured.frames,
+        frame_errors=errors.successes,
+        detected_failures=measured.detected,
+        undetected_errors=measured.undetected,
+        fer=errors.successes / errors.trials,
+        fer_low=low,
+        fer_high=high,
+        decoding_s=measured.decoding_s,
+        coded_mbps=coded_mbps,
+        coded_mbps_per_core=coded_mbps / threads,
+        payload_mbps=code.payload_length / median / 1e6,
+        latency_s={"median": median, "mean": mean, "p95": p95},
+        decoder_bytes=codec.decoder_bytes,
+        peak_rss_bytes=peak,
+        allocations_per_decode=measured.allocations / measured.frames if threads == 1 else None,
+        run=str(run.path) if run is not None else None,
+    )
+
+
+def _efficiency(code: PolarCode, qber: float | None) -> float | None:
+    if qber is None:
+        return None
+    limit: float = code.payload_length * binary_entropy(qber)
+    return code.leakage_bits / limit
