@@ -28,7 +28,9 @@ impl Avx512 {
     }
 }
 
+#[cfg(not(target_arch = "x86_64"))]
 impl Kernels<i8> for Avx512 {}
+
 impl Kernels<f32> for Avx512 {}
 
 #[cfg(target_arch = "x86_64")]
@@ -51,5 +53,479 @@ impl Avx512 {
         return unsafe { compiled(self, task) };
         #[cfg(not(target_arch = "x86_64"))]
         task.run(self)
+    }
+}
+
+/// The int8 kernels.
+#[cfg(target_arch = "x86_64")]
+mod int8 {
+    use super::super::lanes::{LANES, LaneBits, Lanes, Selection, lane_mask};
+    use super::super::{KernelLlr, Kernels};
+    use super::Avx512;
+    use crate::llr::{Llr, Metric};
+    use std::arch::x86_64::*;
+
+    /// Functions that may use what the token proves.
+    macro_rules! proven {
+        ($($item:item)*) => {
+            $(
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,bmi1,bmi2,popcnt,lzcnt")]
+                #[inline]
+                $item
+            )*
+        };
+    }
+
+    proven! {
+        fn load64(values: &[i8; 64]) -> __m512i {
+            // SAFETY: the array is 64 readable bytes.
+            unsafe { _mm512_loadu_si512(values.as_ptr().cast()) }
+        }
+
+        fn store64(out: &mut [i8; 64], value: __m512i) {
+            // SAFETY: the array is 64 writable bytes.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), value) }
+        }
+
+        fn load32(values: &[i8; 32]) -> __m256i {
+            // SAFETY: the array is 32 readable bytes.
+            unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
+        }
+
+        fn store32(out: &mut [i8; 32], value: __m256i) {
+            // SAFETY: the array is 32 writable bytes.
+            unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), value) }
+        }
+
+        fn load_selection(selection: &Selection) -> __m256i {
+            // SAFETY: the array is 32 readable bytes.
+            unsafe { _mm256_loadu_si256(selection.0.as_ptr().cast()) }
+        }
+
+        fn store_selection(out: &mut Selection, value: __m256i) {
+            // SAFETY: the array is 32 writable bytes.
+            unsafe { _mm256_storeu_si256(out.0.as_mut_ptr().cast(), value) }
+        }
+
+        fn load_u16(values: &[u16; LANES]) -> __m512i {
+            // SAFETY: the array is 64 readable bytes.
+            unsafe { _mm512_loadu_si512(values.as_ptr().cast()) }
+        }
+
+        fn store_u16(out: &mut [u16; LANES], value: __m512i) {
+            // SAFETY: the array is 64 writable bytes.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), value) }
+        }
+
+        fn load_bits(bits: &LaneBits) -> (__m512i, __m512i) {
+            // SAFETY: the array is 128 readable bytes.
+            unsafe {
+                let low = bits.0.as_ptr();
+                (_mm512_loadu_si512(low.cast()), _mm512_loadu_si512(low.add(16).cast()))
+            }
+        }
+
+        fn store_bits(out: &mut LaneBits, (low, high): (__m512i, __m512i)) {
+            // SAFETY: the array is 128 writable bytes.
+            unsafe {
+                let out = out.0.as_mut_ptr();
+                _mm512_storeu_si512(out.cast(), low);
+                _mm512_storeu_si512(out.add(16).cast(), high);
+            }
+        }
+
+        fn f512(a: __m512i, b: __m512i) -> __m512i {
+            let (x, y) = (_mm512_abs_epi8(a), _mm512_abs_epi8(b));
+            let low = _mm512_min_epu8(x, y);
+            let difference = _mm512_sub_epi8(_mm512_max_epu8(x, y), low);
+            let near = _mm512_cmple_epu8_mask(difference, _mm512_set1_epi8(2));
+            let magnitude = _mm512_mask_subs_epu8(low, near, low, _mm512_set1_epi8(1));
+            let negative = _mm512_movepi8_mask(_mm512_xor_si512(a, b));
+            _mm512_mask_sub_epi8(magnitude, negative, _mm512_setzero_si512(), magnitude)
+        }
+
+        fn f256(a: __m256i, b: __m256i) -> __m256i {
+            let (x, y) = (_mm256_abs_epi8(a), _mm256_abs_epi8(b));
+            let low = _mm256_min_epu8(x, y);
+            let difference = _mm256_sub_epi8(_mm256_max_epu8(x, y), low);
+            let near = _mm256_cmple_epu8_mask(difference, _mm256_set1_epi8(2));
+            let magnitude = _mm256_mask_subs_epu8(low, near, low, _mm256_set1_epi8(1));
+            let negative = _mm256_movepi8_mask(_mm256_xor_si256(a, b));
+            _mm256_mask_sub_epi8(magnitude, negative, _mm256_setzero_si256(), magnitude)
+        }
+
+        fn g512(a: __m512i, b: __m512i, bits: u64) -> __m512i {
+            let sum = _mm512_mask_subs_epi8(_mm512_adds_epi8(b, a), bits, b, a);
+            _mm512_max_epi8(sum, _mm512_set1_epi8(-127))
+        }
+
+        fn g256(a: __m256i, b: __m256i, bits: u32) -> __m256i {
+            let sum = _mm256_mask_subs_epi8(_mm256_adds_epi8(b, a), bits, b, a);
+            _mm256_max_epi8(sum, _mm256_set1_epi8(-127))
+        }
+
+        fn left(node: &[i8], out: &mut [i8]) {
+            let (low, high) = node.split_at(out.len());
+            let (low, low_rest) = low.as_chunks::<64>();
+            let (high, high_rest) = high.as_chunks::<64>();
+            let (out, out_rest) = out.as_chunks_mut::<64>();
+            for ((out, a), b) in out.iter_mut().zip(low).zip(high) {
+                store64(out, f512(load64(a), load64(b)));
+            }
+            if let ([a], [b], [out]) =
+                (low_rest.as_chunks::<32>().0, high_rest.as_chunks::<32>().0, out_rest.as_chunks_mut::<32>().0)
+            {
+                store32(out, f256(load32(a), load32(b)));
+            } else {
+                for ((out, &a), &b) in out_rest.iter_mut().zip(low_rest).zip(high_rest) {
+                    *out = a.f(b);
+                }
+            }
+        }
+
+        fn right(node: &[i8], bits: &[u64], out: &mut [i8]) {
+            let (low, high) = node.split_at(out.len());
+            let (low, low_rest) = low.as_chunks::<64>();
+            let (high, high_rest) = high.as_chunks::<64>();
+            let (out, out_rest) = out.as_chunks_mut::<64>();
+            for (((out, a), b), &word) in out.iter_mut().zip(low).zip(high).zip(bits) {
+                store64(out, g512(load64(a), load64(b), word));
+            }
+            let Some(&word) = bits.first() else { return };
+            if let ([a], [b], [out]) =
+                (low_rest.as_chunks::<32>().0, high_rest.as_chunks::<32>().0, out_rest.as_chunks_mut::<32>().0)
+            {
+                store32(out, g256(load32(a), load32(b), word as u32));
+            } else {
+                for (i, ((out, &a), &b)) in out_rest.iter_mut().zip(low_rest).zip(high_rest).enumerate() {
+                    *out = a.g(b, word >> i & 1 == 1);
+                }
+            }
+        }
+
+        fn signs(node: &[i8], bits: &mut [u64]) {
+            let (chunks, rest) = node.as_chunks::<64>();
+            for (word, chunk) in bits.iter_mut().zip(chunks) {
+                *word = _mm512_movepi8_mask(load64(chunk));
+            }
+            if chunks.is_empty() && let Some(word) = bits.first_mut() {
+                *word = i8::signs_word(rest);
+            }
+        }
+
+        fn smallest(node: &[i8]) -> u16 {
+            let (chunks, rest) = node.as_chunks::<64>();
+            let mut least = _mm512_set1_epi8(-1);
+            for chunk in chunks {
+                least = _mm512_min_epu8(least, _mm512_abs_epi8(load64(chunk)));
+            }
+            let half = _mm256_min_epu8(_mm512_castsi512_si256(least), _mm512_extracti64x4_epi64::<1>(least));
+            let quarter = _mm_min_epu8(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half));
+            let pairs = _mm_min_epu8(quarter, _mm_srli_epi16::<8>(quarter));
+            let least = _mm_extract_epi16::<0>(_mm_minpos_epu16(_mm_and_si128(pairs, _mm_set1_epi16(0xff)))) as u16;
+            rest.iter().fold(least, |least, value| least.min(value.magnitude()))
+        }
+
+        fn sums(node: &[i8]) -> (u32, u32) {
+            let (chunks, rest) = node.as_chunks::<64>();
+            let zero = _mm512_setzero_si512();
+            let (mut zeros, mut ones) = (zero, zero);
+            for chunk in chunks {
+                let value = load64(chunk);
+                let positive = _mm512_max_epi8(value, zero);
+                let negative = _mm512_max_epi8(_mm512_sub_epi8(zero, value), zero);
+                zeros = _mm512_add_epi64(zeros, _mm512_sad_epu8(negative, zero));
+                ones = _mm512_add_epi64(ones, _mm512_sad_epu8(positive, zero));
+            }
+            let (rest_zeros, rest_ones) = i8::sums(rest);
+            (
+                _mm512_reduce_add_epi64(zeros) as u32 + rest_zeros,
+                _mm512_reduce_add_epi64(ones) as u32 + rest_ones,
+            )
+        }
+
+        fn expand(bits: &[u64], magnitude: i8, out: &mut [i8]) {
+            let plus = _mm512_set1_epi8(magnitude);
+            let (chunks, rest) = out.as_chunks_mut::<64>();
+            for (out, &word) in chunks.iter_mut().zip(bits) {
+                store64(out, _mm512_mask_sub_epi8(plus, word, _mm512_setzero_si512(), plus));
+            }
+            if let Some(&word) = bits.first() {
+                for (i, out) in rest.iter_mut().enumerate() {
+                    *out = magnitude.negate_if(word >> i & 1 == 1);
+                }
+            }
+        }
+
+        /// Byte unpacking over five levels; levels of bytes, words, … interleave row r with row r + 16, so after them the
+        /// registers hold columns.
+        fn transpose(rows: &[[i8; LANES]; LANES], live: usize, out: &mut [Lanes<i8>]) {
+            let zero = _mm256_setzero_si256();
+            let mut columns = [zero; LANES];
+            for half in 0..2 {
+                let mut a = [zero; 16];
+                for (i, a) in a.iter_mut().enumerate() {
+                    let path = 16 * half + i;
+                    if path < live {
+                        *a = load32(&rows[path]);
+                    }
+                }
+                for _ in 0..4 {
+                    let mut b = [zero; 16];
+                    for i in 0..8 {
+                        b[2 * i] = _mm256_unpacklo_epi8(a[i], a[i + 8]);
+                        b[2 * i + 1] = _mm256_unpackhi_epi8(a[i], a[i + 8]);
+                    }
+                    a = b;
+                }
+                columns[16 * half..][..16].copy_from_slice(&a);
+                if live <= 16 {
+                    break;
+                }
+            }
+            for (i, out) in out.iter_mut().enumerate() {
+                let (low, high) = (columns[i % 16], columns[16 + i % 16]);
+                let column = if i < 16 {
+                    _mm256_permute2x128_si256::<0x20>(low, high)
+                } else {
+                    _mm256_permute2x128_si256::<0x31>(low, high)
+                };
+                store32(&mut out.0, column);
+            }
+        }
+
+        fn position_mask(bits: (__m512i, __m512i), position: usize) -> u32 {
+            let one = _mm512_set1_epi32(1 << position);
+            u32::from(_mm512_test_epi32_mask(bits.0, one)) | u32::from(_mm512_test_epi32_mask(bits.1, one)) << 16
+        }
+
+        fn left_lanes(node: &[Lanes<i8>], out: &mut [Lanes<i8>]) {
+            let (low, high) = node.split_at(out.len());
+            if let ([a], [b], [out]) = (low, high, &mut *out) {
+                store32(&mut out.0, f256(load32(&a.0), load32(&b.0)));
+                return;
+            }
+            let pairs = out.as_chunks_mut::<2>().0.iter_mut().zip(low.as_chunks::<2>().0).zip(high.as_chunks::<2>().0);
+            for ((out, a), b) in pairs {
+                store_pair(out, f512(load_pair(a), load_pair(b)));
+            }
+        }
+
+        fn load_pair(rows: &[Lanes<i8>; 2]) -> __m512i {
+            // SAFETY: two rows are 64 readable bytes: a row has 32 bytes and that alignment, hence no padding.
+            unsafe { _mm512_loadu_si512(rows.as_ptr().cast()) }
+        }
+
+        fn store_pair(rows: &mut [Lanes<i8>; 2], value: __m512i) {
+            // SAFETY: as for `load_pair`, writable.
+            unsafe { _mm512_storeu_si512(rows.as_mut_ptr().cast(), value) }
+        }
+
+        fn right_lanes(node: &[Lanes<i8>], source: &Selection, bits: &LaneBits, out: &mut [Lanes<i8>]) {
+            let (low, high) = node.split_at(out.len());
+            let bits = load_bits(bits);
+            let source = load_selection(source);
+            if let ([a], [b], [out]) = (low, high, &mut *out) {
+                let (a, b) = (
+                    _mm256_permutexvar_epi8(source, load32(&a.0)),
+                    _mm256_permutexvar_epi8(source, load32(&b.0)),
+                );
+                store32(&mut out.0, g256(a, b, position_mask(bits, 0)));
+                return;
+            }
+            let second = _mm256_or_si256(source, _mm256_set1_epi8(32));
+            let source = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(source), second);
+            let pairs = out.as_chunks_mut::<2>().0.iter_mut().zip(low.as_chunks::<2>().0).zip(high.as_chunks::<2>().0);
+            for (i, ((out, a), b)) in pairs.enumerate() {
+                let a = _mm512_permutexvar_epi8(source, load_pair(a));
+                let b = _mm512_permutexvar_epi8(source, load_pair(b));
+                let mask = u64::from(position_mask(bits, 2 * i)) | u64::from(position_mask(bits, 2 * i + 1)) << 32;
+                store_pair(out, g512(a, b, mask));
+            }
+        }
+
+        fn signs_lanes(node: &[Lanes<i8>]) -> (LaneBits, [u16; LANES]) {
+            let mut bits = (_mm512_setzero_si512(), _mm512_setzero_si512());
+            let mut least = _mm256_set1_epi8(-1);
+            for (i, row) in node.iter().enumerate() {
+                let value = load32(&row.0);
+                let negative = _mm256_movepi8_mask(value) as u32;
+                let one = _mm512_set1_epi32(1 << i);
+                bits.0 = _mm512_mask_or_epi32(bits.0, negative as u16, bits.0, one);
+                bits.1 = _mm512_mask_or_epi32(bits.1, (negative >> 16) as u16, bits.1, one);
+                least = _mm256_min_epu8(least, _mm256_abs_epi8(value));
+            }
+            let mut out = (LaneBits([0; LANES]), [0; LANES]);
+            store_bits(&mut out.0, bits);
+            store_u16(&mut out.1, _mm512_cvtepu8_epi16(least));
+            out
+        }
+
+        fn sums_lanes(node: &[Lanes<i8>]) -> ([u16; LANES], [u16; LANES]) {
+            let zero = _mm256_setzero_si256();
+            let (mut zeros, mut ones) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+            for row in node {
+                let value = load32(&row.0);
+                let positive = _mm256_max_epi8(value, zero);
+                let negative = _mm256_max_epi8(_mm256_sub_epi8(zero, value), zero);
+                zeros = _mm512_add_epi16(zeros, _mm512_cvtepu8_epi16(negative));
+                ones = _mm512_add_epi16(ones, _mm512_cvtepu8_epi16(positive));
+            }
+            let mut out = ([0; LANES], [0; LANES]);
+            store_u16(&mut out.0, zeros);
+            store_u16(&mut out.1, ones);
+            out
+        }
+
+        fn keys_lanes(node: &[Lanes<i8>], keys: &mut [Lanes<u16>]) {
+            for (i, (keys, row)) in keys.iter_mut().zip(node).enumerate() {
+                let magnitude = _mm512_cvtepu8_epi16(_mm256_abs_epi8(load32(&row.0)));
+                let key = _mm512_or_si512(_mm512_slli_epi16::<5>(magnitude), _mm512_set1_epi16(i as i16));
+                store_u16(&mut keys.0, key);
+            }
+        }
+
+        fn next_keys(keys: &mut [Lanes<u16>], used: &Lanes<u16>) -> Lanes<u16> {
+            let (used, top) = (load_u16(&used.0), _mm512_set1_epi16(-1));
+            let mut least = top;
+            for row in keys {
+                let key = load_u16(&row.0);
+                let key = _mm512_mask_blend_epi16(_mm512_cmpeq_epi16_mask(key, used), key, top);
+                store_u16(&mut row.0, key);
+                least = _mm512_min_epu16(least, key);
+            }
+            let mut out = Lanes([0; LANES]);
+            store_u16(&mut out.0, least);
+            out
+        }
+
+        fn select_keys(row: &Lanes<u16>, source: &Selection) -> Lanes<u16> {
+            let mut out = Lanes([0; LANES]);
+            let source = _mm512_cvtepu8_epi16(load_selection(source));
+            store_u16(&mut out.0, _mm512_permutexvar_epi16(source, load_u16(&row.0)));
+            out
+        }
+
+        fn select_bits(row: &LaneBits, source: &Selection) -> LaneBits {
+            let source = load_selection(source);
+            let low = _mm512_cvtepu8_epi32(_mm256_castsi256_si128(source));
+            let high = _mm512_cvtepu8_epi32(_mm256_extracti128_si256::<1>(source));
+            let bits = load_bits(row);
+            let mut out = LaneBits([0; LANES]);
+            let selected = (
+                _mm512_permutex2var_epi32(bits.0, low, bits.1),
+                _mm512_permutex2var_epi32(bits.0, high, bits.1),
+            );
+            store_bits(&mut out, selected);
+            out
+        }
+
+        fn select_rows(rows: &mut [Selection], source: &Selection) {
+            let source = load_selection(source);
+            for row in rows {
+                let value = load_selection(row);
+                store_selection(row, _mm256_permutexvar_epi8(source, value));
+            }
+        }
+
+        fn smallest_u16(value: __m512i) -> u16 {
+            let half = _mm256_min_epu16(_mm512_castsi512_si256(value), _mm512_extracti64x4_epi64::<1>(value));
+            let quarter = _mm_min_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half));
+            _mm_extract_epi16::<0>(_mm_minpos_epu16(quarter)) as u16
+        }
+
+        fn within_threshold(stay: &[u16; LANES], flip: Option<&[u16; LANES]>, live: usize) -> (u16, u32, u32) {
+            let (lanes, dead) = (lane_mask(live), _mm512_set1_epi16(-1));
+            let stay = _mm512_mask_blend_epi16(lanes, dead, load_u16(stay));
+            let flip = flip.map_or(dead, |flip| _mm512_mask_blend_epi16(lanes, dead, load_u16(flip)));
+            let best = smallest_u16(_mm512_min_epu16(stay, flip));
+            let limit = _mm512_set1_epi16(best.saturating_add(u16::THRESHOLD) as i16);
+            let flips = _mm512_mask_cmple_epu16_mask(lanes, flip, limit);
+            (best, _mm512_mask_cmple_epu16_mask(lanes, stay, limit), flips)
+        }
+    }
+
+    /// Calls what the token proves.
+    macro_rules! call {
+        ($function:ident($($argument:expr),*)) => {
+            // SAFETY: `self` is an `Avx512`, which exists only where its `new` found the features of `proven!`.
+            unsafe { $function($($argument),*) }
+        };
+    }
+
+    impl Kernels<i8> for Avx512 {
+        #[inline(always)]
+        fn left(self, node: &[i8], out: &mut [i8]) {
+            call!(left(node, out))
+        }
+        #[inline(always)]
+        fn right(self, node: &[i8], bits: &[u64], out: &mut [i8]) {
+            call!(right(node, bits, out))
+        }
+        #[inline(always)]
+        fn signs(self, node: &[i8], bits: &mut [u64]) {
+            call!(signs(node, bits))
+        }
+        #[inline(always)]
+        fn smallest(self, node: &[i8]) -> u16 {
+            call!(smallest(node))
+        }
+        #[inline(always)]
+        fn sums(self, node: &[i8]) -> (u32, u32) {
+            call!(sums(node))
+        }
+        #[inline(always)]
+        fn expand(self, bits: &[u64], magnitude: i8, out: &mut [i8]) {
+            call!(expand(bits, magnitude, out))
+        }
+        #[inline(always)]
+        fn transpose(self, rows: &[[i8; LANES]; LANES], live: usize, out: &mut [Lanes<i8>]) {
+            call!(transpose(rows, live, out))
+        }
+        #[inline(always)]
+        fn left_lanes(self, node: &[Lanes<i8>], out: &mut [Lanes<i8>]) {
+            call!(left_lanes(node, out))
+        }
+        #[inline(always)]
+        fn right_lanes(self, node: &[Lanes<i8>], source: &Selection, bits: &LaneBits, out: &mut [Lanes<i8>]) {
+            call!(right_lanes(node, source, bits, out))
+        }
+        #[inline(always)]
+        fn signs_lanes(self, node: &[Lanes<i8>]) -> (LaneBits, [u16; LANES]) {
+            call!(signs_lanes(node))
+        }
+        #[inline(always)]
+        fn sums_lanes(self, node: &[Lanes<i8>]) -> ([u16; LANES], [u16; LANES]) {
+            call!(sums_lanes(node))
+        }
+        #[inline(always)]
+        fn keys_lanes(self, node: &[Lanes<i8>], keys: &mut [Lanes<u16>]) {
+            call!(keys_lanes(node, keys))
+        }
+        #[inline(always)]
+        fn next_keys(self, keys: &mut [Lanes<u16>], used: &Lanes<u16>) -> Lanes<u16> {
+            call!(next_keys(keys, used))
+        }
+        #[inline(always)]
+        fn select_keys(self, row: &Lanes<u16>, source: &Selection) -> Lanes<u16> {
+            call!(select_keys(row, source))
+        }
+        #[inline(always)]
+        fn select_bits(self, row: &LaneBits, source: &Selection) -> LaneBits {
+            call!(select_bits(row, source))
+        }
+        #[inline(always)]
+        fn select_rows(self, rows: &mut [Selection], source: &Selection) {
+            call!(select_rows(rows, source))
+        }
+        #[inline(always)]
+        fn within_threshold(
+            self,
+            stay: &[u16; LANES],
+            flip: Option<&[u16; LANES]>,
+            live: usize,
+        ) -> (u16, u32, u32) {
+            call!(within_threshold(stay, flip, live))
+        }
     }
 }

@@ -3,9 +3,9 @@
 /// Lanes of a vector: the largest list.
 pub const LANES: usize = 32;
 
-/// One value per path.
+/// One value per path. Rows of bytes lie side by side, so two make one 64-byte vector.
 #[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
+#[repr(C, align(32))]
 pub struct Lanes<T>(pub [T; LANES]);
 
 impl<T: Copy> Lanes<T> {
