@@ -33,6 +33,29 @@ macro_rules! dispatch {
     };
 }
 
+/// Applies a kernel to two halves of a node and its output by arrays of 64 values, or to shorter power-of-two nodes by one
+/// array of their length: loops of a known length are vectorised whatever they are inlined into.
+macro_rules! by_chunks {
+    ($low:expr, $high:expr, $out:expr, |$a:pat_param, $b:pat_param, $o:pat_param, $at:pat_param| $body:expr) => {
+        match $out.len() {
+            1 => by_chunks!(@arrays 1, $low, $high, $out, |$a, $b, $o, $at| $body),
+            2 => by_chunks!(@arrays 2, $low, $high, $out, |$a, $b, $o, $at| $body),
+            4 => by_chunks!(@arrays 4, $low, $high, $out, |$a, $b, $o, $at| $body),
+            8 => by_chunks!(@arrays 8, $low, $high, $out, |$a, $b, $o, $at| $body),
+            16 => by_chunks!(@arrays 16, $low, $high, $out, |$a, $b, $o, $at| $body),
+            32 => by_chunks!(@arrays 32, $low, $high, $out, |$a, $b, $o, $at| $body),
+            _ => by_chunks!(@arrays 64, $low, $high, $out, |$a, $b, $o, $at| $body),
+        }
+    };
+    (@arrays $length:literal, $low:expr, $high:expr, $out:expr, |$a:pat_param, $b:pat_param, $o:pat_param, $at:pat_param| $body:expr) => {{
+        let (low, high) = ($low.as_chunks::<$length>().0, $high.as_chunks::<$length>().0);
+        for (at, (($o, $a), $b)) in $out.as_chunks_mut::<$length>().0.iter_mut().zip(low).zip(high).enumerate() {
+            let $at = at;
+            $body
+        }
+    }};
+}
+
 mod avx2;
 mod avx512;
 pub mod lanes;
@@ -61,18 +84,18 @@ pub trait Kernels<T: KernelLlr>: Copy {
     #[inline(always)]
     fn left(self, node: &[T], out: &mut [T]) {
         let (low, high) = node.split_at(out.len());
-        for ((out, &a), &b) in out.iter_mut().zip(low).zip(high) {
-            *out = a.f(b);
-        }
+        by_chunks!(low, high, out, |low, high, out, _at| {
+            for i in 0..out.len() {
+                out[i] = low[i].f(high[i]);
+            }
+        });
     }
 
     /// `out[i] = g(node[i], node[i + h], bits[i])`.
     #[inline(always)]
     fn right(self, node: &[T], bits: &[u64], out: &mut [T]) {
         let (low, high) = node.split_at(out.len());
-        for (((out, low), high), &word) in out.chunks_mut(64).zip(low.chunks(64)).zip(high.chunks(64)).zip(bits) {
-            T::right_word(low, high, word, out);
-        }
+        by_chunks!(low, high, out, |low, high, out, at| T::right_chunk(low, high, bits[at], out));
     }
 
     /// Hard decisions.
@@ -213,11 +236,14 @@ pub trait Kernels<T: KernelLlr>: Copy {
         LaneBits(std::array::from_fn(|lane| row.0[usize::from(source.0[lane] & 31)]))
     }
 
-    /// Composes index rows: every row becomes `row[source[p]]`.
+    /// Composes index rows: the first `live` entries of every row become `row[source[p]]`.
     #[inline(always)]
-    fn select_rows(self, rows: &mut [Selection], source: &Selection) {
+    fn select_rows(self, rows: &mut [Selection], source: &Selection, live: usize) {
         for row in rows {
-            *row = Selection(std::array::from_fn(|lane| row.0[usize::from(source.0[lane] & 31)]));
+            let old = *row;
+            for lane in 0..live {
+                row.0[lane] = old.0[usize::from(source.0[lane] & 31)];
+            }
         }
     }
 
@@ -230,20 +256,28 @@ pub trait Kernels<T: KernelLlr>: Copy {
         flip: Option<&[T::Metric; LANES]>,
         live: usize,
     ) -> (T::Metric, u32, u32) {
+        let dead = [T::Metric::DEAD; LANES];
+        let (mut stay, mut flip) = (*stay, *flip.unwrap_or(&dead));
         let mut best = T::Metric::DEAD;
-        for lane in 0..live {
-            best = if stay[lane] < best { stay[lane] } else { best };
-            if let Some(flip) = flip {
-                best = if flip[lane] < best { flip[lane] } else { best };
-            }
+        for lane in 0..LANES {
+            stay[lane] = if lane < live { stay[lane] } else { T::Metric::DEAD };
+            flip[lane] = if lane < live { flip[lane] } else { T::Metric::DEAD };
+            let least = if flip[lane] < stay[lane] { flip[lane] } else { stay[lane] };
+            best = if least < best { least } else { best };
         }
         let limit = best.plus(T::Metric::THRESHOLD);
+        let (mut lost, mut won) = (false, false);
+        for lane in 0..LANES {
+            lost |= lane < live && stay[lane] > limit;
+            won |= flip[lane] <= limit;
+        }
+        if !lost && !won {
+            return (best, lanes::lane_mask(live), 0);
+        }
         let (mut stays, mut flips) = (0, 0);
         for lane in 0..live {
             stays |= u32::from(stay[lane] <= limit) << lane;
-            if let Some(flip) = flip {
-                flips |= u32::from(flip[lane] <= limit) << lane;
-            }
+            flips |= u32::from(flip[lane] <= limit) << lane;
         }
         (best, stays, flips)
     }
@@ -256,7 +290,7 @@ pub trait KernelLlr: Llr {
     fn dispatch<K: Task<Self>>(engine: EngineName, task: K) -> K::Output;
 
     /// The g-kernel over at most 64 positions.
-    fn right_word(low: &[Self], high: &[Self], word: u64, out: &mut [Self]);
+    fn right_chunk<const M: usize>(low: &[Self; M], high: &[Self; M], word: u64, out: &mut [Self; M]);
     /// Signs of at most 64 values.
     fn signs_word(values: &[Self]) -> u64;
     /// Smallest magnitude.

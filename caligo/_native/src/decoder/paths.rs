@@ -109,8 +109,8 @@ impl<M: Metric> Paths<M> {
             return None;
         }
         let fork = self.replace(stay, flip.unwrap_or(stay), best, stays, flips);
-        engine.select_rows(&mut self.alpha[stage..self.stages], &fork.source);
-        engine.select_rows(&mut self.beta[stage..self.stages], &fork.source);
+        engine.select_rows(&mut self.alpha[stage..self.stages], &fork.source, self.live);
+        engine.select_rows(&mut self.beta[stage..self.stages], &fork.source, self.live);
         Some(fork)
     }
 

@@ -23,6 +23,7 @@ impl Avx2 {
     }
 }
 
+#[cfg(not(target_arch = "x86_64"))]
 impl Kernels<i8> for Avx2 {}
 impl Kernels<f32> for Avx2 {}
 
@@ -46,5 +47,96 @@ impl Avx2 {
         return unsafe { compiled(self, task) };
         #[cfg(not(target_arch = "x86_64"))]
         task.run(self)
+    }
+}
+
+/// The int8 kernels that need byte permutes.
+#[cfg(target_arch = "x86_64")]
+mod int8 {
+    use super::super::Kernels;
+    use super::super::lanes::{LANES, Lanes, Selection};
+    use super::Avx2;
+    use std::arch::x86_64::*;
+
+    /// `bytes[source[i]]`, sources below 32.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn permute(bytes: __m256i, source: __m256i) -> __m256i {
+        let low = _mm256_permute2x128_si256::<0x00>(bytes, bytes);
+        let high = _mm256_permute2x128_si256::<0x11>(bytes, bytes);
+        // Bit 4 of a source becomes the sign that the blend looks at.
+        let upper = _mm256_slli_epi16::<3>(source);
+        _mm256_blendv_epi8(_mm256_shuffle_epi8(low, source), _mm256_shuffle_epi8(high, source), upper)
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn load(bytes: &[u8; LANES]) -> __m256i {
+        // SAFETY: the array is 32 readable bytes.
+        unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn load_signed(bytes: &[i8; 32]) -> __m256i {
+        // SAFETY: the array is 32 readable bytes.
+        unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn select(row: &Lanes<i8>, source: &Selection) -> Lanes<i8> {
+        let mut out = Lanes([0; LANES]);
+        let value = permute(load_signed(&row.0), load(&source.0));
+        // SAFETY: the array is 32 writable bytes.
+        unsafe { _mm256_storeu_si256(out.0.as_mut_ptr().cast(), value) };
+        out
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn select_rows(rows: &mut [Selection], source: &Selection) {
+        let source = load(&source.0);
+        for row in rows {
+            let value = permute(load(&row.0), source);
+            // SAFETY: the array is 32 writable bytes.
+            unsafe { _mm256_storeu_si256(row.0.as_mut_ptr().cast(), value) };
+        }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn signs(node: &[i8], bits: &mut [u64]) {
+        let (chunks, rest) = node.as_chunks::<64>();
+        for (word, chunk) in bits.iter_mut().zip(chunks) {
+            let (halves, _) = chunk.as_chunks::<32>();
+            *word = halves
+                .iter()
+                .rev()
+                .fold(0, |word, half| word << 32 | u64::from(_mm256_movemask_epi8(load_signed(half)) as u32));
+        }
+        if chunks.is_empty()
+            && let Some(word) = bits.first_mut()
+        {
+            *word = rest.iter().enumerate().fold(0, |word, (i, &value)| word | u64::from(value < 0) << i);
+        }
+    }
+
+    impl Kernels<i8> for Avx2 {
+        #[inline(always)]
+        fn signs(self, node: &[i8], bits: &mut [u64]) {
+            // SAFETY: `self` exists only where AVX2 was found.
+            unsafe { signs(node, bits) }
+        }
+        #[inline(always)]
+        fn select(self, row: &Lanes<i8>, source: &Selection) -> Lanes<i8> {
+            // SAFETY: `self` exists only where AVX2 was found.
+            unsafe { select(row, source) }
+        }
+        #[inline(always)]
+        fn select_rows(self, rows: &mut [Selection], source: &Selection, _live: usize) {
+            // SAFETY: `self` exists only where AVX2 was found.
+            unsafe { select_rows(rows, source) }
+        }
     }
 }

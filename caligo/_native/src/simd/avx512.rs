@@ -515,16 +515,11 @@ mod int8 {
             call!(select_bits(row, source))
         }
         #[inline(always)]
-        fn select_rows(self, rows: &mut [Selection], source: &Selection) {
+        fn select_rows(self, rows: &mut [Selection], source: &Selection, _live: usize) {
             call!(select_rows(rows, source))
         }
         #[inline(always)]
-        fn within_threshold(
-            self,
-            stay: &[u16; LANES],
-            flip: Option<&[u16; LANES]>,
-            live: usize,
-        ) -> (u16, u32, u32) {
+        fn within_threshold(self, stay: &[u16; LANES], flip: Option<&[u16; LANES]>, live: usize) -> (u16, u32, u32) {
             call!(within_threshold(stay, flip, live))
         }
     }

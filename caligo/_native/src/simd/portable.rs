@@ -40,18 +40,18 @@ impl KernelLlr for i8 {
     dispatch!();
 
     #[inline(always)]
-    fn right_word(low: &[i8], high: &[i8], word: u64, out: &mut [i8]) {
-        if out.len() < 64 {
-            for i in 0..out.len() {
-                out[i] = low[i].g(high[i], word >> i & 1 == 1);
+    fn right_chunk<const M: usize>(low: &[i8; M], high: &[i8; M], word: u64, out: &mut [i8; M]) {
+        let mut masks = [0u8; M];
+        if M >= 8 {
+            for (index, masks) in masks.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                *masks = spread(word >> (8 * index) & 0xff).to_le_bytes();
             }
-            return;
+        } else {
+            for (index, mask) in masks.iter_mut().enumerate() {
+                *mask = ((word >> index & 1) as u8).wrapping_neg();
+            }
         }
-        let mut masks = [0u8; 64];
-        for (index, masks) in masks.chunks_exact_mut(8).enumerate() {
-            masks.copy_from_slice(&spread(word >> (8 * index) & 0xff).to_le_bytes());
-        }
-        for i in 0..64 {
+        for i in 0..M {
             let mask = masks[i] as i8;
             out[i] = high[i].saturating_add((low[i] ^ mask).wrapping_sub(mask)).max(-127);
         }
@@ -103,8 +103,8 @@ impl KernelLlr for f32 {
     dispatch!();
 
     #[inline(always)]
-    fn right_word(low: &[f32], high: &[f32], word: u64, out: &mut [f32]) {
-        for i in 0..out.len() {
+    fn right_chunk<const M: usize>(low: &[f32; M], high: &[f32; M], word: u64, out: &mut [f32; M]) {
+        for i in 0..M {
             out[i] = low[i].g(high[i], word >> i & 1 == 1);
         }
     }
