@@ -6,49 +6,9 @@ use caligo_polar::code::Code;
 use caligo_polar::decoder::naive;
 use caligo_polar::decoder::{Decoder, required_bytes};
 use caligo_polar::simd::{EngineName, KernelLlr};
+use common::{Rng, information_set};
 
-/// SplitMix64: enough for test inputs.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
-/// Information sets: uniformly random, polarised (by weight, with noise, so that every node kind occurs at every size),
-/// and extreme.
-fn information_set(rng: &mut Rng, length: usize) -> Vec<u64> {
-    let mut words = vec![0u64; length.div_ceil(64)];
-    let style = rng.below(8);
-    let threshold = rng.unit();
-    let noise = [0.0, 0.0, 0.02, 0.2][rng.below(4) as usize];
-    let n = length.trailing_zeros() as f64;
-    for index in 0..length {
-        let position = index as f64 / length as f64;
-        let weight = f64::from((index as u32).count_ones()) / n.max(1.0);
-        let one = match style {
-            0 => rng.unit() < threshold,
-            1 => false,
-            2 => true,
-            3 => index + 1 == length,
-            4 => index != 0,
-            _ => 0.5 * weight + 0.5 * position + noise * (rng.unit() - 0.5) > threshold,
-        };
-        words[index / 64] |= u64::from(one) << (index % 64);
-    }
-    words
-}
+mod common;
 
 trait Sample: KernelLlr {
     fn sample(rng: &mut Rng, style: u64) -> Self;

@@ -1,0 +1,158 @@
+//! What a block's decode promises, whatever the code, the noise and the engine.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use caligo_polar::bits;
+use caligo_polar::checksum::Check;
+use caligo_polar::code::Code;
+use caligo_polar::decoder::Decoder;
+use caligo_polar::error::Error;
+use caligo_polar::simd::{EngineName, KernelLlr};
+use caligo_polar::transform::polar_transform;
+use common::{Rng, information_set};
+
+mod common;
+
+const CHECKS: [Check; 4] = [Check::None, Check::Crc16, Check::Crc24, Check::Crc32];
+
+/// A code with its length, information set and shortening at random.
+fn random_code(rng: &mut Rng) -> Code {
+    let length = 1usize << (1 + rng.below(11));
+    let mut info = information_set(rng, length);
+    let shortened = if rng.below(2) == 0 { 0 } else { rng.below(length as u64 / 2) as usize };
+    keep_below(&mut info, length - shortened);
+    Code::new(length, &info, shortened, CHECKS[rng.below(4) as usize]).unwrap()
+}
+
+fn keep_below(words: &mut [u64], end: usize) {
+    for (index, word) in words.iter_mut().enumerate() {
+        let keep = end.saturating_sub(64 * index).min(64);
+        *word &= if keep == 64 { !0 } else { (1u64 << keep) - 1 };
+    }
+}
+
+fn random_block(rng: &mut Rng, code: &Code, density: f64) -> Vec<u64> {
+    let mut block = vec![0u64; code.words()];
+    for position in 0..code.payload_length() {
+        block[position / 64] |= u64::from(rng.unit() < density) << (position % 64);
+    }
+    block
+}
+
+fn xor(a: &[u64], b: &[u64]) -> Vec<u64> {
+    a.iter().zip(b).map(|(a, b)| a ^ b).collect()
+}
+
+fn packed(code: &Code, words: &[u64]) -> Vec<u8> {
+    let mut bytes = vec![0; bits::bytes_for(code.block_length())];
+    bits::bytes_from_words(&mut bytes, words);
+    bytes
+}
+
+/// What Alice discloses: her transform on the frozen set, and her check.
+fn disclosed(code: &Code, key: &[u64]) -> (Vec<u8>, u32) {
+    let mut u = key.to_vec();
+    polar_transform(&mut u, code.block_length()).unwrap();
+    for (u, info) in u.iter_mut().zip(code.info()) {
+        *u &= !info;
+    }
+    (packed(code, &u), code.check().value(&packed(code, key)))
+}
+
+/// Decodes `key` with errors `errors`; returns the outcome and the errors that were found.
+fn outcome<T: KernelLlr>(decoder: &mut Decoder<T>, key: &[u64], errors: &[u64], magnitude: T) -> (bool, Vec<u8>) {
+    let code = decoder.code().clone();
+    let (frozen_values, check) = disclosed(&code, key);
+    let received = packed(&code, &xor(key, errors));
+    let mut decoded = vec![0; received.len()];
+    let ok = decoder.decode_bsc(&received, &frozen_values, check, magnitude, &mut decoded).unwrap();
+    assert_eq!(
+        disclosed(&code, &words(&code, &decoded)).0,
+        frozen_values,
+        "the decoded word has Alice's syndrome, found or not"
+    );
+    (ok, decoded.iter().zip(&received).map(|(d, r)| d ^ r).collect())
+}
+
+fn words(code: &Code, bytes: &[u8]) -> Vec<u64> {
+    let mut words = vec![0; code.words()];
+    bits::words_from_bytes(&mut words, bytes);
+    words
+}
+
+fn list_size(rng: &mut Rng) -> usize {
+    1 << rng.below(6)
+}
+
+#[test]
+fn the_same_noise_on_another_key_has_the_same_outcome() {
+    let mut rng = Rng(11);
+    for _ in 0..250 {
+        let code = random_code(&mut rng);
+        let (list, density) = (list_size(&mut rng), [0.0, 0.02, 0.1, 0.4][rng.below(4) as usize]);
+        let (first, second) = (random_block(&mut rng, &code, 0.5), random_block(&mut rng, &code, 0.5));
+        let errors = random_block(&mut rng, &code, density);
+        let mut hard = Decoder::<i8>::new(code.clone(), list, EngineName::best()).unwrap();
+        assert_eq!(outcome(&mut hard, &first, &errors, 6), outcome(&mut hard, &second, &errors, 6));
+        let mut soft = Decoder::<f32>::new(code, list, EngineName::best()).unwrap();
+        assert_eq!(outcome(&mut soft, &first, &errors, 3.0), outcome(&mut soft, &second, &errors, 3.0));
+    }
+}
+
+#[test]
+fn a_block_without_errors_is_always_recovered() {
+    let mut rng = Rng(12);
+    for _ in 0..300 {
+        let code = random_code(&mut rng);
+        let list = list_size(&mut rng);
+        let key = random_block(&mut rng, &code, 0.5);
+        let none = vec![0; code.words()];
+        let mut decoder = Decoder::<i8>::new(code.clone(), list, EngineName::best()).unwrap();
+        assert_eq!(outcome(&mut decoder, &key, &none, 8), (true, packed(&code, &none)));
+    }
+}
+
+#[test]
+fn soft_and_hard_inputs_of_one_magnitude_decode_alike() {
+    let mut rng = Rng(13);
+    for _ in 0..200 {
+        let code = random_code(&mut rng);
+        let list = list_size(&mut rng);
+        let key = random_block(&mut rng, &code, 0.5);
+        let errors = random_block(&mut rng, &code, 0.03);
+        let received = xor(&key, &errors);
+        let (frozen_values, check) = disclosed(&code, &key);
+        let llr: Vec<f32> =
+            (0..code.block_length()).map(|i| if received[i / 64] >> (i % 64) & 1 == 1 { -4.0 } else { 4.0 }).collect();
+        let mut decoder = Decoder::<i8>::new(code.clone(), list, EngineName::best()).unwrap();
+        let mut decoded = vec![0; bits::bytes_for(code.block_length())];
+        let ok = decoder.decode_soft(&llr, &frozen_values, check, &mut decoded).unwrap();
+        let found = decoded.iter().zip(packed(&code, &received)).map(|(d, r)| d ^ r).collect::<Vec<_>>();
+        assert_eq!((ok, found), outcome(&mut decoder, &key, &errors, 8));
+    }
+}
+
+#[test]
+fn bad_arguments_are_refused_before_anything_is_written() {
+    let code = Code::new(128, &[0, !0 >> 8], 8, Check::Crc16).unwrap();
+    let mut decoder = Decoder::<i8>::new(code.clone(), 4, EngineName::best()).unwrap();
+    let (good, mut out) = ([0u8; 16], [0xaau8; 16]);
+    let mut shortened = good;
+    shortened[15] = 1;
+    let mut on_information = good;
+    on_information[8] = 1;
+    assert!(matches!(decoder.decode_bsc(&good[1..], &good, 0, 8, &mut out), Err(Error::Length { .. })));
+    assert!(matches!(decoder.decode_bsc(&good, &good[1..], 0, 8, &mut out), Err(Error::Length { .. })));
+    assert!(matches!(decoder.decode_bsc(&good, &good, 0, 8, &mut out[1..]), Err(Error::Length { .. })));
+    assert!(matches!(decoder.decode_bsc(&shortened, &good, 0, 8, &mut out), Err(Error::StrayBits { .. })));
+    assert!(matches!(
+        decoder.decode_bsc(&good, &on_information, 0, 8, &mut out),
+        Err(Error::StrayBits { position: 64, .. })
+    ));
+    let mut llr = [1.0f32; 128];
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        llr[5] = bad;
+        assert!(matches!(decoder.decode_soft(&llr, &good, 0, &mut out), Err(Error::OutOfRange { .. })));
+    }
+    assert_eq!(out, [0xaa; 16]);
+    assert!(matches!(Decoder::<i8>::new(code, 33, EngineName::Portable), Err(Error::ListSize { got: 33 })));
+}
