@@ -37,7 +37,7 @@ def test_calibration(benchmark: Benchmark) -> None:
 
 @pytest.mark.parametrize("log2", [12, 16, 20, 24])
 def test_transform(benchmark: Benchmark, log2: int) -> None:
-    rows = max(1, 1 << (20 - log2))
+    rows = 1 << max(0, 20 - log2)
     packed = simulation_bits(1, Stream.KEY_BITS, 0, rows << log2).reshape(rows, -1)
     benchmark(_native.polar_transform, packed, 1 << log2)
     _rate(benchmark, packed.size * 8, "coded_mbps")

@@ -27,7 +27,8 @@ def required_features() -> frozenset[str]:
 def require() -> Require:
     """``require(feature, available, reason)``: skip, or fail where ``CALIGO_REQUIRE`` names the feature.
 
-    Features in use: ``avx2``, ``avx512``, ``mpi``, ``slurm``, ``oracle`` (Numba), ``wheel`` (a build from sources).
+    Features in use: ``avx2``, ``avx512``, ``mpi``, ``slurm``, ``oracle`` (Numba), ``wheel`` (a build from sources),
+    ``cores`` (two of them, free).
     """
 
     def check(feature: str, available: bool, reason: str) -> None:

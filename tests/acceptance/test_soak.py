@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -60,25 +63,43 @@ def test_ten_thousand_decodes_allocate_nothing_and_keep_memory_constant(
     assert soak["late"] - soak["early"] <= 1 << 20
 
 
-def test_two_threads_decode_at_least_1_8_times_as_fast_as_one() -> None:
-    if len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("needs two cores")
+def _speedup(one: Callable[[], object], two: Callable[[], object], rounds: int = 15) -> float:
+    """Time of `one` over time of `two`; the least of interleaved measurements, since other work can only add time."""
+    times = np.empty((rounds, 2))
+    for measured in times:
+        for place, work in enumerate((one, two)):
+            began = time.perf_counter()
+            work()
+            measured[place] = time.perf_counter() - began
+    least = times.min(axis=0)
+    return float(least[0] / least[1])
+
+
+def _free_cores() -> float:
+    """How much faster two threads are than one here, at work that is not ours and lets go of the interpreter."""
+    data = bytes(32 << 20)
+
+    def digest(_: int) -> bytes:
+        return hashlib.sha256(data).digest()
+
+    with ThreadPoolExecutor(2) as pool:
+        return _speedup(lambda: [digest(0), digest(1)], lambda: list(pool.map(digest, range(2))))
+
+
+def test_two_threads_decode_at_least_1_8_times_as_fast_as_one(require: Callable[[str, bool, str], None]) -> None:
     code = design_code(1 << 16, qber=0.02, efficiency=1.24)
     with PolarCodec(code, 8) as one, PolarCodec(code, 8, threads=2) as two:
-        sources = [BatchSource(codec, BscChannel(0.02), 128, seed=5) for codec in (one, two)]
+        sources = [BatchSource(codec, BscChannel(0.02), 64, seed=5) for codec in (one, two)]
         batch = sources[0].make(0)
-
-        def seconds(source: BatchSource) -> float:
-            began = time.perf_counter()
-            source.decode(batch)
-            return time.perf_counter() - began
-
-        for source in sources:
-            seconds(source)
-        # Other work on the machine can only add time: the least of many interleaved measurements is the decoder's own.
-        times = np.array([[seconds(source) for source in sources] for _ in range(25)])
-    one_thread, two_threads = times.min(axis=0)
-    assert one_thread / two_threads >= 1.8
+        for _attempt in range(3):
+            free = _free_cores()
+            if free < 1.9:
+                continue
+            speedup = _speedup(lambda: sources[0].decode(batch), lambda: sources[1].decode(batch))
+            if speedup >= 1.8:
+                return
+    require("cores", free >= 1.9, f"no two free cores: two threads are {free:.2f} times as fast as one at SHA-256")
+    pytest.fail(f"two threads decode {speedup:.2f} times as fast as one")
 
 
 def test_a_list_of_32_on_a_block_of_2_to_the_20_needs_at_most_128_megabytes(tmp_path: Path) -> None:
