@@ -133,7 +133,8 @@ class AtomicFile:
     """A file that appears under its name at `commit`, whole and durable, or not at all.
 
     Until then it has a hidden name beside the target, `.NAME.RANDOM.partial`. It is readable by its owner alone. An
-    existing target is replaced, at `commit`.
+    existing target is replaced, at `commit`. What was not committed goes with the object, so that an interrupt leaves
+    nothing behind even before a `with` block has been entered.
 
     Args:
         path: the file to be.
@@ -149,11 +150,12 @@ class AtomicFile:
         if path.is_dir():
             raise KeyFileError(f"cannot write {path}: it is a directory; name a file in it", path=str(path))
         self._partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        self._open = True
         try:
             fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
+            self._open = False
             raise explain(error, path, "write") from error
-        self._open = True
         self._stream = os.fdopen(fd, "wb", buffering=_BUFFER_BYTES)
 
     def write(self, data: bytes | memoryview) -> None:
@@ -207,8 +209,11 @@ class AtomicFile:
         self._open = False
         with contextlib.suppress(OSError):
             self._partial.unlink()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AttributeError):  # interrupted before there was a stream
             self._stream.close()
+
+    def __del__(self) -> None:
+        self.abort()
 
     def __enter__(self) -> Self:
         return self
