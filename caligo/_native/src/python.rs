@@ -21,6 +21,7 @@ static ALLOCATOR: allocation::CountingAllocator = allocation::CountingAllocator;
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    arrays::prepare(module.py())?;
     claims::prepare();
     build::register(module)?;
     foundations::register(module)?;

@@ -11,6 +11,19 @@ use numpy::{Element, IxDyn, PyArray1, PyArrayDescr, PyArrayDyn, PyUntypedArray};
 use pyo3::intern;
 use pyo3::prelude::*;
 
+/// Loads NumPy and its C interface, so that no later call has to.
+///
+/// On first use it would be loaded in the middle of a call that cannot fail for it: an interrupt there is a panic.
+///
+/// # Errors
+///
+/// NumPy cannot be imported, or the import is interrupted.
+pub fn prepare(py: Python<'_>) -> PyResult<()> {
+    numpy::get_array_module(py)?;
+    drop(PyArray1::<u8>::zeros(py, 0, false));
+    Ok(())
+}
+
 /// Checks that `object` is a C-contiguous, aligned array of `T` with `min_ndim` to `max_ndim` dimensions.
 fn checked<'a, 'py, T: Element>(
     what: &str,
