@@ -12,6 +12,7 @@ mod arrays;
 mod build;
 mod claims;
 mod decoder;
+mod design;
 mod error;
 mod foundations;
 
@@ -26,5 +27,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     build::register(module)?;
     foundations::register(module)?;
     decoder::register(module)?;
+    design::register(module)?;
     Ok(())
 }

@@ -157,12 +157,11 @@ widest! {
                 }));
                 let one = 0u32.wrapping_sub((threshold >> (PLANES - 1 - plane)) & 1);
                 let mut undecided = 0;
-                for ((below, equal), output) in below.iter_mut().zip(&mut equal).zip(&outputs) {
-                    for ((b, e), r) in below.iter_mut().zip(equal).zip(output) {
-                        *b |= *e & !r & one;
-                        *e &= !(r ^ one);
-                        undecided |= *e;
-                    }
+                let lanes = below.as_flattened_mut().iter_mut().zip(equal.as_flattened_mut());
+                for ((below, equal), output) in lanes.zip(outputs.as_flattened()) {
+                    *below |= *equal & !output & one;
+                    *equal &= !(output ^ one);
+                    undecided |= *equal;
                 }
                 if undecided == 0 {
                     break;

@@ -1,5 +1,7 @@
 //! The generator of `specs/randomness.md`: published vectors, the written definitions, distributions.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use caligo_polar::bits;
 use caligo_polar::error::Error;
 use caligo_polar::random::{self, Source, philox4x32};

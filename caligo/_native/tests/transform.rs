@@ -1,5 +1,7 @@
 //! Laws of the polar transform.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use caligo_polar::error::Error;
 use caligo_polar::transform::{self, MAX_BLOCK_LENGTH};
 use caligo_polar::{bits, random};

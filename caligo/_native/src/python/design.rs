@@ -1,0 +1,65 @@
+//! Code design for Python.
+
+use super::arguments::{integer, number};
+use crate::design;
+use numpy::PyArray1;
+use pyo3::prelude::*;
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(design_density_evolution, module)?)?;
+    module.add_function(wrap_pyfunction!(design_gaussian, module)?)?;
+    module.add_function(wrap_pyfunction!(design_nr, module)?)?;
+    module.add_function(wrap_pyfunction!(design_polarization_weight, module)?)
+}
+
+fn designed<'py>(
+    py: Python<'py>,
+    work: impl FnOnce() -> crate::error::Result<Vec<f32>> + Send,
+) -> PyResult<Bound<'py, PyArray1<f32>>> {
+    Ok(PyArray1::from_vec(py, py.detach(work)?))
+}
+
+/// Error probability of every position of u on a BSC, in int8 arithmetic.
+#[pyfunction]
+fn design_density_evolution<'py>(
+    py: Python<'py>,
+    block_length: &Bound<'py, PyAny>,
+    payload_length: &Bound<'py, PyAny>,
+    qber: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyArray1<f32>>> {
+    let block_length = integer("block_length", block_length)?;
+    let payload_length = integer("payload_length", payload_length)?;
+    let qber = number("qber", qber)?;
+    designed(py, || design::density_evolution(block_length, payload_length, qber))
+}
+
+/// Error probability of every position of u on a BI-AWGN channel, by Gaussian approximation.
+#[pyfunction]
+fn design_gaussian<'py>(
+    py: Python<'py>,
+    block_length: &Bound<'py, PyAny>,
+    payload_length: &Bound<'py, PyAny>,
+    sigma: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyArray1<f32>>> {
+    let block_length = integer("block_length", block_length)?;
+    let payload_length = integer("payload_length", payload_length)?;
+    let sigma = number("sigma", sigma)?;
+    designed(py, || design::gaussian(block_length, payload_length, sigma))
+}
+
+/// Pseudo error probability of every position by the 5G NR sequence.
+#[pyfunction]
+fn design_nr<'py>(py: Python<'py>, block_length: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<f32>>> {
+    let block_length = integer("block_length", block_length)?;
+    designed(py, || design::nr(block_length))
+}
+
+/// Pseudo error probability of every position by polarisation weight.
+#[pyfunction]
+fn design_polarization_weight<'py>(
+    py: Python<'py>,
+    block_length: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyArray1<f32>>> {
+    let block_length = integer("block_length", block_length)?;
+    designed(py, || design::polarization_weight(block_length))
+}
