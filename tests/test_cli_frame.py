@@ -142,6 +142,23 @@ def test_sigterm_ends_a_command_like_ctrl_c(probe: Callable[..., None], capsys: 
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_an_interrupt_breaks_is_an_interruption_and_no_bug(
+    number: signal.Signals, probe: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body() -> object:
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt as error:
+            raise RuntimeError("the library could not be loaded") from error
+
+    probe(body)
+    assert frame.main(["probe"]) == ExitCode.INTERRUPTED
+    err = capsys.readouterr().err
+    assert err.startswith("caligo: interrupted")
+    assert "bug" not in err
+
+
 def test_help_and_version_load_no_subcommand_and_nothing_heavy() -> None:
     code = (
         "import sys; from caligo.cli import main; main(['--help']); main(['--version']);"

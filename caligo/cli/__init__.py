@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return shell_complete(group, {}, PROGRAM, "_CALIGO_COMPLETE", complete)
     context: click.Context | None = None
-    with _termination_as_interrupt():
+    with _interruptible() as interruptions:
         try:
             try:
                 context = group.make_context(PROGRAM, words)
@@ -144,6 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 sys.stdout.flush()
                 return leaving.exit_code
             except BaseException as error:
+                if interruptions and not isinstance(error, KeyboardInterrupt):
+                    error = KeyboardInterrupt(_interruption(interruptions))
                 code, message = _judge(error)
                 _report(error, message)
                 already_emitted = context is not None and JSON_EMITTED in context.meta
@@ -214,22 +216,35 @@ def _emit_error(error: BaseException, message: str, code: int) -> None:
 
 
 @contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM, and a hang-up that is not ignored, end a command as Ctrl-C does: records kept, exit code 130."""
+def _interruptible() -> Iterator[list[signal.Signals]]:
+    """Let SIGTERM, and a hang-up that is not ignored, end a command as Ctrl-C does: records kept, exit code 130.
+
+    Yields:
+        The signals that have come so far. What fails after one, fails because of it: code that is interrupted where it
+        cannot be (loading a library, say) may turn the `KeyboardInterrupt` into an error of its own.
+    """
+    received: list[signal.Signals] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt(f"interrupted by {signal.Signals(number).name}")
+        received.append(signal.Signals(number))
+        raise KeyboardInterrupt(_interruption(received))
 
     previous = {}
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        handler = signal.getsignal(number)
+        if handler in (signal.SIG_DFL, signal.default_int_handler):
             with suppress(ValueError):  # only the main thread may set handlers
                 previous[number] = signal.signal(number, interrupt)
     try:
-        yield
+        yield received
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _interruption(received: Sequence[signal.Signals]) -> str:
+    by = [number.name for number in received[:1] if number != signal.SIGINT]
+    return "interrupted by " + by[0] if by else "interrupted"
 
 
 def _let_any_encoding_print() -> None:
