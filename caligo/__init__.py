@@ -19,9 +19,12 @@ _HOME: dict[str, str] = {
     "BscChannel": "caligo.simulation",
     "PolarCode": "caligo.codes",
     "PolarCodec": "caligo.reconciliation.codecs",
+    "ReconcileOptions": "caligo.jobs",
+    "ReconciliationReport": "caligo.jobs",
     "design_code": "caligo.codes",
     "efficiency_for_target_fer": "caligo.codes",
     "expected_fer": "caligo.codes",
+    "reconcile": "caligo.jobs",
     "simulate": "caligo.simulation",
 }
 

@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "simulation": {"reconciliation", "codes", "channel", "statistics", "randomness"},
     "store": {"statistics", "telemetry"},
     "transports": {"reconciliation.messages"},
-    "jobs": {"reconciliation", "simulation", "keys", "memory", "store", "telemetry"},
+    "jobs": {"bits", "codes", "randomness", "reconciliation", "simulation", "keys", "memory", "store", "telemetry"},
     "cluster": {"jobs", "memory", "telemetry"},
     "reports": {"store", "channel", "statistics"},
 }

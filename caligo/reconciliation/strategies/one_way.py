@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo import _native
+from caligo.channel import binary_entropy
 from caligo.codes import PolarCode, design_code, efficiency_for_target_fer
 from caligo.errors import ConfigError
 from caligo.reconciliation.codecs import Codec
@@ -111,7 +112,9 @@ class OneWay:
                 request.target_fer,
                 request.check,
             )
-            efficiency = needed if efficiency is None else max(efficiency, needed)
+            # Rounding may leave a short block no information bit at an efficiency that leaves a long one some.
+            most = (request.payload_length - 1) / (request.payload_length * binary_entropy(request.design_qber))
+            efficiency = needed if efficiency is None else min(max(efficiency, needed), max(most, needed))
         return design_code(
             request.block_length,
             payload_length=request.payload_length,

@@ -1,0 +1,186 @@
+"""`caligo reconcile`: two sifted key files made equal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from caligo.cli._options import (
+    Count,
+    bit_order_option,
+    block_length_option,
+    check_option,
+    engine_option,
+    force_option,
+    json_option,
+    key_bits_option,
+    list_size_option,
+    out_option,
+    precision_option,
+    seed_option,
+    store_option,
+    threads_option,
+)
+from caligo.cli._output import Table, emit_json, format_bytes, format_seconds, format_value, print_facts, progress, warn
+from caligo.errors import ExitCode
+
+if TYPE_CHECKING:
+    from caligo.jobs import ReconciliationReport
+
+
+@click.command("reconcile")
+@click.argument("alice", metavar="ALICE", type=click.Path(path_type=Path))
+@click.argument("bob", metavar="BOB", type=click.Path(path_type=Path))
+@click.option(
+    "--qber",
+    metavar="Q",
+    type=float,
+    help="Error rate to design the code for, as 0.02.  [default: estimated from sampled positions, then discarded]",
+)
+@click.option(
+    "--sample-bits",
+    metavar="BITS",
+    type=Count(minimum=1),
+    help="Positions to sample when --qber is not given.  [default: (key bits)^(2/3), at most 10^6]",
+)
+@block_length_option()
+@list_size_option(default=32)
+@click.option(
+    "--efficiency",
+    metavar="F",
+    type=float,
+    help="Syndrome and check bits over the Shannon limit at the design QBER, as 1.2.",
+)
+@click.option(
+    "--target-fer",
+    metavar="P",
+    type=float,
+    help="Disclose just enough that this share of the blocks fails.  [default: 0.01]",
+)
+@check_option()
+@click.option("--strategy", type=click.Choice(["one-way"]), default="one-way", show_default=True, help="How they talk.")
+@precision_option()
+@engine_option
+@click.option(
+    "--format",
+    "format",
+    type=click.Choice(["packed", "npy"]),
+    default=None,
+    help="Format of both key files.  [default: by name and content]",
+)
+@bit_order_option
+@key_bits_option
+@threads_option
+@out_option(help="Directory for the reconciled keys, alice.bin and bob.bin.  [default: they are not written]")
+@force_option
+@store_option
+@seed_option(
+    default=None,
+    help="Derive the sampled positions and the verification key from S, to repeat a test. Not for keys in use: both "
+    "must be unpredictable until the keys are fixed.  [default: drawn from the operating system]",
+)
+@click.option("--strict", is_flag=True, help="Exit with code 3 if any block failed.")
+@json_option
+def command(
+    alice: Path,
+    bob: Path,
+    qber: float | None,
+    sample_bits: int | None,
+    block_length: int | None,
+    list_size: int,
+    efficiency: float | None,
+    target_fer: float | None,
+    check: str,
+    strategy: str,
+    precision: str,
+    engine: str | None,
+    format: str | None,
+    bit_order: Literal["little", "big"],
+    key_bits: int | None,
+    threads: int,
+    out: Path | None,
+    force: bool,
+    store: Path,
+    seed: int | None,
+    strict: bool,
+    as_json: bool,
+) -> ExitCode:
+    """Reconcile the sifted keys in the files ALICE and BOB, and account for every bit disclosed.
+
+    Blocks that cannot be decoded, or whose verification fails, are left out of both reconciled keys; what was disclosed
+    for them counts as leakage all the same. The run is recorded in the store, without a bit of either key.
+
+    The default block length is the longest power of two of which the key holds 16, from 2^16 to 2^20.
+    """
+    from caligo.jobs import ReconcileOptions, reconcile
+
+    options = ReconcileOptions(
+        qber=qber,
+        block_length=block_length,
+        list_size=list_size,
+        efficiency=efficiency,
+        target_fer=target_fer,
+        check=check,
+        strategy=strategy,
+        sample_bits=sample_bits,
+        precision=precision,
+        engine=engine,
+        threads=threads,
+        seed=seed,
+    )
+    with progress() as listener:
+        report = reconcile(
+            alice,
+            bob,
+            options=options,
+            key_bits=key_bits,
+            format=format,
+            bit_order=bit_order,
+            out=out,
+            force=force,
+            store=store,
+            progress=listener,
+        )
+    for warning in report.warnings:
+        warn(warning)
+    if as_json:
+        emit_json("caligo.reconcile/1", report.to_json())
+    else:
+        _print(report)
+    return report.exit_code(strict=strict)
+
+
+def _print(report: ReconciliationReport) -> None:
+    table = Table("disclosed", ">bits", ">share of the key", title="What was leaked")
+    for kind, leaked in report.leakage.items():
+        table.add(kind, leaked, f"{leaked / report.key_bits:.3%}")
+    table.add("in all", report.leakage_bits, f"{report.leakage_bits / report.key_bits:.3%}")
+    table.print()
+    estimated = ""
+    if report.estimated_qber is not None:
+        estimated = (
+            f", estimated {report.estimated_qber:.3%} (95 %: {report.estimated_qber_low:.3%} to "
+            f"{report.estimated_qber_high:.3%}) from {report.sampled_bits:,} sampled bits, now discarded"
+        )
+    short = f", {report.discarded_bits:,} at the end too few for a block" if report.discarded_bits else ""
+    facts = {
+        "outcome": f"{report.blocks_ok:,} of {report.blocks:,} blocks reconciled, {report.failed_check:,} failed their "
+        f"check, {report.failed_verification:,} their verification, {report.undetected_errors:,} undetected errors",
+        "key": f"{report.reconciled_bits:,} of {report.key_bits:,} bits reconciled{short}",
+        "equal": report.keys_equal,
+        "error rate": f"{report.true_qber:.3%}{estimated}; designed for {report.design_qber:.3%}",
+        "efficiency": "-"
+        if report.efficiency is None
+        else f"{report.efficiency:.4f} times the Shannon limit, {report.strategy}",
+        "verification": f"wrong with probability at most {report.epsilon_correctness:.1e}",
+        "blocks": f"{report.block_length:,} bits, list size {report.list_size}, {report.check}, engine {report.engine}",
+        "whole job": f"{format_seconds(report.elapsed_s)}, {format_value(report.payload_mbps)} Mbit/s of key, "
+        f"{report.threads} thread(s)",
+        "one core": f"{format_value(report.coded_mbps_per_core)} Mbit/s coded",
+        "memory": f"{format_bytes(report.decoder_bytes)} per decoder, {format_bytes(report.peak_rss_bytes)} in all",
+        "keys in": report.out or "not written (--out DIR)",
+        "recorded in": report.run,
+    }
+    print_facts(facts)

@@ -1,0 +1,71 @@
+"""Keys in memory, read like key files.
+
+Covers: one class. Does not cover: files, and keys without sampled positions (:mod:`caligo.keys`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from caligo.bits import Packed, require_packed, slice_bits
+from caligo.errors import KeyFileError
+
+__all__ = ["ArrayKey"]
+
+
+class ArrayKey:
+    """A packed key in memory, as a :class:`caligo.keys.KeyReader`.
+
+    Args:
+        packed: uint8 `[ceil(key_bits / 8)]`, little bit order; kept, not copied.
+        key_bits: its length; None takes every bit.
+        name: whose it is, for messages.
+
+    Raises:
+        ShapeError: wrong dtype, shape, layout, or ones beyond the last bit.
+        KeyFileError: the key is empty.
+        ConfigError: a negative length.
+    """
+
+    format = "array"
+
+    def __init__(self, packed: Packed, key_bits: int | None = None, name: str = "key") -> None:
+        if key_bits is None:
+            key_bits = 8 * int(packed.shape[-1]) if isinstance(packed, np.ndarray) and packed.ndim else 0
+        self._packed = require_packed(packed, key_bits, name)
+        if key_bits == 0:
+            raise KeyFileError(f"{name}: expected at least one bit, got an empty array; pass a key", name=name)
+        self._key_bits = key_bits
+        self._path = Path(name)
+
+    def __repr__(self) -> str:
+        return f"ArrayKey({self._path.name!r}, key_bits={self._key_bits})"
+
+    @property
+    def path(self) -> Path:
+        """The name, in the place of a path."""
+        return self._path
+
+    @property
+    def key_bits(self) -> int:
+        """Length of the key in bits."""
+        return self._key_bits
+
+    def read_bits(self, start: int, bits: int) -> Packed:
+        """Copy a stretch; see `KeyReader.read_bits`."""
+        return slice_bits(self._packed, start, bits)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

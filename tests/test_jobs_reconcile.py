@@ -1,0 +1,455 @@
+"""The reconcile job: equal keys, a whole account, a true record; for any key, any number of threads, and on failure."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import caligo
+from caligo import bits
+from caligo._native import required_bytes
+from caligo.errors import ConfigError, ExitCode, KeyFileError, MemoryBudgetError, ShapeError
+from caligo.jobs import ReconcileOptions, ReconciliationReport, reconcile, reconcile_job
+from caligo.jobs.plan import Layout
+from caligo.memory import FIXED_BYTES, MemoryLimit, block_buffer_bytes
+from caligo.randomness import SecurityRandomness, sampled_positions
+from caligo.reconciliation import parties, strategies
+from caligo.reconciliation.strategies import CodeRequest, ReconciledBlocks
+from caligo.reconciliation.strategies.one_way import OneWay
+from caligo.reconciliation.verification import TAG_BITS
+from caligo.store import load_run
+
+Packed = NDArray[np.uint8]
+
+QUICK: dict[str, Any] = {"block_length": 1024, "list_size": 4, "efficiency": 2.2}
+
+
+def two_keys(key_bits: int, qber: float = 0.02, seed: int = 1) -> tuple[Packed, Packed]:
+    rng = np.random.default_rng(seed)
+    alice = rng.integers(0, 2, key_bits, dtype=np.uint8)
+    return bits.pack(alice), bits.pack(alice ^ (rng.random(key_bits) < qber))
+
+
+def outcome_of(report: ReconciliationReport) -> dict[str, Any]:
+    """Everything that must not depend on threads, machine and time."""
+    document = report.to_json()
+    for name in ("payload_mbps", "coded_mbps_per_core", "elapsed_s", "threads", "peak_rss_bytes", "run", "out"):
+        del document[name]
+    return document
+
+
+def write_keys(directory: Path, alice: Packed, bob: Packed) -> tuple[Path, Path]:
+    alice.tofile(directory / "a.bin")
+    bob.tofile(directory / "b.bin")
+    return directory / "a.bin", directory / "b.bin"
+
+
+# --- the way through ----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25)
+@given(st.integers(600, 20_000), st.booleans(), st.integers(0, 2**32))
+def test_any_key_is_reconciled_sampled_or_reported_and_every_bit_is_counted(
+    key_bits: int, given_qber: bool, seed: int
+) -> None:
+    alice, bob = two_keys(key_bits, seed=seed)
+    asked = {"qber": 0.02, "efficiency": 2.2} if given_qber else {"target_fer": 0.05}
+    report = reconcile(alice, bob, key_bits=key_bits, block_length=1024, list_size=4, threads=2, **asked)
+    assert report.keys_equal
+    assert report.undetected_errors == 0
+    assert report.alice_key is not None
+    assert np.array_equal(report.alice_key, report.bob_key)
+    assert report.blocks == report.blocks_ok + report.blocks_failed == sum(code.blocks for code in report.codes)
+    in_blocks = sum(code.blocks * code.payload_length for code in report.codes)
+    assert report.key_bits == key_bits == report.sampled_bits + report.discarded_bits + in_blocks
+    assert report.alice_key.size == bits.packed_bytes(report.reconciled_bits)
+    disclosed = sum(code.blocks * code.leakage_bits for code in report.codes)
+    assert report.leakage["syndrome"] + report.leakage["check"] == disclosed
+    assert report.leakage["check"] == 32 * report.blocks
+    assert report.leakage["verification"] == (TAG_BITS if report.failed_check < report.blocks else 0)
+    assert report.leakage_bits == sum(report.leakage.values())
+    assert report.true_qber == pytest.approx(bits.hamming_distance(alice, bob) / key_bits)
+    assert (report.estimated_qber is None) == given_qber == (report.sampled_bits == 0)
+
+
+def test_the_reconciled_key_is_alices_without_samples_and_failed_blocks() -> None:
+    alice, bob = two_keys(10_000)
+    report = reconcile(alice, bob, seed=7, **QUICK | {"efficiency": None, "target_fer": 0.01})
+    positions = sampled_positions(
+        reconcile_job._replayed_randomness(7).sampling_seed,
+        10_000,
+        report.sampled_bits,
+    )
+    if report.blocks_failed == 0 and report.discarded_bits == 0:
+        assert report.alice_key is not None
+        assert np.array_equal(report.alice_key, bits.remove_positions(alice, 10_000, positions))
+    else:
+        assert report.reconciled_bits < 10_000 - report.sampled_bits
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_threads_change_nothing_but_time(threads: int, tmp_path: Path) -> None:
+    alice, bob = write_keys(tmp_path, *two_keys(300_000, 0.03))
+    settings_ = {"seed": 3, "block_length": 4096, "list_size": 2, "efficiency": 1.25}
+    one = reconcile(alice, bob, out=tmp_path / "one", threads=1, store=tmp_path / "store", **settings_)
+    many = reconcile(alice, bob, out=tmp_path / "many", threads=threads, store=tmp_path / "store", **settings_)
+    assert outcome_of(one) == outcome_of(many)
+    assert 0 < one.blocks_failed < one.blocks
+    for name in ("alice.bin", "bob.bin"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "many" / name).read_bytes()
+    first, second = (
+        [{k: v for k, v in record.items() if k != "elapsed_ns"} for record in load_run(Path(str(run))).records()]
+        for run in (one.run, many.run)
+    )
+    assert first == second
+
+
+def test_files_and_arrays_give_the_same_keys(tmp_path: Path) -> None:
+    alice, bob = two_keys(50_001)
+    paths = write_keys(tmp_path, alice, bob)
+    in_memory = reconcile(alice, bob, key_bits=50_001, seed=1, **QUICK)
+    in_files = reconcile(*paths, key_bits=50_001, seed=1, out=tmp_path / "out", **QUICK)
+    assert outcome_of(in_memory) == outcome_of(in_files)
+    assert in_files.alice_key is None
+    assert in_memory.alice_key is not None
+    for name in ("alice.bin", "bob.bin"):
+        file = tmp_path / "out" / name
+        assert file.read_bytes() == in_memory.alice_key.tobytes()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert sorted(os.listdir(tmp_path / "out")) == ["alice.bin", "bob.bin"]
+
+
+def test_big_bit_order_is_read_and_written(tmp_path: Path) -> None:
+    alice, bob = two_keys(8_000)
+    plain = reconcile(alice, bob, seed=1, **QUICK)
+    turned = [np.packbits(bits.unpack(key, 8_000), bitorder="big") for key in (alice, bob)]
+    report = reconcile(*write_keys(tmp_path, *turned), bit_order="big", seed=1, out=tmp_path / "out", **QUICK)
+    written = np.fromfile(tmp_path / "out" / "alice.bin", dtype=np.uint8)
+    assert plain.alice_key is not None
+    unpacked = np.unpackbits(written, count=report.reconciled_bits, bitorder="big")
+    assert np.array_equal(bits.pack(unpacked), plain.alice_key)
+
+
+def test_the_record_adds_up_to_the_report(tmp_path: Path) -> None:
+    alice, bob = two_keys(100_000, 0.025)
+    report = reconcile(alice, bob, qber=0.02, store=tmp_path, block_length=2048, list_size=1, efficiency=1.6)
+    run = load_run(Path(str(report.run)))
+    records = list(run.records())
+    assert 0 < report.blocks_failed < report.blocks
+    assert [record["block"] for record in records] == list(range(report.blocks))
+    assert sum(record["leakage_bits"] for record in records) == report.leakage_bits
+    assert sum(record["verification_bits"] for record in records) == report.leakage["verification"]
+    assert sum(record["payload_bits"] for record in records if record["outcome"] == "decoded") == report.reconciled_bits
+    assert sum(record["true_errors"] for record in records) == bits.hamming_distance(alice, bob)
+    assert sum(record["outcome"] == "failed_check" for record in records) == report.failed_check
+    assert run.summary is not None
+    assert json.loads(json.dumps(run.summary))["leakage_bits"] == report.leakage_bits
+
+
+def test_efficiency_counts_the_decoded_blocks_with_their_tags() -> None:
+    alice, bob = two_keys(40_960, 0.024)
+    report = reconcile(alice, bob, qber=0.02, block_length=1024, list_size=1, efficiency=1.9)
+    assert 0 < report.blocks_failed < report.blocks
+    leakage = report.blocks_ok * report.codes[0].leakage_bits + TAG_BITS
+    assert report.efficiency is not None
+    # The pooled error rate is that of the decoded blocks alone, which is below that of the key.
+    implied = leakage / report.reconciled_bits / report.efficiency
+    assert implied < caligo.channel.binary_entropy(report.true_qber)
+    assert report.leakage_bits == report.blocks * report.codes[0].leakage_bits + TAG_BITS
+
+
+# --- randomness and peeking ---------------------------------------------------------------------------------------
+
+
+def test_public_randomness_is_fresh_and_persisted_before_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = two_keys(5_000)
+    used: list[bytes] = []
+    tag = parties.Alice.tag
+
+    def spy(hash_key: bytes, payload: Any) -> Any:
+        (run,) = [path for path in (tmp_path / "runs").iterdir() if not (path / "seal.json").exists()]
+        written = json.loads((run / "run.json").read_text())["security_randomness"]
+        assert SecurityRandomness.from_json(written).hash_key == hash_key
+        used.append(hash_key)
+        return tag(hash_key, payload)
+
+    monkeypatch.setattr(parties.Alice, "tag", staticmethod(spy))
+    for _ in range(2):
+        reconcile(alice, bob, store=tmp_path, **QUICK)
+    assert len(set(used)) == 2
+
+
+def test_the_estimate_sees_the_sampled_positions_alone() -> None:
+    alice, bob = two_keys(20_000)
+    sampled = reconcile(alice, bob, seed=5, **QUICK)
+    positions = sampled_positions(
+        reconcile_job._replayed_randomness(5).sampling_seed,
+        20_000,
+        sampled.sampled_bits,
+    )
+    elsewhere = np.ones(20_000, dtype=np.uint8)
+    elsewhere[positions] = 0
+    other = bob ^ bits.pack(elsewhere & (np.random.default_rng(0).random(20_000) < 0.01))
+    changed = reconcile(alice, other, seed=5, **QUICK)
+    assert (changed.estimated_qber, changed.design_qber) == (sampled.estimated_qber, sampled.design_qber)
+    assert changed.codes == sampled.codes
+    assert changed.true_qber > sampled.true_qber
+
+
+def test_a_seed_repeats_the_run_and_says_that_it_must_not_be_trusted(tmp_path: Path) -> None:
+    alice, bob = two_keys(5_000)
+    first, second = (reconcile(alice, bob, seed=9, store=tmp_path, **QUICK) for _ in range(2))
+    assert outcome_of(first) == outcome_of(second)
+    assert any("do not use" in warning for warning in first.warnings)
+    document = json.loads((Path(str(first.run)) / "run.json").read_text())
+    assert "not for keys in use" in document["configuration"]["randomness"]
+    assert document["identity"] == json.loads((Path(str(second.run)) / "run.json").read_text())["identity"]
+
+
+# --- blocks that fail ---------------------------------------------------------------------------------------------
+
+
+class Forgetful(OneWay):
+    """Flips one decoded bit in every third block and says it is fine."""
+
+    name = "forgetful"
+
+    def reconcile(self, alice: Packed, bob: Packed) -> ReconciledBlocks:
+        outcome = super().reconcile(alice, bob)
+        outcome.decoded[::3, 0] ^= 1
+        return outcome
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setitem(strategies.STRATEGIES, "forgetful", f"{__name__}:Forgetful")
+    return "forgetful"
+
+
+def test_a_wrong_block_fails_its_whole_group_and_leaves_no_key(forgetful: str, tmp_path: Path) -> None:
+    alice, bob = two_keys(20_000)
+    report = reconcile(alice, bob, strategy=forgetful, qber=0.02, store=tmp_path, **QUICK)
+    assert report.blocks_ok == report.reconciled_bits == report.undetected_errors == 0
+    assert report.failed_verification == report.blocks - report.failed_check
+    assert report.leakage["verification"] == TAG_BITS
+    assert report.efficiency is None
+    assert report.keys_equal
+    assert report.alice_key is not None
+    assert report.alice_key.size == 0
+    outcomes = {record["outcome"] for record in load_run(Path(str(report.run))).records()}
+    assert "failed_verification" in outcomes
+    assert report.exit_code() == ExitCode.COMPLETED
+    assert report.exit_code(strict=True) == ExitCode.BLOCKS_FAILED
+
+
+def test_an_undetected_error_is_found_out_and_has_its_own_exit_code(
+    forgetful: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parties, "tags_agree", lambda alice, bob: True)
+    alice, bob = two_keys(20_000)
+    report = reconcile(alice, bob, strategy=forgetful, qber=0.02, **QUICK)
+    assert report.undetected_errors > 0
+    assert not report.keys_equal
+    assert report.exit_code() == ExitCode.UNDETECTED_ERROR
+
+
+def test_without_a_check_verification_alone_keeps_wrong_keys_out() -> None:
+    alice, bob = two_keys(30_000, 0.03)
+    report = reconcile(alice, bob, qber=0.02, check="none", block_length=1024, list_size=2, efficiency=1.3)
+    assert report.leakage["check"] == report.failed_check == 0
+    assert report.failed_verification == report.blocks
+    assert report.undetected_errors == 0
+
+
+def test_unrelated_keys_give_no_key(tmp_path: Path) -> None:
+    alice, _ = two_keys(30_000, seed=1)
+    bob, _ = two_keys(30_000, seed=2)
+    report = reconcile(alice, bob, qber=0.02, **QUICK)
+    assert report.blocks_failed == report.blocks
+    assert report.reconciled_bits == 0
+    assert any("--qber" in warning for warning in report.warnings)
+    with pytest.raises(KeyFileError, match="do not look like two sides"):
+        reconcile(alice, bob, store=tmp_path, out=tmp_path / "out", **QUICK)
+    assert list((tmp_path / "out").iterdir()) == []
+    (run,) = (tmp_path / "runs").iterdir()
+    assert load_run(run).state.value == "interrupted"
+
+
+def test_identical_keys_are_reconciled_too() -> None:
+    alice, _ = two_keys(50_000)
+    report = reconcile(alice, alice.copy(), list_size=4)
+    assert report.estimated_qber == report.true_qber == 0
+    assert report.efficiency is None
+    assert report.blocks_ok == report.blocks
+    assert report.keys_equal
+
+
+def test_a_qber_far_from_the_truth_is_pointed_out() -> None:
+    alice, bob = two_keys(40_000, 0.02)
+    low = reconcile(alice, bob, qber=0.003, block_length=2048, list_size=4)
+    assert 2 * low.blocks_failed > low.blocks
+    assert any("blocks failed" in warning and "--qber" in warning for warning in low.warnings)
+    high = reconcile(alice, bob, qber=0.06, block_length=2048, list_size=4)
+    assert high.blocks_failed == 0
+    assert any("more was disclosed than needed" in warning for warning in high.warnings)
+    right = reconcile(alice, bob, qber=0.02, block_length=2048, list_size=4)
+    assert not right.warnings
+
+
+# --- failures -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", ["reading", "decoding"])
+def test_a_failure_in_the_middle_leaves_a_readable_run_and_no_output(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = write_keys(tmp_path, *two_keys(3 << 20, 0.01))
+    calls = 0
+
+    def fail(*_: Any) -> Any:
+        raise KeyFileError("the disk is gone")
+
+    if stage == "reading":
+        windows = Layout.windows
+
+        def cut(self: Layout, *args: Any) -> Any:
+            for number, window in enumerate(windows(self, *args)):
+                if number == 6:
+                    paths[0].write_bytes(paths[0].read_bytes()[:1000])
+                yield window
+
+        monkeypatch.setattr(Layout, "windows", cut)
+    else:
+        work = OneWay.reconcile
+
+        def last(self: OneWay, alice: Packed, bob: Packed) -> ReconciledBlocks:
+            nonlocal calls
+            calls += 1
+            return fail() if calls > 6 else work(self, alice, bob)
+
+        monkeypatch.setattr(OneWay, "reconcile", last)
+    with pytest.raises(KeyFileError):
+        reconcile(
+            *paths, qber=0.01, block_length=1 << 16, list_size=1, efficiency=2, threads=1, out=tmp_path / "out",
+            store=tmp_path / "store",
+        )  # fmt: skip
+    assert list((tmp_path / "out").iterdir()) == []
+    (run,) = (tmp_path / "store" / "runs").iterdir()
+    loaded = load_run(run)
+    assert loaded.state.value == "interrupted"
+    assert len(list(loaded.records())) in (0, 16)
+
+
+def test_decoders_that_do_not_fit_the_memory_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile_job, "memory_limit", lambda: MemoryLimit(1 << 20, "test"))
+    with pytest.raises(MemoryBudgetError, match="test"):
+        reconcile(*two_keys(10_000), qber=0.02, **QUICK)
+
+
+def test_threads_that_do_not_fit_the_memory_limit_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = required_bytes(1024, 4, "int8") + block_buffer_bytes(1024)
+    monkeypatch.setattr(reconcile_job, "memory_limit", lambda: MemoryLimit(FIXED_BYTES + 3 * decoder, "test"))
+    report = reconcile(*two_keys(10_000), qber=0.02, threads=8, **QUICK)
+    assert report.threads == 3
+    assert report.keys_equal
+    assert any("3 of 8 threads" in warning for warning in report.warnings)
+
+
+def test_a_code_that_leaves_no_key_is_refused_before_anything_is_recorded(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        reconcile(*two_keys(10_000), qber=0.02, block_length=1024, efficiency=9.0, store=tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (lambda key: key.astype(np.int64), ShapeError),
+        (lambda key: key.astype(np.float64), ShapeError),
+        (lambda key: np.repeat(key, 2)[::2], ShapeError),
+        (lambda key: key.reshape(10, -1), ShapeError),
+        (lambda key: key.tolist(), ShapeError),
+        (lambda key: key[:-1], ShapeError),
+        (lambda key: key[:0], KeyFileError),
+        (lambda key: None, ShapeError),
+    ],
+)
+def test_an_array_that_is_no_packed_key_is_refused(wrong: Any, error: type[Exception]) -> None:
+    alice, bob = two_keys(8_000)
+    with pytest.raises(error):
+        reconcile(alice, wrong(bob), **QUICK)
+    with pytest.raises(error):
+        reconcile(wrong(alice), bob, **QUICK)
+
+
+def test_stray_bits_beyond_the_key_are_refused() -> None:
+    alice, bob = two_keys(8_000)
+    alice[-1] |= 0x80
+    with pytest.raises(ShapeError, match="zeros beyond"):
+        reconcile(alice, bob, key_bits=7_999, **QUICK)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"qber": 0.0},
+        {"qber": 0.5},
+        {"qber": -0.1},
+        {"qber": float("nan")},
+        {"qber": 0.02, "sample_bits": 100},
+        {"sample_bits": 0},
+        {"sample_bits": 8_000},
+        {"block_length": 1000},
+        {"list_size": 33},
+        {"efficiency": float("nan")},
+        {"efficiency": -1.0},
+        {"efficiency": 1.2, "target_fer": 0.1},
+        {"target_fer": 0.0},
+        {"target_fer": 1.0},
+        {"check": "crc7"},
+        {"strategy": "telepathy"},
+        {"precision": "int4"},
+        {"engine": "steam"},
+        {"threads": 0},
+        {"seed": -1},
+        {"colour": "blue"},
+    ],
+)
+def test_a_setting_outside_its_range_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        reconcile(*two_keys(8_000), **{"list_size": 4, **wrong})
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_options_are_given_once() -> None:
+    with pytest.raises(ConfigError, match="list_size"):
+        reconcile(*two_keys(8_000), options=ReconcileOptions(qber=0.02), list_size=4)
+
+
+def test_no_repr_or_record_shows_a_key(tmp_path: Path) -> None:
+    alice, bob = two_keys(8_000)
+    report = reconcile(alice, bob, qber=0.02, store=tmp_path, **QUICK)
+    assert "alice_key" not in repr(report)
+    assert "alice_key" not in report.to_json()
+    for part in (report.alice_key, report.bob_key):
+        assert part is not None
+        for file in Path(str(report.run)).iterdir():
+            assert part[:8].tobytes() not in file.read_bytes()
+            assert part[:8].tobytes().hex() not in file.read_text()
+
+
+def test_the_public_name_is_this_job() -> None:
+    assert caligo.reconcile is reconcile
+    code = OneWay.choose_code(CodeRequest(1024, 1024, 0.02, 4))
+    assert code.payload_length == 1024

@@ -1,0 +1,261 @@
+"""One-way reconciliation without files: the parties, the account, verification, the estimate."""
+
+from __future__ import annotations
+
+import pickle
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from caligo import bits
+from caligo.channel import DESIGN_QBER_MAX, DESIGN_QBER_MIN, binary_entropy, design_qber
+from caligo.errors import ConfigError, KeyFileError, ShapeError
+from caligo.reconciliation.codecs import PolarCodec
+from caligo.reconciliation.estimation import (
+    MAX_DEFAULT_SAMPLE,
+    QberEstimate,
+    default_sample_bits,
+    design_qber_above,
+    estimate_qber,
+)
+from caligo.reconciliation.leakage import Leakage, efficiency
+from caligo.reconciliation.messages import Disclosure, Tag
+from caligo.reconciliation.parties import Alice, Bob
+from caligo.reconciliation.strategies import CodeRequest, strategy_type
+from caligo.reconciliation.strategies.one_way import OneWay
+from caligo.reconciliation.verification import MINIMUM_GROUP_BITS, Payload, group_epsilon, group_sizes, tags_agree
+
+Packed = NDArray[np.uint8]
+
+
+def request(**changes: object) -> CodeRequest:
+    defaults: dict[str, object] = {
+        "block_length": 1024,
+        "payload_length": 1024,
+        "design_qber": 0.02,
+        "list_size": 8,
+        "efficiency": 2.5,
+    }
+    return CodeRequest(**(defaults | changes))  # type: ignore[arg-type]
+
+
+def two_keys(blocks: int, payload: int, block_length: int, qber: float, seed: int) -> tuple[Packed, Packed]:
+    """Rows of both sides, zero beyond the payload."""
+    rng = np.random.default_rng(seed)
+    alice = np.zeros((blocks, block_length), dtype=np.uint8)
+    alice[:, :payload] = rng.integers(0, 2, (blocks, payload))
+    bob = alice.copy()
+    bob[:, :payload] ^= rng.random((blocks, payload)) < qber
+    return bits.pack(alice), bits.pack(bob)
+
+
+# --- parties and strategy -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("payload", [1024, 777])
+@pytest.mark.parametrize("check", ["crc32", "crc16"])
+def test_bob_comes_to_alices_blocks_and_exactly_the_codes_bits_leak(payload: int, check: str) -> None:
+    code = OneWay.choose_code(request(payload_length=payload, check=check))
+    strategy = OneWay(code, 8)
+    alice, bob = two_keys(24, payload, 1024, 0.02, seed=payload)
+    outcome = strategy.reconcile(alice, bob)
+    assert outcome.ok.sum() >= 22
+    assert np.array_equal(outcome.decoded[outcome.ok], alice[outcome.ok])
+    assert all(
+        leakage == Leakage(code.syndrome_bits, code.check_bits) and leakage.total_bits == code.leakage_bits
+        for leakage in outcome.leakage
+    )
+    assert code.leakage_bits == round(2.5 * payload * binary_entropy(0.02))
+
+
+def test_bob_decodes_from_his_own_blocks_and_the_message_alone() -> None:
+    code = OneWay.choose_code(request())
+    alice, bob = two_keys(8, 1024, 1024, 0.02, seed=1)
+    with PolarCodec(code, 8) as codec:
+        carried = pickle.dumps(Alice(codec).disclose(alice))
+        together = OneWay(code, 8).reconcile(alice, bob)
+        alice[:] = 0
+        apart = Bob(codec, 0.02).decode(pickle.loads(carried), bob)
+    assert np.array_equal(apart.ok, together.ok)
+    assert np.array_equal(apart.decoded, together.decoded)
+
+
+def test_what_alice_discloses_has_no_bit_outside_the_frozen_set() -> None:
+    code = OneWay.choose_code(request(payload_length=1000))
+    alice, _ = two_keys(16, 1000, 1024, 0.0, seed=3)
+    with PolarCodec(code, 1) as codec:
+        disclosed = Alice(codec).disclose(alice)
+    assert not (disclosed.frozen_values & ~code.frozen_mask).any()
+    assert bits.count_ones(code.frozen_mask) == code.syndrome_bits
+
+
+def test_no_message_shows_what_it_carries() -> None:
+    zeros = repr(Disclosure(np.zeros((1, 8), np.uint8), np.zeros(1, np.uint32))) + repr(Tag(bytes(16)))
+    ones = repr(Disclosure(np.full((1, 8), 255, np.uint8), np.ones(1, np.uint32))) + repr(Tag(b"\xff" * 16))
+    assert zeros == ones
+
+
+def test_a_target_frame_error_rate_is_paid_for_with_leakage() -> None:
+    wanted = [0.5, 0.1, 0.01, 1e-3]
+    leaked = [OneWay.choose_code(request(efficiency=None, target_fer=fer)).leakage_bits for fer in wanted]
+    assert leaked == sorted(leaked)
+    assert leaked[0] < leaked[-1]
+
+
+def test_a_short_block_takes_the_greater_efficiency() -> None:
+    needed = OneWay.choose_code(request(efficiency=None, payload_length=700)).leakage_bits
+    given_little = OneWay.choose_code(request(efficiency=1.0, payload_length=700, raise_efficiency=True)).leakage_bits
+    given_much = OneWay.choose_code(request(efficiency=4.0, payload_length=700, raise_efficiency=True)).leakage_bits
+    assert needed == given_little
+    assert given_much == round(4.0 * 700 * binary_entropy(0.02))
+
+
+def test_an_unknown_strategy_and_unknown_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="one-way"):
+        strategy_type("two-way")
+    good = {"list_size": 8, "check": "crc32", "precision": "int8", "engine": None}
+    for name, value in [("list_size", 33), ("check", "crc8"), ("precision", "int4"), ("engine", "abacus")]:
+        with pytest.raises(ConfigError):
+            OneWay.validate(**(good | {name: value}))  # type: ignore[arg-type]
+    OneWay.validate(**good)  # type: ignore[arg-type]
+
+
+# --- account ------------------------------------------------------------------------------------------------------
+
+leakages = st.builds(Leakage, st.integers(0, 10**9), st.integers(0, 10**6), st.integers(0, 10**6))
+
+
+@given(leakages, leakages, leakages)
+def test_leakage_is_a_commutative_monoid_that_loses_no_bit(a: Leakage, b: Leakage, c: Leakage) -> None:
+    assert a + b == b + a
+    assert (a + b) + c == a + (b + c)
+    assert a + Leakage() == a
+    assert (a + b).total_bits == a.total_bits + b.total_bits == sum((a + b).by_kind().values())
+
+
+def test_efficiency_is_leakage_over_what_the_errors_demand() -> None:
+    assert efficiency(1414, 10_000, 200) == pytest.approx(1414 / (10_000 * 0.1414405425418206))
+    assert efficiency(100, 0, 0) is None
+    assert efficiency(100, 1000, 0) is None
+    with pytest.raises(ConfigError):
+        efficiency(1, 10, 11)
+
+
+# --- verification -------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(1, 5000)), max_size=4),
+    st.integers(1, 20_000),
+)
+def test_groups_take_every_block_once_and_none_is_small(runs: list[tuple[int, int]], minimum: int) -> None:
+    sizes = list(group_sizes(runs, minimum))
+    payloads = [payload for blocks, payload in runs for _ in range(blocks)]
+    assert sum(sizes) == len(payloads)
+    groups, taken = [], 0
+    for size in sizes:
+        assert size >= 1
+        groups.append(sum(payloads[taken : taken + size]))
+        taken += size
+    if len(groups) > 1:
+        assert min(groups) >= minimum
+    for bits_in_group, size, end in zip(groups[:-1], sizes, np.cumsum(sizes), strict=False):
+        last = payloads[int(end) - 1]
+        assert size == 1 or bits_in_group - last < minimum
+
+
+def test_a_plan_of_ten_billion_bits_groups_lazily() -> None:
+    sizes = group_sizes([(10**10 // 4096, 4096)])
+    assert next(sizes) == MINIMUM_GROUP_BITS // 4096
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 70)), min_size=1, max_size=5), st.randoms())
+def test_joined_blocks_are_hashed_as_one_key(parts: list[tuple[int, int]], rng: object) -> None:
+    generator = np.random.default_rng(rng.randrange(2**32))  # type: ignore[attr-defined]
+    payload, whole = Payload(), []
+    for rows, length in parts:
+        block = generator.integers(0, 2, (rows, length), dtype=np.uint8)
+        payload.append(bits.pack(block), length)
+        whole.append(block.reshape(-1))
+    joined = np.concatenate(whole)
+    again = Payload()
+    again.append(bits.pack(joined)[None, :], joined.size)
+    key = generator.bytes(32)
+    assert payload.bits == joined.size
+    assert np.array_equal(payload.packed, bits.pack(joined))
+    assert tags_agree(payload.tag(key), again.tag(key))
+    if joined.size:
+        joined[generator.integers(joined.size)] ^= 1
+        other = Payload()
+        other.append(bits.pack(joined)[None, :], joined.size)
+        assert not Bob.verify(key, other, Alice.tag(key, payload)).agrees
+
+
+def test_the_stated_epsilon_is_the_hashs_bound() -> None:
+    assert group_epsilon(128) == Fraction(2, 2**128)
+    assert group_epsilon(129) == Fraction(3, 2**128)
+    assert float(sum(group_epsilon(1 << 20) for _ in range(10_000))) < 1e-30
+
+
+def test_a_payload_never_shows_its_bits() -> None:
+    payload = Payload()
+    payload.append(np.full((1, 8), 0xFF, np.uint8), 64)
+    assert repr(payload) == "Payload(bits=64)"
+
+
+# --- estimate -----------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 10**12))
+def test_the_default_sample_leaves_most_of_the_key(key_bits: int) -> None:
+    sample = default_sample_bits(key_bits)
+    assert 0 <= sample <= min(key_bits // 2, MAX_DEFAULT_SAMPLE)
+    assert sample or key_bits == 1
+    if key_bits >= 10**4:
+        assert sample <= key_bits * 0.047
+
+
+@given(st.floats(1e-7, DESIGN_QBER_MAX))
+def test_a_design_never_lies_below_the_qber(qber: float) -> None:
+    above = design_qber_above(qber)
+    assert above >= min(max(qber, DESIGN_QBER_MIN), DESIGN_QBER_MAX)
+    assert design_qber(above) == above
+    assert above - qber <= 1.0001e-4 or above == DESIGN_QBER_MIN
+
+
+@pytest.mark.parametrize("qber", [0.0, 0.5, -0.01, 1.0, float("nan"), float("inf"), 0.26, 2.0])
+def test_a_qber_outside_its_range_is_refused(qber: float) -> None:
+    with pytest.raises(ConfigError):
+        design_qber_above(qber)
+
+
+@given(st.integers(1, 2000), st.data())
+def test_an_estimate_counts_the_differing_samples_and_designs_above(sampled: int, data: st.DataObject) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    a = rng.integers(0, 2, sampled, dtype=np.uint8)
+    b = a ^ (rng.random(sampled) < 0.1).astype(np.uint8)
+    estimate = estimate_qber(bits.pack(a), bits.pack(b), sampled)
+    low, high = estimate.interval
+    assert estimate.errors == int((a != b).sum())
+    assert low <= estimate.qber <= high
+    if estimate.qber < DESIGN_QBER_MAX:
+        assert estimate.design_qber() >= min(high, DESIGN_QBER_MAX)
+
+
+def test_equal_samples_still_give_a_design_and_unrelated_ones_a_remedy() -> None:
+    assert QberEstimate(0, 1_000_000).design_qber() == DESIGN_QBER_MIN
+    assert 0 < QberEstimate(0, 100).design_qber() < 0.05
+    with pytest.raises(KeyFileError, match="bit order") as caught:
+        QberEstimate(497, 1000).design_qber()
+    assert caught.value.fields["sampled_bits"] == 1000
+
+
+def test_an_estimate_needs_samples_of_one_shape() -> None:
+    with pytest.raises(ConfigError):
+        estimate_qber(np.zeros(0, np.uint8), np.zeros(0, np.uint8), 0)
+    with pytest.raises(ShapeError):
+        estimate_qber(np.zeros(2, np.uint8), np.zeros(3, np.uint8), 16)
