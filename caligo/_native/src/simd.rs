@@ -67,7 +67,7 @@ pub use portable::Portable;
 
 use crate::error::{Error, Result};
 use crate::llr::{Llr, Metric, NodeKey, Total};
-use lanes::{LANES, LaneBits, Lanes, Selection};
+use lanes::{LANES, LaneBits, Lanes, Selection, Survivors};
 
 /// Work over one LLR representation, to be compiled for an engine.
 pub trait Task<T: KernelLlr> {
@@ -245,6 +245,19 @@ pub trait Kernels<T: KernelLlr>: Copy {
                 row.0[lane] = old.0[usize::from(source.0[lane] & 31)];
             }
         }
+    }
+
+    /// The paths after a fork: see [`lanes::survivors`].
+    #[inline(always)]
+    fn survivors(
+        self,
+        stay: &[T::Metric; LANES],
+        flip: &[T::Metric; LANES],
+        best: T::Metric,
+        masks: (u32, u32),
+        list_size: usize,
+    ) -> Survivors<T::Metric> {
+        lanes::survivors(stay, flip, best, masks, list_size)
     }
 
     /// Of the candidates `stay` and (where given) `flip` of the first `live` lanes: the smallest metric, and which are

@@ -226,6 +226,17 @@ impl<T: KernelLlr> ListState<T> {
         }
     }
 
+    /// The bits of a left rate-0 node of the only path.
+    #[inline(always)]
+    fn zeros(&mut self, stage: usize) {
+        if stage <= LANE_STAGE {
+            self.lane_beta[0][stage].0[0] = 0;
+        } else {
+            self.beta[0][stage][..1 << (stage - 6)].fill(0);
+        }
+        self.paths.beta[stage] = Selection::IDENTITY;
+    }
+
     #[inline(always)]
     fn large_sums<E: Kernels<T>>(&self, engine: E, stage: usize) -> [(T::Total, T::Total); LANES] {
         let mut sums = [(T::Total::default(), T::Total::default()); LANES];
@@ -346,7 +357,16 @@ impl<T: KernelLlr> Task<T> for ListTask<'_, T> {
             let (stage, side) = (usize::from(instruction.stage), usize::from(instruction.side));
             counter += 1;
             match instruction.operation {
-                Operation::Left => state.left(engine, stage, channel),
+                Operation::Left => {
+                    // A lone path is the best path whatever it pays: its rate-0 children need no LLRs.
+                    let next = program.get(counter).map(|next| next.operation);
+                    if state.paths.live == 1 && next == Some(Operation::Leaf(NodeKind::Rate0)) {
+                        state.zeros(stage - 1);
+                        counter += 1;
+                    } else {
+                        state.left(engine, stage, channel);
+                    }
+                }
                 Operation::Right => state.right(engine, stage, channel),
                 Operation::Combine => state.combine(engine, stage, side),
                 Operation::Leaf(kind) => state.leaf(engine, kind, stage, side),

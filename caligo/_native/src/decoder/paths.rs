@@ -108,34 +108,13 @@ impl<M: Metric> Paths<M> {
             }
             return None;
         }
-        let fork = self.replace(stay, flip.unwrap_or(stay), best, stays, flips);
+        let survivors = engine.survivors(&stay.0, &flip.unwrap_or(stay).0, best, (stays, flips), self.list_size);
+        self.metric = survivors.metric;
+        self.live = survivors.live;
+        let fork = Fork { source: survivors.source, flipped: lane_mask(survivors.live) & !lane_mask(survivors.stayed) };
         engine.select_rows(&mut self.alpha[stage..self.stages], &fork.source, self.live);
         engine.select_rows(&mut self.beta[stage..self.stages], &fork.source, self.live);
         Some(fork)
-    }
-
-    #[inline(never)]
-    fn replace(&mut self, stay: &Lanes<M>, flip: &Lanes<M>, best: M, stays: u32, flips: u32) -> Fork {
-        let (stays, flips) = if (stays.count_ones() + flips.count_ones()) as usize > self.list_size {
-            smallest(stay, flip, best, stays, flips, self.list_size as u32)
-        } else {
-            (stays, flips)
-        };
-        let mut source = Selection::FIRST;
-        let mut metric = Lanes([M::DEAD; LANES]);
-        let mut lane = 0;
-        for (mut mask, candidate) in [(stays, stay), (flips, flip)] {
-            while mask != 0 {
-                let from = mask.trailing_zeros() as usize;
-                mask &= mask - 1;
-                source.0[lane] = from as u8;
-                metric.0[lane] = candidate.0[from].minus(best);
-                lane += 1;
-            }
-        }
-        self.metric = metric;
-        self.live = lane;
-        Fork { source, flipped: lane_mask(lane) & !lane_mask(stays.count_ones() as usize) }
     }
 
     /// The live lanes, best metric first, ties by lane.
@@ -150,41 +129,4 @@ impl<M: Metric> Paths<M> {
         }
         (order, self.live)
     }
-}
-
-/// The `count` smallest of the candidates in the masks, by bisection on the metric; ties to `stays`, then the lower lane.
-fn smallest<M: Metric>(stay: &Lanes<M>, flip: &Lanes<M>, best: M, stays: u32, flips: u32, count: u32) -> (u32, u32) {
-    let keys = |candidate: &Lanes<M>, mask: u32| -> [u32; LANES] {
-        std::array::from_fn(|lane| if mask >> lane & 1 == 1 { candidate.0[lane].key() } else { u32::MAX })
-    };
-    let (stay, flip) = (keys(stay, stays), keys(flip, flips));
-    let at_most = |key: u32| -> u32 {
-        let mut total = 0;
-        for lane in 0..LANES {
-            total += u32::from(stay[lane] <= key) + u32::from(flip[lane] <= key);
-        }
-        total
-    };
-    let (mut low, mut high) = (best.key(), best.plus(M::THRESHOLD).key());
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if at_most(middle) >= count {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    let mask = |keys: &[u32; LANES], test: fn(u32, u32) -> bool| -> u32 {
-        keys.iter().enumerate().fold(0, |mask, (lane, &key)| mask | u32::from(test(key, low)) << lane)
-    };
-    let below = (mask(&stay, |key, low| key < low), mask(&flip, |key, low| key < low));
-    let mut room = count - below.0.count_ones() - below.1.count_ones();
-    let mut ties = u64::from(mask(&stay, |key, low| key == low)) | u64::from(mask(&flip, |key, low| key == low)) << 32;
-    let mut taken = 0u64;
-    while room > 0 && ties != 0 {
-        taken |= ties & ties.wrapping_neg();
-        ties &= ties - 1;
-        room -= 1;
-    }
-    (below.0 | taken as u32, below.1 | (taken >> 32) as u32)
 }

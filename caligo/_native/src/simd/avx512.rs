@@ -59,7 +59,7 @@ impl Avx512 {
 /// The int8 kernels.
 #[cfg(target_arch = "x86_64")]
 mod int8 {
-    use super::super::lanes::{LANES, LaneBits, Lanes, Selection, lane_mask};
+    use super::super::lanes::{LANES, LaneBits, Lanes, Selection, Survivors, lane_mask};
     use super::super::{KernelLlr, Kernels};
     use super::Avx512;
     use crate::llr::{Llr, Metric};
@@ -434,6 +434,68 @@ mod int8 {
             _mm_extract_epi16::<0>(_mm_minpos_epu16(quarter)) as u16
         }
 
+        fn survivors(
+            stay: &[u16; LANES],
+            flip: &[u16; LANES],
+            best: u16,
+            masks: (u32, u32),
+            list_size: usize,
+        ) -> Survivors<u16> {
+            let (stay, flip) = (load_u16(stay), load_u16(flip));
+            let (mut stays, mut flips) = masks;
+            let count = list_size as u32;
+            if stays.count_ones() + flips.count_ones() > count {
+                // The smallest metric that enough candidates do not exceed.
+                let (mut low, mut high) = (best, best.saturating_add(u16::THRESHOLD));
+                while low < high {
+                    let middle = low + (high - low) / 2;
+                    let limit = _mm512_set1_epi16(middle as i16);
+                    let at_most = _mm512_mask_cmple_epu16_mask(stays, stay, limit).count_ones()
+                        + _mm512_mask_cmple_epu16_mask(flips, flip, limit).count_ones();
+                    if at_most >= count {
+                        high = middle;
+                    } else {
+                        low = middle + 1;
+                    }
+                }
+                let limit = _mm512_set1_epi16(low as i16);
+                let below = (
+                    _mm512_mask_cmplt_epu16_mask(stays, stay, limit),
+                    _mm512_mask_cmplt_epu16_mask(flips, flip, limit),
+                );
+                let ties = u64::from(_mm512_mask_cmpeq_epi16_mask(stays, stay, limit))
+                    | u64::from(_mm512_mask_cmpeq_epi16_mask(flips, flip, limit)) << 32;
+                let room = count - below.0.count_ones() - below.1.count_ones();
+                let taken = _pdep_u64((1u64 << room) - 1, ties);
+                stays = below.0 | taken as u32;
+                flips = below.1 | (taken >> 32) as u32;
+            }
+            let (stayed, live) = (stays.count_ones(), stays.count_ones() + flips.count_ones());
+            let identity = load_selection(&Selection::IDENTITY);
+            // Flips go behind the last who stays: expanding moves lane 0 of the compressed flips to lane `stayed`.
+            let behind = lane_mask(live as usize) & !lane_mask(stayed as usize);
+            let from = _mm256_mask_expand_epi8(
+                _mm256_maskz_compress_epi8(stays, identity),
+                behind,
+                _mm256_maskz_compress_epi8(flips, identity),
+            );
+            let base = _mm512_set1_epi16(best as i16);
+            let metric = _mm512_mask_expand_epi16(
+                _mm512_mask_compress_epi16(_mm512_set1_epi16(-1), stays, _mm512_subs_epu16(stay, base)),
+                behind,
+                _mm512_maskz_compress_epi16(flips, _mm512_subs_epu16(flip, base)),
+            );
+            let mut out = Survivors {
+                source: Selection::FIRST,
+                metric: Lanes([0; LANES]),
+                stayed: stayed as usize,
+                live: live as usize,
+            };
+            store_selection(&mut out.source, from);
+            store_u16(&mut out.metric.0, metric);
+            out
+        }
+
         fn within_threshold(stay: &[u16; LANES], flip: Option<&[u16; LANES]>, live: usize) -> (u16, u32, u32) {
             let (lanes, dead) = (lane_mask(live), _mm512_set1_epi16(-1));
             let stay = _mm512_mask_blend_epi16(lanes, dead, load_u16(stay));
@@ -517,6 +579,17 @@ mod int8 {
         #[inline(always)]
         fn select_rows(self, rows: &mut [Selection], source: &Selection, _live: usize) {
             call!(select_rows(rows, source))
+        }
+        #[inline(always)]
+        fn survivors(
+            self,
+            stay: &[u16; LANES],
+            flip: &[u16; LANES],
+            best: u16,
+            masks: (u32, u32),
+            list_size: usize,
+        ) -> Survivors<u16> {
+            call!(survivors(stay, flip, best, masks, list_size))
         }
         #[inline(always)]
         fn within_threshold(self, stay: &[u16; LANES], flip: Option<&[u16; LANES]>, live: usize) -> (u16, u32, u32) {
