@@ -9,14 +9,42 @@ line, nor MPI, nor Numba, nor SciPy.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from caligo.codes import PolarCode, design_code, efficiency_for_target_fer, expected_fer
+    from caligo.errors import CaligoError
+    from caligo.jobs import ReconcileOptions, ReconciliationReport, reconcile
+    from caligo.keys import simulate_pair
+    from caligo.reconciliation.codecs import PolarCodec
+    from caligo.simulation import AwgnChannel, BscChannel, simulate
+    from caligo.store import list_runs, load_run
 
 __version__ = "0.1.0"
 
-# public name -> the module that defines it
-_HOME: dict[str, str] = {
+__all__ = [
+    "AwgnChannel",
+    "BscChannel",
+    "CaligoError",
+    "PolarCode",
+    "PolarCodec",
+    "ReconcileOptions",
+    "ReconciliationReport",
+    "__version__",
+    "design_code",
+    "efficiency_for_target_fer",
+    "expected_fer",
+    "list_runs",
+    "load_run",
+    "reconcile",
+    "simulate",
+    "simulate_pair",
+]
+
+_HOME = {
     "AwgnChannel": "caligo.simulation",
     "BscChannel": "caligo.simulation",
+    "CaligoError": "caligo.errors",
     "PolarCode": "caligo.codes",
     "PolarCodec": "caligo.reconciliation.codecs",
     "ReconcileOptions": "caligo.jobs",
@@ -24,14 +52,13 @@ _HOME: dict[str, str] = {
     "design_code": "caligo.codes",
     "efficiency_for_target_fer": "caligo.codes",
     "expected_fer": "caligo.codes",
+    "list_runs": "caligo.store",
+    "load_run": "caligo.store",
     "reconcile": "caligo.jobs",
     "simulate": "caligo.simulation",
+    "simulate_pair": "caligo.keys",
 }
-
-__all__ = [  # noqa: PLE0604
-    "__version__",
-    *_HOME,
-]
+"""Public name -> the module that defines it."""
 
 
 def __getattr__(name: str) -> Any:

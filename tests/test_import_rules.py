@@ -285,5 +285,12 @@ def test_every_public_name_resolves_and_others_do_not() -> None:
     for name in caligo.__all__:
         assert getattr(caligo, name) is not None
         assert name in dir(caligo)
+    declared = {
+        alias.name
+        for node in ast.walk(ast.parse((PACKAGE / "__init__.py").read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("caligo.")
+        for alias in node.names
+    }
+    assert declared | {"__version__"} == set(caligo.__all__), "what type checkers see is what there is"
     with pytest.raises(AttributeError, match="no_such_name"):
         caligo.no_such_name  # noqa: B018
