@@ -188,7 +188,7 @@ def default_block_length(key_bits: int) -> int:
     A key shorter than 2^16 bits becomes one block.
 
     Args:
-        key_bits: length of the key, >= 1.
+        key_bits: length of the key, sampled positions included, >= 1.
 
     Returns:
         A power of two.

@@ -79,8 +79,8 @@ class ReconcileOptions:
         block_length: N, a power of two; None: by the length of the key
             (:func:`~caligo.jobs.plan.default_block_length`).
         list_size: paths the decoder keeps: 1, 2, 4, 8, 16 or 32.
-        efficiency: syndrome and check bits over payload · h2(design QBER); None: what `target_fer` needs. The shortened
-            last block takes what `target_fer` needs where that is more.
+        efficiency: syndrome and check bits over payload · h2(design QBER); None: what `target_fer` needs. A shortened
+            block behind whole ones takes what `target_fer` needs where that is more.
         target_fer: frame error rate to aim at, 0 < target_fer < 1; None: 0.01.
         check: check value disclosed with each block.
         strategy: name of the strategy.
@@ -391,7 +391,7 @@ class _Job:
                 got=sample,
                 key_bits=self._whole_bits,
             )
-        block_length = self.options.block_length or default_block_length(self._whole_bits - sample)
+        block_length = self.options.block_length or default_block_length(self._whole_bits)
         plan_layout(self._whole_bits - sample, block_length)
 
     def estimate(self) -> None:
@@ -410,7 +410,7 @@ class _Job:
         self.estimated = estimate
         self.sampled_errors = sampled_errors
         remaining = self._keys[0].key_bits
-        self.block_length = options.block_length or default_block_length(remaining)
+        self.block_length = options.block_length or default_block_length(self._whole_bits)
         self.layout: Layout = plan_layout(remaining, self.block_length)
         limit = memory_limit()
         self.threads = plan_memory(
@@ -421,21 +421,21 @@ class _Job:
             threads=self._threads_wanted,
             source=limit.source,
         ).threads
-        self.codes = [
-            self._type.choose_code(
-                CodeRequest(
-                    block_length=segment.block_length,
-                    payload_length=segment.payload_length,
-                    design_qber=design_qber,
-                    list_size=options.list_size,
-                    check=options.check,
-                    efficiency=options.efficiency,
-                    target_fer=DEFAULT_TARGET_FER if options.target_fer is None else options.target_fer,
-                    raise_efficiency=segment.payload_length < self.block_length,
-                )
+        requests = [
+            CodeRequest(
+                block_length=segment.block_length,
+                payload_length=segment.payload_length,
+                design_qber=design_qber,
+                list_size=options.list_size,
+                check=options.check,
+                efficiency=options.efficiency,
+                target_fer=DEFAULT_TARGET_FER if options.target_fer is None else options.target_fer,
+                raise_efficiency=segment.first_block > 0,
             )
             for segment in self.layout.segments
         ]
+        with worker_pool(len(requests)) as pool:
+            self.codes = list(pool.map(self._type.choose_code, requests))
 
     def _sample_bits(self) -> int:
         asked = self.options.sample_bits
