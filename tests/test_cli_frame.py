@@ -172,6 +172,14 @@ def test_help_and_version_load_no_subcommand_and_nothing_heavy() -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("name", ["", *frame.COMMANDS])
+def test_help_fits_eighty_columns_and_cuts_no_sentence(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert frame.main([*name.split(), "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if line.endswith("...") and not line.startswith("Usage:")]
+
+
 def test_a_reader_that_goes_away_is_no_traceback() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "caligo", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

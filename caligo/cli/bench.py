@@ -27,7 +27,7 @@ def group() -> None:
     """Measure how fast this machine decodes."""
 
 
-@group.command("decoder")
+@group.command("decoder", short_help="Time the decoder on random keys and real noise.")
 @block_length_option(required=True)
 @list_size_option(required=True)
 @channel_options

@@ -22,7 +22,7 @@ def group() -> None:
     """Simulate and inspect key files."""
 
 
-@group.command()
+@group.command(short_help="Write two simulated sifted keys.")
 @click.option("--bits", metavar="N", type=_options.Count(minimum=1), required=True, help="Length of the keys.")
 @click.option("--qber", metavar="Q", type=float, required=True, help="Mean error rate, 0 < Q < 0.5.")
 @click.option(
@@ -92,7 +92,7 @@ def simulate(
     return ExitCode.COMPLETED
 
 
-@group.command()
+@group.command(short_help="Say what a key file holds, never its bits.")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.option(
     "--format",

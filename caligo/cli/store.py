@@ -136,7 +136,7 @@ def _state_text(row: Mapping[str, Any]) -> str:
 # --- show ---------------------------------------------------------------------------------------------------------
 
 
-@group.command("show")
+@group.command("show", short_help="Show one run, and what is wrong with its files.")
 @click.argument("run")
 @click.option("--quick", is_flag=True, help="Read the documents only: no record is counted, no hash is checked.")
 @store_option
