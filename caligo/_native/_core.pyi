@@ -10,6 +10,29 @@ from typing import Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = [
+    "PolarDecoder",
+    "__version__",
+    "allocation_count",
+    "bernoulli_bits",
+    "build_info",
+    "check_bits",
+    "check_names",
+    "check_values",
+    "cpu_features",
+    "design_density_evolution",
+    "design_gaussian",
+    "design_nr",
+    "design_polarization_weight",
+    "engines",
+    "philox4x32",
+    "polar_transform",
+    "random_bits",
+    "required_bytes",
+    "standard_normal",
+    "universal_hash",
+]
+
 __version__: str
 
 # --- build and machine -------------------------------------------------------------------------------------------------

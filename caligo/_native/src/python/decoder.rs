@@ -200,9 +200,12 @@ impl PolarDecoder {
 #[pymethods]
 impl PolarDecoder {
     #[new]
-    #[pyo3(signature = (
-        block_length, info_set, list_size, *, shortened = None, check = None, precision = None, engine = None
-    ))]
+    #[pyo3(
+        signature = (
+            block_length, info_set, list_size, *, shortened = None, check = None, precision = None, engine = None
+        ),
+        text_signature = "(block_length, info_set, list_size, *, shortened=0, check='crc32', precision='int8', engine=None)"
+    )]
     #[allow(clippy::too_many_arguments, reason = "keywords of a constructor")]
     fn new(
         block_length: &Bound<'_, PyAny>,
