@@ -24,7 +24,7 @@ def test_the_demo_makes_two_keys_equal_and_says_what_it_cost(
     words = ["demo", "--bits", BITS, "--dir", str(tmp_path / "demo"), "--store", str(tmp_path / "store")]
     assert main(words) == ExitCode.COMPLETED
     out = capsys.readouterr().out
-    for told in ("the two files are equal", "syndrome", "verification", "Mbit/s", "caligo store show"):
+    for told in ("read again, the two are equal", "syndrome", "verification", "Mbit/s", "caligo store show"):
         assert told in out
     assert main([*words, "--json"]) == ExitCode.COMPLETED, "a second demo overwrites the first"
     document = json.loads(capsys.readouterr().out)

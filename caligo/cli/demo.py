@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from caligo.cli._options import Count, json_option, seed_option, store_option, threads_option
-from caligo.cli._output import Table, emit_json, format_bytes, format_seconds, format_value, print_facts, progress
+from caligo.cli._output import emit_json, format_seconds, print_facts, progress, warn
 from caligo.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def command(bits: int, directory: Path, seed: int, threads: int, store: Path, as
     with open_pair(reconciled / "alice.bin", reconciled / "bob.bin", key_bits=report.reconciled_bits) as outputs:
         differing_bits = count_differing_bits(outputs.alice, outputs.bob)
     equal = differing_bits == 0 and report.keys_equal
+    for warning in report.warnings:
+        warn(warning)
     if as_json:
         emit_json(
             "caligo.demo/1",
@@ -82,7 +84,7 @@ def command(bits: int, directory: Path, seed: int, threads: int, store: Path, as
             },
         )
     else:
-        _print(directory, pair, report, simulation_s, equal)
+        _print(directory, store, pair, report, simulation_s, equal)
     return report.exit_code() if equal else ExitCode.UNDETECTED_ERROR
 
 
@@ -103,49 +105,32 @@ def _prepare(directory: Path) -> tuple[Path, Path]:
 def _print(
     directory: Path, pair: SimulatedPair, report: ReconciliationReport, simulation_s: float, equal: bool
 ) -> None:
+    from caligo.cli.reconcile import print_report
+    from caligo.store import default_store
+
     sifted, reconciled = directory / _SIFTED, directory / _RECONCILED
-    estimated = f", estimated {report.estimated_qber:.3%}" if report.estimated_qber is not None else ""
+    left = max(0, report.reconciled_bits - report.leakage_bits)
     print_facts(
         {
-            "sifted keys": f"{sifted}/alice.bin, bob.bin: {pair.key_bits:,} bits each, made in "
-            f"{format_seconds(simulation_s)}",
-            "error rate": f"{pair.true_qber:.3%}{estimated} (drifts by {_DRIFT_AMPLITUDE:.0%} of itself)",
-            "blocks": f"{report.blocks} of {report.block_length:,} bits, list size {report.list_size}: "
-            f"{report.blocks_ok} reconciled, {report.blocks_failed} failed and left out",
-            "reconciled keys": f"{reconciled}/alice.bin, bob.bin: {report.reconciled_bits:,} bits each",
-            "read again": "the two files are equal" if equal else "THE TWO FILES DIFFER",
+            "sifted": f"{sifted}/alice.bin, bob.bin: {pair.key_bits:,} bits each, made in "
+            f"{format_seconds(simulation_s)}; {pair.differing_bits:,} bits differ ({pair.true_qber:.3%}, drifting by "
+            f"{_DRIFT_AMPLITUDE:.0%} of itself)",
+            "reconciled": f"{reconciled}/alice.bin, bob.bin: {report.reconciled_bits:,} bits each; read again, the two "
+            + ("are equal" if equal else "DIFFER"),
+            "left": f"{left:,} bits, less what an eavesdropper may know: privacy amplification is yours",
         },
         title="Two sifted keys, made equal",
     )
-    table = Table("disclosed", ">bits", ">share of the key", title="\nWhat was leaked")
-    for kind, leaked in report.leakage.items():
-        table.add(kind.replace("_", " "), leaked, f"{leaked / report.key_bits:.3%}")
-    table.add("in all", report.leakage_bits, f"{report.leakage_bits / report.key_bits:.3%}")
-    table.print()
-    efficiency = f"{report.efficiency:.4f}" if report.efficiency is not None else "-"
+    click.echo()
+    print_report(report)
+    click.echo()
     print_facts(
         {
-            "efficiency": f"{efficiency} times the Shannon limit h2(QBER)",
-            "discarded": f"{report.sampled_bits:,} bits sampled to estimate the error rate",
-            "left to distil": f"{max(0, report.reconciled_bits - report.leakage_bits):,} bits, before privacy "
-            "amplification subtracts what an eavesdropper may know",
+            "what was recorded": "caligo store show last" + ("" if store == default_store() else f" --store {store}"),
+            "the same by hand": f"caligo reconcile {sifted}/alice.bin {sifted}/bob.bin",
+            "fewer failures": f"caligo reconcile {sifted}/alice.bin {sifted}/bob.bin --target-fer 0.001",
+            "the decoder alone": "caligo bench decoder -N 2^20 -L 32 --qber 0.02 --efficiency 1.14",
+            "this machine": "caligo doctor",
         },
-    )
-    print_facts(
-        {
-            "whole job": f"{format_seconds(report.elapsed_s)}, {format_value(report.payload_mbps)} Mbit/s of key with "
-            f"{report.threads} threads",
-            "decoder": f"{format_value(report.coded_mbps_per_core)} Mbit/s coded per core, engine {report.engine}",
-            "memory": f"{format_bytes(report.decoder_bytes)} per decoder, {format_bytes(report.peak_rss_bytes)} in all",
-            "recorded in": report.run,
-        },
-        title="\nHow fast, and where recorded",
-    )
-    run = Path(report.run).name if report.run else "RUN"
-    click.echo(
-        "\nNext:\n"
-        f"  caligo store show {run}\n"
-        f"  caligo reconcile {sifted}/alice.bin {sifted}/bob.bin --target-fer 0.001\n"
-        "  caligo bench decoder --block-length 2^20 --list-size 32 --qber 0.02 --efficiency 1.14\n"
-        "  caligo doctor"
+        title="Try next",
     )

@@ -148,11 +148,12 @@ def command(
     if as_json:
         emit_json("caligo.reconcile/1", report.to_json())
     else:
-        _print(report)
+        print_report(report)
     return report.exit_code(strict=strict)
 
 
-def _print(report: ReconciliationReport) -> None:
+def print_report(report: ReconciliationReport) -> None:
+    """What a reconciliation did, for people; `caligo demo` shows the same."""
     table = Table("disclosed", ">bits", ">share of the key", title="What was leaked")
     for kind, leaked in report.leakage.items():
         table.add(kind, leaked, f"{leaked / report.key_bits:.3%}")
