@@ -103,7 +103,7 @@ def _prepare(directory: Path) -> tuple[Path, Path]:
 
 
 def _print(
-    directory: Path, pair: SimulatedPair, report: ReconciliationReport, simulation_s: float, equal: bool
+    directory: Path, store: Path, pair: SimulatedPair, report: ReconciliationReport, simulation_s: float, equal: bool
 ) -> None:
     from caligo.cli.reconcile import print_report
     from caligo.store import default_store
