@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import caligo
 from caligo import _native
 from caligo.bench.decoder import BatchSource, default_batch
 from caligo.codes import design_code
 from caligo.codes.cache import DesignCache
-from caligo.randomness import Stream, simulation_bits
+from caligo.randomness import Stream, simulation_bits, simulation_errors
 from caligo.reconciliation.codecs.polar import PolarCodec
 from caligo.simulation import BscChannel
 
@@ -78,3 +79,15 @@ def test_decode(benchmark: Benchmark, log2: int, list_size: int, efficiency: flo
         outcome = benchmark.pedantic(source.decode, (source.make(0),), rounds=7, warmup_rounds=1)
         _rate(benchmark, frames * code.block_length, "coded_mbps")
         assert np.count_nonzero(outcome.ok) >= 0.5 * frames
+
+
+@pytest.mark.parametrize("log2", [16, 20])
+def test_reconcile(benchmark: Benchmark, log2: int) -> None:
+    """Two keys of eight blocks in memory, the QBER given, the design made before: both parties, on two threads."""
+    key_bits = 8 << log2
+    alice = simulation_bits(1, Stream.KEY_BITS, 0, key_bits)
+    bob = alice ^ simulation_errors(1, 0, key_bits, QBER)
+    options = caligo.ReconcileOptions(qber=QBER, block_length=1 << log2, threads=2)
+    report = benchmark.pedantic(caligo.reconcile, (alice, bob), {"options": options}, rounds=3, warmup_rounds=1)
+    _rate(benchmark, key_bits, "payload_mbps")
+    assert report.keys_equal
