@@ -278,3 +278,21 @@ def test_a_progress_bar_is_drawn_on_a_terminal_and_only_there() -> None:
     os.close(primary)
     assert "counting" in drawn
     assert "fer 0.2500" in drawn
+
+
+@pytest.mark.parametrize(("environment", "colored"), [({"TERM": "xterm"}, True), ({"NO_COLOR": "1"}, False)])
+def test_a_terminal_has_colours_unless_it_asks_for_none(environment: dict[str, str], colored: bool) -> None:
+    primary, secondary = os.openpty()
+    inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    for words in (["doctor"], ["keys", "info", "/no/such/file"]):
+        subprocess.run(
+            [sys.executable, "-m", "caligo", *words],
+            stdout=secondary,
+            stderr=secondary,
+            env=inherited | environment,
+            timeout=60,
+            check=False,
+        )
+        assert (b"\x1b[3" in os.read(primary, 1 << 16)) is colored
+    os.close(secondary)
+    os.close(primary)

@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _interruptible() as interruptions:
         try:
             try:
-                context = group.make_context(PROGRAM, words)
+                context = group.make_context(PROGRAM, words, color=_color())
                 with context:
                     code = _exit_code(group.invoke(context))
                 sys.stdout.flush()
@@ -201,7 +201,7 @@ def _report(error: BaseException, message: str) -> None:
         if bug or (os.environ.get("CALIGO_TRACEBACK", "") not in ("", "0") and not interrupted):
             traceback.print_exception(error, file=sys.stderr)
         label = click.style("error: ", fg="red", bold=True) if not interrupted else ""
-        click.echo(f"{PROGRAM}: {label}{message}", err=True)
+        click.echo(f"{PROGRAM}: {label}{message}", err=True, color=_color())
         if bug:
             click.echo(f"{PROGRAM}: this is a bug in caligo; please report it with the traceback above", err=True)
 
@@ -245,6 +245,11 @@ def _interruptible() -> Iterator[list[signal.Signals]]:
 def _interruption(received: Sequence[signal.Signals]) -> str:
     by = [number.name for number in received[:1] if number != signal.SIGINT]
     return "interrupted by " + by[0] if by else "interrupted"
+
+
+def _color() -> bool | None:
+    """False where NO_COLOR (no-color.org) asks for it, else None: colours on a terminal."""
+    return False if os.environ.get("NO_COLOR") else None
 
 
 def _let_any_encoding_print() -> None:
