@@ -8,8 +8,10 @@
 //! The formulas below are the written rules of `specs/rust-polar-crate.md` §3; every engine computes exactly these, and
 //! vectorised versions live in `simd`. Nothing here knows about lists or codes.
 //!
-//! Source of the f-kernel: the min-sum of Leroux et al. (2011) with a one-step table for the Jacobian correction
-//! `ln(1 + e^−d)`; it departs from the exact box-plus only in that correction.
+//! Source of the f-kernels: the min-sum of Leroux et al. (2011); `i8` adds a one-step table for the Jacobian correction
+//! `ln(1 + e^−d)`. `f32` does without: path metrics are min-sum, and only with a min-sum f is a metric what the word
+//! contradicts of the channel. A correction in f alone costs a list decoder at low rates (AWGN, N = 2048, R = 1/2, L = 32:
+//! 1.7 times the frame errors); at the rates of reconciliation it gains.
 
 use std::fmt::Debug;
 
@@ -234,12 +236,6 @@ impl Llr for i8 {
     }
 }
 
-/// Jacobian correction of the f32 f-kernel: a line through `ln(1 + e^−d)`, exact in binary.
-#[inline(always)]
-fn correction(difference: f32) -> f32 {
-    (0.625 - 0.25 * difference).max(0.0)
-}
-
 impl Llr for f32 {
     type Metric = f32;
     type Total = f32;
@@ -250,9 +246,7 @@ impl Llr for f32 {
     #[inline(always)]
     fn f(self, other: Self) -> Self {
         let (a, b) = (self.abs(), other.abs());
-        let low = if a < b { a } else { b };
-        let high = if a < b { b } else { a };
-        let magnitude = (low - correction(high - low)).max(0.0);
+        let magnitude = if a < b { a } else { b };
         f32::from_bits(magnitude.to_bits() | ((self.to_bits() ^ other.to_bits()) & 0x8000_0000))
     }
     #[inline(always)]
