@@ -33,7 +33,7 @@ from caligo import _native
 from caligo.channel import binary_entropy, design_qber, validate_qber, validate_sigma
 from caligo.codes.cache import DesignCache, DesignKey, default_cache_directory
 from caligo.codes.polar_code import PolarCode, validate_block_length
-from caligo.codes.validation import validate_count, validate_name, validate_positive
+from caligo.codes.validation import validate_count, validate_name, validate_number
 from caligo.errors import ConfigError
 
 __all__ = ["Design", "design_code", "error_probabilities", "reliability_order", "syndrome_bits_for_efficiency"]
@@ -153,13 +153,13 @@ def syndrome_bits_for_efficiency(payload_length: int, qber: float, efficiency: f
     Args:
         payload_length: key bits in the block.
         qber: the crossover probability the efficiency refers to, in (0, 0.5).
-        efficiency: leakage (syndrome and check) over ``payload_length · h2(qber)``; positive.
+        efficiency: leakage (syndrome and check) over ``payload_length · h2(qber)``.
         check_bits: bits of the check value.
 
     Raises:
         ConfigError: the efficiency leaves no syndrome, or no information.
     """
-    validate_positive(efficiency, "efficiency")
+    validate_number(efficiency, "efficiency", -1.0)
     unit = payload_length * binary_entropy(validate_qber(qber))
     syndrome_bits = round(efficiency * unit) - check_bits
     most = payload_length - check_bits - 1

@@ -27,7 +27,7 @@ from caligo.codes.cache import DesignCache
 from caligo.codes.design import error_probabilities, reliability_order
 from caligo.codes.efficiency_table import CURVES
 from caligo.codes.polar_code import PolarCode
-from caligo.codes.validation import validate_name, validate_positive
+from caligo.codes.validation import validate_name, validate_number
 from caligo.errors import ConfigError
 
 __all__ = ["efficiency_for_target_fer", "expected_fer"]
@@ -137,7 +137,7 @@ def efficiency_for_target_fer(
     Raises:
         ConfigError: a parameter is out of range, or the payload has no room for the check and one bit.
     """
-    target_fer = validate_positive(target_fer, "target_fer", below=1.0)
+    target_fer = validate_number(target_fer, "target_fer", 0.0, 1.0)
     qber = validate_qber(qber)
     probabilities = error_probabilities(
         block_length, payload_length=payload_length, design="de", qber=qber, cache=cache

@@ -13,7 +13,7 @@ import numpy as np
 
 from caligo.errors import ConfigError
 
-__all__ = ["validate_count", "validate_name", "validate_positive"]
+__all__ = ["validate_count", "validate_name", "validate_number"]
 
 
 def validate_count(value: object, what: str, least: int = 1, most: int | None = None, remedy: str = "") -> int:
@@ -39,8 +39,8 @@ def validate_count(value: object, what: str, least: int = 1, most: int | None = 
     return int(value)
 
 
-def validate_positive(value: object, what: str, below: float = math.inf) -> float:
-    """A number above 0 and below ``below``.
+def validate_number(value: object, what: str, above: float, below: float = math.inf) -> float:
+    """A number strictly between two bounds.
 
     Raises:
         ConfigError: another kind, or out of range.
@@ -48,10 +48,10 @@ def validate_positive(value: object, what: str, below: float = math.inf) -> floa
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float | np.integer | np.floating)
-        or not 0 < value < below
+        or not above < value < below
     ):
-        bounds = "a positive finite number" if below == math.inf else f"a number in (0, {below:g})"
-        raise ConfigError(f"{what}: expected {bounds}, got {value!r}", what=what, got=repr(value), below=below)
+        bounds = f"a finite number above {above:g}" if below == math.inf else f"a number in ({above:g}, {below:g})"
+        raise ConfigError(f"{what}: expected {bounds}, got {value!r}", what=what, got=repr(value))
     return float(value)
 
 

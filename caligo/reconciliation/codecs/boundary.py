@@ -94,13 +94,13 @@ def require_check_values(check_values: NDArray[np.uint32], blocks: int) -> None:
 
 
 def require_llr(llr: NDArray[np.float32], code: PolarCode) -> None:
-    """LLRs of a code: float32[B, N], C-contiguous, finite at every position that is not shortened.
+    """LLRs of a code: float32[B, N], C-contiguous, finite.
 
     Raises:
         ShapeError: they are not.
     """
     _require_array(llr, "llr", np.float32, (None, code.block_length))
-    if not np.isfinite(llr[:, : code.payload_length]).all():
+    if not np.isfinite(llr).all():
         raise ShapeError("llr: expected finite values, got a NaN or an infinity; clip certain positions", what="llr")
 
 

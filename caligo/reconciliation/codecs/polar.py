@@ -95,7 +95,8 @@ class PolarCodec:
     @staticmethod
     def required_bytes(code: PolarCode, list_size: int, precision: str = "int8", threads: int = 1) -> int:
         """Memory the workspaces of such a codec take, in bytes (the crate's own figure, times `threads`)."""
-        return threads * int(_native.required_bytes(code.block_length, list_size, precision))
+        each = int(_native.required_bytes(code.block_length, list_size, precision, info_set=code.info_mask))
+        return threads * each
 
     @property
     def name(self) -> str:
@@ -183,7 +184,7 @@ class PolarCodec:
         """Decode blocks from soft values.
 
         Args:
-            llr: float32[B, N], ln P(0)/P(1), finite; whatever stands at shortened positions is ignored.
+            llr: float32[B, N], ln P(0)/P(1), finite; what stands at shortened positions does not matter.
             frozen_values: uint8[B, max(1, N // 8)], packed: Alice's u on the frozen set, zero elsewhere.
             check_values: uint32[B]: her check values.
 

@@ -328,7 +328,7 @@ class ReferenceCodec:
         """Decode blocks from soft values.
 
         Args:
-            llr: float32[B, N], ln P(0)/P(1), finite; whatever stands at shortened positions is ignored.
+            llr: float32[B, N], ln P(0)/P(1), finite; what stands at shortened positions does not matter.
             frozen_values: uint8[B, max(1, N // 8)], packed: Alice's u on the frozen set, zero elsewhere.
             check_values: uint32[B]: her check values.
 

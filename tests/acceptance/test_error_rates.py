@@ -1,0 +1,77 @@
+"""Published and promised error rates, with enough frames to tell."""
+
+from __future__ import annotations
+
+import pytest
+
+from caligo.codes import design_code, efficiency_for_target_fer
+from caligo.simulation import AwgnChannel, BscChannel, design_for_channel, simulate
+from caligo.statistics import Proportion
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1800)]
+
+# N = 2048, 1024 information bits and CRC-32, BPSK over AWGN, Gaussian-approximation sets designed at each point;
+# source: github.com/aff3ct/error_rate_references.
+PUBLISHED = {
+    (1.5, 1): 4.99e-1,
+    (1.5, 2): 1.81e-1,
+    (1.5, 4): 7.48e-2,
+    (1.5, 8): 3.59e-2,
+    (1.5, 16): 1.48e-2,
+    (1.5, 32): 8.74e-3,
+    (2.0, 1): 1.06e-1,
+    (2.0, 2): 2.00e-2,
+    (2.0, 4): 3.38e-3,
+}
+
+
+@pytest.mark.parametrize(("ebn0_db", "list_size"), PUBLISHED)
+def test_published_awgn_error_rates_are_reproduced(ebn0_db: float, list_size: int) -> None:
+    channel = AwgnChannel(ebn0_db)
+    code = design_for_channel(channel, 2048, info_length=1024, check="crc32")
+    result = simulate(code, channel, list_size=list_size, frames=1_000_000, max_frame_errors=400, seed=1, threads=2)
+    print(ebn0_db, list_size, result.fer, result)
+    assert result.frame_errors == 400
+    assert result.fer is not None
+    assert 0.8 <= result.fer / PUBLISHED[ebn0_db, list_size] <= 1.25
+
+
+@pytest.mark.parametrize(
+    ("stages", "efficiency", "most", "frames"), [(16, 1.24, 0.018, 6000), (12, 1.35, 0.12, 20_000)]
+)
+def test_list_decoding_on_the_binary_symmetric_channel_is_as_good_as_promised(
+    stages: int, efficiency: float, most: float, frames: int
+) -> None:
+    """L = 32, QBER 2 %, frozen and check bits counted."""
+    code = design_code(1 << stages, qber=0.02, efficiency=efficiency, check="crc32")
+    assert code.efficiency(0.02) == pytest.approx(efficiency, abs=1e-3)
+    result = simulate(code, BscChannel(0.02), list_size=32, frames=frames, seed=1, threads=2)
+    print(stages, efficiency, result.fer, result)
+    assert result.undetected_errors == 0
+    assert result.fer is not None
+    assert result.fer <= most
+
+
+@pytest.mark.parametrize(
+    ("stages", "payload", "qber", "list_size", "target", "frames"),
+    [
+        (10, 1024, 0.01, 32, 0.01, 20_000),
+        (12, 4096, 0.02, 32, 1e-3, 40_000),
+        (14, 16384, 0.03, 8, 0.01, 10_000),
+        (15, 30_000, 0.02, 32, 0.01, 8000),
+        (16, 65536, 0.02, 32, 0.01, 6000),
+        (17, 100_000, 0.05, 16, 0.03, 1500),
+        (20, 1 << 20, 0.02, 32, 0.05, 400),
+    ],
+)
+def test_a_chosen_efficiency_keeps_its_promise(
+    stages: int, payload: int, qber: float, list_size: int, target: float, frames: int
+) -> None:
+    """The 99 % interval of the measured rate meets [target / 2.5, target · 1.25]."""
+    efficiency = efficiency_for_target_fer(1 << stages, payload, qber, list_size, target)
+    code = design_code(1 << stages, payload_length=payload, qber=qber, efficiency=efficiency)
+    result = simulate(code, BscChannel(qber), list_size=list_size, frames=frames, seed=2, threads=2)
+    low, high = Proportion(result.frame_errors, result.frames).interval(0.99)
+    print(stages, payload, qber, list_size, target, round(efficiency, 4), result.fer, (low, high))
+    assert low <= 1.25 * target
+    assert high >= target / 2.5

@@ -1,0 +1,140 @@
+"""The `caligo simulate` command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caligo.channel import binary_entropy
+from caligo.errors import ExitCode
+from caligo.store import load_run
+
+BSC = ["--qber", "0.03", "--efficiency", "1.5", "--block-length", "512", "--list-size", "2"]
+AWGN = ["--channel", "awgn", "--ebn0", "1.5", "--info-length", "128", "--block-length", "256", "--list-size", "4"]
+
+
+def caligo(*arguments: str, store: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "caligo", "simulate", *arguments, "--store", str(store)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def result(*arguments: str, store: Path) -> dict[str, Any]:
+    done = caligo(*arguments, "--json", store=store)
+    assert done.returncode == ExitCode.COMPLETED, done.stderr
+    document = json.loads(done.stdout)
+    assert isinstance(document, dict)
+    return document
+
+
+def test_a_bsc_simulation_reports_counts_that_fit_together(tmp_path: Path) -> None:
+    document = result(*BSC, "--frames", "600", "--seed", "3", "--threads", "2", store=tmp_path)
+    assert document["schema"] == "caligo.simulate/1"
+    assert document["frames"] == 600
+    assert document["frame_errors"] == document["detected_failures"] + document["undetected_errors"]
+    assert document["fer"] == document["frame_errors"] / 600
+    assert document["fer_low"] < document["fer"] < document["fer_high"]
+    assert document["leakage_bits"] == document["syndrome_bits"] + document["check_bits"]
+    assert document["efficiency"] == pytest.approx(document["leakage_bits"] / (512 * binary_entropy(0.03)))
+    assert document["efficiency"] == pytest.approx(1.5, abs=0.01)
+    assert document["info_length"] == 512 - document["leakage_bits"]
+    for name in ("coded_mbps", "payload_mbps", "decoder_bytes"):
+        assert document[name] > 0
+    assert document["engine"]
+    assert document["precision"] == "int8"
+
+
+def test_every_frame_is_recorded(tmp_path: Path) -> None:
+    document = result(*BSC, "--frames", "400", "--max-frame-errors", "30", store=tmp_path)
+    run = load_run(document["run"])
+    records = list(run.records())
+    assert [record["block"] for record in records] == list(range(document["frames"]))
+    wrong = [record for record in records if record["outcome"] != "ok"]
+    assert len(wrong) == document["frame_errors"] == 30
+    assert records[-1]["outcome"] != "ok"
+    assert all(record["elapsed_ns"] > 0 for record in records)
+    assert run.configuration["code_digest"] == document["code_digest"]
+
+
+def test_threads_change_neither_counts_nor_identity(tmp_path: Path) -> None:
+    documents = [
+        result(*AWGN, "--frames", "2000", "--max-frame-errors", "40", "--threads", threads, store=tmp_path)
+        for threads in ("1", "3")
+    ]
+    assert documents[0]["precision"] == "f32"
+    assert documents[0]["efficiency"] is None
+    for name in ("frames", "frame_errors", "detected_failures", "undetected_errors", "code_digest"):
+        assert documents[0][name] == documents[1][name]
+    assert len({load_run(document["run"]).identity for document in documents}) == 1
+
+
+@pytest.mark.parametrize("design", ["de", "ga", "nr", "pw"])
+@pytest.mark.parametrize("check", ["none", "crc16", "crc24", "crc32"])
+def test_every_design_and_check_runs(design: str, check: str, tmp_path: Path) -> None:
+    document = result(*BSC, "--frames", "20", "--design", design, "--check", check, store=tmp_path)
+    assert document["design"] == design
+    assert document["check"] == check
+
+
+def test_shortened_blocks_leak_for_their_payload_alone(tmp_path: Path) -> None:
+    document = result(*BSC, "--payload-length", "400", "--frames", "50", store=tmp_path)
+    assert document["payload_length"] == 400
+    assert document["leakage_bits"] == round(1.5 * 400 * binary_entropy(0.03))
+
+
+def test_people_get_a_table(tmp_path: Path) -> None:
+    done = caligo(*BSC, "--frames", "50", store=tmp_path)
+    assert done.returncode == ExitCode.COMPLETED
+    assert "frame error rate" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--block-length", "512", "--list-size", "2"],
+        [*BSC, "--info-length", "100"],
+        [*BSC, "--ebn0", "1"],
+        [*AWGN, "--qber", "0.02"],
+        ["--channel", "awgn", "--ebn0", "1", "--block-length", "256", "--list-size", "2"],
+        [*BSC, "--list-size", "33"],
+        [*BSC, "--qber", "0.5"],
+        [*BSC, "--qber", "nan"],
+        [*BSC, "--block-length", "500"],
+        [*BSC, "--frames", "0"],
+        [*BSC, "--design", "nr", "--block-length", "2048"],
+        [*AWGN, "--info-length", "250"],
+        [*AWGN, "--ebn0", "inf"],
+        [*BSC, "--engine", "none such"],
+    ],
+)
+def test_bad_usage_is_one_message_and_no_traceback(arguments: list[str], tmp_path: Path) -> None:
+    done = caligo(*arguments, store=tmp_path)
+    assert done.returncode == ExitCode.USAGE
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip()
+
+
+def test_an_interrupted_simulation_leaves_a_readable_run(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "caligo", "simulate", *BSC, "--frames", "1e9", "--store", str(tmp_path), "--json"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    records: list[Path] = []
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size > 10_000 for path in records) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        records = list(tmp_path.rglob("*.jsonl"))
+    os.kill(running.pid, signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == ExitCode.INTERRUPTED, errors
+    assert "Traceback" not in errors
+    run = load_run(records[0].parent)
+    blocks = [record["block"] for record in run.records()]
+    assert blocks == list(range(len(blocks)))
+    assert len(blocks) > 50
