@@ -43,6 +43,10 @@ trait Channel: Sized {
     fn error_probability(&self) -> f64;
     /// Whether `positions` uses of a channel with this error probability need no further polarisation.
     fn is_settled(error_probability: f64, positions: usize) -> bool;
+    /// The error probabilities of settled positions; `errors` may end before the last of them.
+    fn settle(error_probability: f64, _positions: usize, errors: &mut [f32]) {
+        errors.fill(error_probability as f32);
+    }
 }
 
 /// Error probabilities of a block whose first `payload_length` positions see `channel` and whose others see `perfect`.
@@ -69,7 +73,7 @@ fn polarise<C: Channel>(first: &C, second: &C, boundary: usize, length: usize, e
     let error = first.error_probability();
     let other = if uniform { error } else { second.error_probability() };
     if length == 1 || (C::is_settled(error, length) && C::is_settled(other, length)) {
-        errors.fill(error.max(other) as f32);
+        C::settle(error.max(other), length, errors);
         return;
     }
     let half = length / 2;

@@ -5,7 +5,7 @@
 
 use super::arguments::type_of;
 use super::claims::Claim;
-use super::error::shape_error;
+use super::error::{resource_error, shape_error};
 use numpy::prelude::*;
 use numpy::{Element, IxDyn, PyArray1, PyArrayDescr, PyArrayDyn, PyUntypedArray};
 use pyo3::intern;
@@ -171,4 +171,13 @@ pub fn shaped<'py, T: Element>(
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
     PyArray1::from_vec(py, elements).reshape(IxDyn(shape))
+}
+
+/// `count` default elements; a `ResourceError` where the machine has no room for them.
+pub fn zeroed<T: Clone + Default>(py: Python<'_>, count: usize) -> PyResult<Vec<T>> {
+    let mut elements = Vec::new();
+    let bytes = count.saturating_mul(size_of::<T>());
+    elements.try_reserve_exact(count).map_err(|_| resource_error(py, bytes))?;
+    elements.resize(count, T::default());
+    Ok(elements)
 }

@@ -102,6 +102,12 @@ pub fn config_error(py: Python<'_>, what: &str, expected: &str, got: &str, remed
     described(Family::Config, py, what, expected, got, remedy)
 }
 
+/// A `ResourceError`: there is no memory for a result.
+pub fn resource_error(py: Python<'_>, bytes: usize) -> PyErr {
+    let expected = format!("{bytes} bytes of memory");
+    described(Family::Resource, py, "result", &expected, "a refusal from the allocator", "ask for less at a time")
+}
+
 fn described(family: Family, py: Python<'_>, what: &str, expected: &str, got: &str, remedy: &str) -> PyErr {
     let fields = PyDict::new(py);
     let filled = [("argument", what), ("expected", expected), ("got", got)]

@@ -1,7 +1,7 @@
 //! Bits, transform, checks and randomness for Python.
 
 use super::arguments::{byte_string, integer, name, number};
-use super::arrays::{check_row_length, readable, rows_of, shaped};
+use super::arrays::{check_row_length, readable, rows_of, shaped, zeroed};
 use crate::bits;
 use crate::checksum::{self, Check};
 use crate::random::{self, Source};
@@ -35,16 +35,16 @@ fn polar_transform<'py>(
     let row_bytes = bits::bytes_for(block_length);
     check_row_length(py, "packed", row_bytes, rows_of(array.shape()).1)?;
     let input = array.as_slice()?;
-    let output = py.detach(|| {
+    let mut output = zeroed(py, input.len())?;
+    py.detach(|| {
         let mut words = vec![0; bits::words_for(block_length)];
-        let mut output = vec![0; input.len()];
         for (row, out) in input.chunks_exact(row_bytes).zip(output.chunks_exact_mut(row_bytes)) {
             bits::check_packed("packed", row, block_length)?;
             bits::words_from_bytes(&mut words, row);
             transform::polar_transform(&mut words, block_length)?;
             bits::bytes_from_words(out, &words);
         }
-        crate::error::Result::Ok(output)
+        crate::error::Result::Ok(())
     })?;
     shaped(py, output, array.shape())
 }
@@ -126,12 +126,12 @@ fn packed_row<'py>(
     fill: impl FnOnce(&mut [u64]) -> crate::error::Result<()> + Send,
 ) -> PyResult<Bound<'py, PyArray1<u8>>> {
     random::check_count("bits", bits, max)?;
-    let packed = py.detach(|| {
-        let mut words = vec![0; bits::words_for(bits)];
+    let mut words = zeroed(py, bits::words_for(bits))?;
+    let mut packed = zeroed(py, bits::bytes_for(bits))?;
+    py.detach(|| {
         fill(&mut words)?;
-        let mut packed = vec![0; bits::bytes_for(bits)];
         bits::bytes_from_words(&mut packed, &words);
-        crate::error::Result::Ok(packed)
+        crate::error::Result::Ok(())
     })?;
     Ok(PyArray1::from_vec(py, packed))
 }
@@ -175,10 +175,7 @@ fn standard_normal<'py>(
 ) -> PyResult<Bound<'py, PyArray1<f32>>> {
     let (source, count) = (source(seed, stream, block)?, integer("count", count)?);
     random::check_count("count", count, random::MAX_NORMALS)?;
-    let numbers = py.detach(|| {
-        let mut numbers = vec![0.0; count];
-        random::standard_normal(source, &mut numbers)?;
-        crate::error::Result::Ok(numbers)
-    })?;
+    let mut numbers = zeroed(py, count)?;
+    py.detach(|| random::standard_normal(source, &mut numbers))?;
     Ok(PyArray1::from_vec(py, numbers))
 }
