@@ -79,6 +79,7 @@ def test_a_worse_channel_than_assumed_is_expected_to_fail_more() -> None:
         {"list_size": 0},
         {"qber": 0.0},
         {"qber": 0.5},
+        {"qber": 0.3},
         {"payload_length": 32},
         {"payload_length": 5000},
         {"block_length": 4095},

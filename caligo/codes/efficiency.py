@@ -9,7 +9,8 @@ each synthetic channel: the number of first errors that successive cancellation 
 list of L paths fails depends on S, L and N, and hardly on anything else (not on the QBER, at equal S). So one measured
 curve for each L and N is all it takes: :mod:`caligo.codes.efficiency_table` holds them, with the command that made it.
 Between block lengths the curves are interpolated in log N; below the smallest measured frame error rate they are
-continued with a slope that is too flat, so what is promised there is kept with a margin.
+continued with a slope that is too flat, so what is promised there is kept with a margin. Blocks shorter or longer
+than any measured use the nearest curve: the promise is then safe for longer ones, and rough for shorter ones.
 
 Without a check the list's best path is taken. That is no worse than successive cancellation, whose curve is used.
 """
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo import _native
-from caligo.channel import binary_entropy, validate_qber
+from caligo.channel import DESIGN_QBER_MAX, binary_entropy, validate_qber
 from caligo.codes.cache import DesignCache
 from caligo.codes.design import error_probabilities, reliability_order
 from caligo.codes.efficiency_table import CURVES
@@ -59,6 +60,17 @@ def _neighbours(list_size: int, block_length: int) -> list[tuple[int, float]]:
     return [(below, 1.0 - weight), (above, weight)]
 
 
+def _modelled_qber(qber: float) -> float:
+    if validate_qber(qber) > DESIGN_QBER_MAX:
+        raise ConfigError(
+            f"qber: expected at most {DESIGN_QBER_MAX} for a prediction, got {qber!r}; codes are designed up to there",
+            what="qber",
+            got=repr(qber),
+            most=DESIGN_QBER_MAX,
+        )
+    return float(qber)
+
+
 def _effective_list_size(list_size: int, check: str) -> int:
     if list_size not in CURVES:
         raise ConfigError(
@@ -85,7 +97,7 @@ def expected_fer(code: PolarCode, list_size: int, qber: float, *, cache: DesignC
     Args:
         code: any code.
         list_size: 1, 2, 4, 8, 16 or 32.
-        qber: crossover probability, in (0, 0.5); it need not be the one the code was designed for.
+        qber: crossover probability, in (0, 0.25]; it need not be the one the code was designed for.
         cache: where designs are kept; default the process-wide one.
 
     Returns:
@@ -95,6 +107,7 @@ def expected_fer(code: PolarCode, list_size: int, qber: float, *, cache: DesignC
         ConfigError: a parameter is out of range.
     """
     effective = _effective_list_size(list_size, code.check)
+    qber = _modelled_qber(qber)
     probabilities = error_probabilities(
         code.block_length, payload_length=code.payload_length, design="de", qber=qber, cache=cache
     )
@@ -124,7 +137,7 @@ def efficiency_for_target_fer(
     Args:
         block_length: N, a power of two from 2 to 2^24.
         payload_length: key bits in a block, 1..N.
-        qber: crossover probability, in (0, 0.5).
+        qber: crossover probability, in (0, 0.25].
         list_size: 1, 2, 4, 8, 16 or 32.
         target_fer: wanted frame error rate, in (0, 1).
         check: ``none``, ``crc16``, ``crc24`` or ``crc32``.
@@ -138,7 +151,7 @@ def efficiency_for_target_fer(
         ConfigError: a parameter is out of range, or the payload has no room for the check and one bit.
     """
     target_fer = validate_number(target_fer, "target_fer", 0.0, 1.0)
-    qber = validate_qber(qber)
+    qber = _modelled_qber(qber)
     probabilities = error_probabilities(
         block_length, payload_length=payload_length, design="de", qber=qber, cache=cache
     )
