@@ -18,7 +18,8 @@
 //!
 //! # The parts
 //!
-//! [`schedule`] compiles a code into a flat program; [`single`] and [`list`] run it; [`paths`] selects survivors;
+//! [`schedule`] compiles a code into a flat program; [`single`] and [`list`] run it; [`paths`] selects survivors; [`shared`]
+//! holds what paths have in common near the root;
 //! [`nodes`] settles small subtrees; [`workspace`] is the memory; [`naive`] is the same in the obvious way.
 //!
 //! A [`Decoder`] owns everything it needs: a decode allocates nothing and cannot fail, it can only not find the word.
@@ -28,6 +29,7 @@ pub mod naive;
 pub mod nodes;
 pub mod paths;
 pub mod schedule;
+pub mod shared;
 pub mod single;
 pub mod workspace;
 

@@ -98,6 +98,41 @@ pub trait Kernels<T: KernelLlr>: Copy {
         by_chunks!(low, high, out, |low, high, out, at| T::right_chunk(low, high, bits[at], out));
     }
 
+    /// The f-kernel on a block.
+    #[inline(always)]
+    fn left_block(self, low: &[T; 64], high: &[T; 64], out: &mut [T; 64]) {
+        for i in 0..64 {
+            out[i] = low[i].f(high[i]);
+        }
+    }
+
+    /// The g-kernel on a block.
+    #[inline(always)]
+    fn right_block(self, low: &[T; 64], high: &[T; 64], word: u64, out: &mut [T; 64]) {
+        T::right_chunk(low, high, word, out);
+    }
+
+    /// [`Kernels::smallest`] of a node that comes in blocks.
+    #[inline(always)]
+    fn smallest_blocks<'a>(self, blocks: impl Iterator<Item = &'a [T; 64]>) -> T::Metric {
+        let mut smallest = T::Metric::DEAD;
+        for block in blocks {
+            let least = self.smallest(block);
+            smallest = if least < smallest { least } else { smallest };
+        }
+        smallest
+    }
+
+    /// [`Kernels::sums`] of a node that comes in blocks.
+    #[inline(always)]
+    fn sums_blocks<'a>(self, blocks: impl Iterator<Item = &'a [T; 64]>) -> (T::Total, T::Total) {
+        let mut sums = PartialSums::default();
+        for block in blocks {
+            sums.add(block);
+        }
+        sums.fold()
+    }
+
     /// Hard decisions.
     #[inline(always)]
     fn signs(self, node: &[T], bits: &mut [u64]) {
@@ -381,18 +416,44 @@ pub(crate) fn ordered_sums<T: Llr>(node: &[T]) -> (T::Total, T::Total) {
         }
         return (zeros, ones);
     }
-    let (mut zeros, mut ones) = ([T::Total::default(); 16], [T::Total::default(); 16]);
-    for chunk in node.chunks_exact(16) {
-        for i in 0..16 {
-            zeros[i] = zeros[i].plus(T::widen(chunk[i].negative_part()));
-            ones[i] = ones[i].plus(T::widen(chunk[i].positive_part()));
+    let mut sums = PartialSums::default();
+    sums.add(node);
+    sums.fold()
+}
+
+/// Sums of magnitudes of a long node, in the order of the specification.
+struct PartialSums<T: Llr> {
+    zeros: [T::Total; 16],
+    ones: [T::Total; 16],
+}
+
+impl<T: Llr> Default for PartialSums<T> {
+    fn default() -> Self {
+        Self { zeros: [T::Total::default(); 16], ones: [T::Total::default(); 16] }
+    }
+}
+
+impl<T: Llr> PartialSums<T> {
+    /// Adds values whose number is a multiple of 16.
+    #[inline(always)]
+    fn add(&mut self, values: &[T]) {
+        for chunk in values.as_chunks::<16>().0 {
+            for i in 0..16 {
+                self.zeros[i] = self.zeros[i].plus(T::widen(chunk[i].negative_part()));
+                self.ones[i] = self.ones[i].plus(T::widen(chunk[i].positive_part()));
+            }
         }
     }
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            zeros[i] = zeros[i].plus(zeros[i + half]);
-            ones[i] = ones[i].plus(ones[i + half]);
+
+    /// The sums.
+    #[inline(always)]
+    fn fold(mut self) -> (T::Total, T::Total) {
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                self.zeros[i] = self.zeros[i].plus(self.zeros[i + half]);
+                self.ones[i] = self.ones[i].plus(self.ones[i + half]);
+            }
         }
+        (self.zeros[0], self.ones[0])
     }
-    (zeros[0], ones[0])
 }

@@ -116,7 +116,7 @@ fn sweep<T: Sample>(seed: u64, cases: &[(u32, usize)]) {
     }
 }
 
-const CASES: [(u32, usize); 14] = [
+const CASES: [(u32, usize); 16] = [
     (1, 200),
     (2, 300),
     (3, 400),
@@ -130,7 +130,9 @@ const CASES: [(u32, usize); 14] = [
     (11, 40),
     (12, 16),
     (13, 8),
-    (14, 4),
+    (14, 6),
+    (15, 4),
+    (16, 3),
 ];
 
 #[test]

@@ -1,6 +1,6 @@
 //! The list decoder: all paths advance together through the program.
 //!
-//! Above stage 5 data is path-major: each live path has a row of LLRs and a row of packed bits per stage. From stage 5 down
+//! Stages from 13 up share what their rows have in common ([`shared`](super::shared)). Below them data is path-major: each live path has a row of LLRs and a row of packed bits per stage. From stage 5 down
 //! it is interleaved, one vector holding one position of all 32 paths, where the [`nodes`] are. Index rows
 //! ([`Paths`]) say whose row is whose, so a fork moves 32 bytes a stage and no LLRs.
 //!
@@ -10,6 +10,7 @@
 use super::nodes;
 use super::paths::Paths;
 use super::schedule::{Instruction, LOG_LANE_NODE, NodeKind, Operation};
+use super::shared::{LOG_SHARED, SharedStages};
 use super::workspace::AlignedBuffer;
 use crate::llr::{Metric, Total};
 use crate::simd::lanes::{LANES, LaneBits, Lanes, Selection};
@@ -21,7 +22,9 @@ const LANE_STAGE: usize = LOG_LANE_NODE as usize;
 pub struct ListState<T: KernelLlr> {
     log_length: usize,
     list_size: usize,
-    /// LLR rows by stage, from stage 6 to the one below the root.
+    /// Stages from [`LOG_SHARED`] to the one below the root.
+    shared: SharedStages<T>,
+    /// LLR rows of the other stages from 6 up.
     alpha: Vec<AlignedBuffer<T>>,
     /// Bit rows by side and stage, likewise.
     beta: [Vec<AlignedBuffer<u64>>; 2],
@@ -44,6 +47,7 @@ impl<T: KernelLlr> ListState<T> {
         Self {
             log_length: n,
             list_size,
+            shared: SharedStages::new(n, list_size),
             alpha: (0..n).map(|stage| AlignedBuffer::new(rows(stage))).collect(),
             beta: [bits(), bits()],
             lane_alpha: Box::new([Lanes([T::default(); LANES]); 2 << LANE_STAGE]),
@@ -54,7 +58,7 @@ impl<T: KernelLlr> ListState<T> {
     }
 
     fn stored(stage: usize, log_length: usize) -> bool {
-        stage > LANE_STAGE && stage < log_length
+        stage > LANE_STAGE && stage < log_length.min(LOG_SHARED)
     }
 
     /// Bytes that [`ListState::new`] allocates, itself included.
@@ -67,6 +71,7 @@ impl<T: KernelLlr> ListState<T> {
             })
             .sum();
         buffers
+            + SharedStages::<T>::bytes_for(n, list_size)
             + n * (size_of::<AlignedBuffer<T>>() + 2 * size_of::<AlignedBuffer<u64>>())
             + size_of::<[Lanes<T>; 2 << LANE_STAGE]>()
             + size_of::<[[T; LANES]; LANES]>()
@@ -78,6 +83,7 @@ impl<T: KernelLlr> ListState<T> {
         let beta: usize = self.beta.iter().flatten().map(AlignedBuffer::bytes).sum();
         alpha
             + beta
+            + self.shared.bytes()
             + self.alpha.capacity() * size_of::<AlignedBuffer<T>>()
             + (self.beta[0].capacity() + self.beta[1].capacity()) * size_of::<AlignedBuffer<u64>>()
             + size_of_val(&*self.lane_alpha)
@@ -97,6 +103,15 @@ impl<T: KernelLlr> ListState<T> {
             return;
         }
         let half = out.len() / 2;
+        if n > LOG_SHARED {
+            let (low, high) = out.split_at_mut(half);
+            self.shared.top_bits(0, left_row, low);
+            self.shared.top_bits(1, lane, high);
+            for (low, &high) in low.iter_mut().zip(high.iter()) {
+                *low ^= high;
+            }
+            return;
+        }
         let left = &self.beta[0][n - 1][left_row * half..][..half];
         let right = &self.beta[1][n - 1][lane * half..][..half];
         let (low, high) = out.split_at_mut(half);
@@ -112,6 +127,9 @@ impl<T: KernelLlr> ListState<T> {
         if stage <= LANE_STAGE {
             let (below, node) = self.lane_alpha.split_at_mut(1 << stage);
             engine.left_lanes(&node[..1 << stage], &mut below[1 << (stage - 1)..]);
+        } else if stage >= LOG_SHARED {
+            let rows = self.paths.alpha[stage];
+            self.shared.left(engine, stage, channel, &rows, live, &mut self.alpha[LOG_SHARED - 1]);
         } else {
             let half = 1usize << (stage - 1);
             let (below, above) = self.alpha.split_at_mut(stage);
@@ -138,6 +156,9 @@ impl<T: KernelLlr> ListState<T> {
             let bits = engine.select_bits(&self.lane_beta[0][stage - 1], &bit_rows);
             let (below, node) = self.lane_alpha.split_at_mut(1 << stage);
             engine.right_lanes(&node[..1 << stage], &sources, &bits, &mut below[1 << (stage - 1)..]);
+        } else if stage >= LOG_SHARED {
+            let (bits, dense) = (&self.beta[0][LOG_SHARED - 1], &mut self.alpha[LOG_SHARED - 1]);
+            self.shared.right(engine, stage, channel, &sources, &bit_rows, live, bits, dense);
         } else {
             let half = 1usize << (stage - 1);
             let (below, above) = self.alpha.split_at_mut(stage);
@@ -174,6 +195,9 @@ impl<T: KernelLlr> ListState<T> {
         } else if stage == self.log_length {
             // The root's words are put together for the paths that are looked at: `word`.
             return;
+        } else if stage >= LOG_SHARED {
+            let dense = (&*self.beta[0][LOG_SHARED - 1], &*self.beta[1][LOG_SHARED - 1]);
+            self.shared.combine(stage, side, &rows, live, dense);
         } else if stage == LANE_STAGE + 1 {
             let (left, right) = (&self.lane_beta[0][LANE_STAGE], &self.lane_beta[1][LANE_STAGE]);
             for path in 0..live {
@@ -215,10 +239,14 @@ impl<T: KernelLlr> ListState<T> {
                     0
                 }
             };
-            let words = 1usize << (stage - 6);
-            for path in 0..self.paths.live {
-                let value = if ones >> path & 1 == 1 { !0 } else { 0 };
-                self.beta[side][stage][path * words..][..words].fill(value);
+            if stage >= LOG_SHARED {
+                self.shared.constant(stage, side, ones, self.paths.live);
+            } else {
+                let words = 1usize << (stage - 6);
+                for path in 0..self.paths.live {
+                    let value = if ones >> path & 1 == 1 { !0 } else { 0 };
+                    self.beta[side][stage][path * words..][..words].fill(value);
+                }
             }
         }
         if side == 0 {
@@ -231,6 +259,8 @@ impl<T: KernelLlr> ListState<T> {
     fn zeros(&mut self, stage: usize) {
         if stage <= LANE_STAGE {
             self.lane_beta[0][stage].0[0] = 0;
+        } else if stage >= LOG_SHARED {
+            self.shared.constant(stage, 0, 0, 1);
         } else {
             self.beta[0][stage][..1 << (stage - 6)].fill(0);
         }
@@ -242,7 +272,11 @@ impl<T: KernelLlr> ListState<T> {
         let mut sums = [(T::Total::default(), T::Total::default()); LANES];
         for (path, sums) in sums.iter_mut().enumerate().take(self.paths.live) {
             let metric = T::widen(self.paths.metric.0[path]);
-            let (zeros, ones) = engine.sums(&self.alpha[stage][path << stage..][..1 << stage]);
+            let (zeros, ones) = if stage >= LOG_SHARED {
+                self.shared.sums(engine, stage, path)
+            } else {
+                engine.sums(&self.alpha[stage][path << stage..][..1 << stage])
+            };
             *sums = (metric.plus(zeros), metric.plus(ones));
         }
         sums
@@ -294,11 +328,24 @@ impl<T: KernelLlr> ListState<T> {
     fn try_large<E: Kernels<T>>(&mut self, engine: E, kind: NodeKind, stage: usize, side: usize) -> bool {
         let worst = self.paths.worst();
         for path in 0..self.paths.live {
-            let smallest = engine.smallest(&self.alpha[stage][path << stage..][..1 << stage]);
+            let smallest = if stage >= LOG_SHARED {
+                self.shared.smallest(engine, stage, path)
+            } else {
+                engine.smallest(&self.alpha[stage][path << stage..][..1 << stage])
+            };
             let cost = if kind == NodeKind::ParityCheck { smallest.plus(smallest) } else { smallest };
             if self.paths.survives(self.paths.metric.0[path].plus(cost), worst) {
                 return false;
             }
+        }
+        if stage >= LOG_SHARED {
+            if !self.shared.signs(engine, stage, side, self.paths.live, kind == NodeKind::ParityCheck) {
+                return false;
+            }
+            if side == 0 {
+                self.paths.beta[stage] = Selection::IDENTITY;
+            }
+            return true;
         }
         let words = 1usize << (stage - 6);
         for path in 0..self.paths.live {

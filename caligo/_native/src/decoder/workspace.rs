@@ -10,6 +10,7 @@ struct Line([u8; 64]);
 mod sealed {
     pub trait Sealed {}
     impl Sealed for u64 {}
+    impl Sealed for u32 {}
     impl Sealed for i8 {}
     impl Sealed for f32 {}
 }
@@ -17,6 +18,7 @@ mod sealed {
 /// Element types for which every bit pattern is a value and which have no padding.
 pub trait Plain: Copy + sealed::Sealed + 'static {}
 impl Plain for u64 {}
+impl Plain for u32 {}
 impl Plain for i8 {}
 impl Plain for f32 {}
 

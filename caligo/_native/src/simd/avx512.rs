@@ -203,6 +203,14 @@ mod int8 {
             }
         }
 
+        fn left_block(low: &[i8; 64], high: &[i8; 64], out: &mut [i8; 64]) {
+            store64(out, f512(load64(low), load64(high)));
+        }
+
+        fn right_block(low: &[i8; 64], high: &[i8; 64], word: u64, out: &mut [i8; 64]) {
+            store64(out, g512(load64(low), load64(high), word));
+        }
+
         fn signs(node: &[i8], bits: &mut [u64]) {
             let (chunks, rest) = node.as_chunks::<64>();
             for (word, chunk) in bits.iter_mut().zip(chunks) {
@@ -523,6 +531,14 @@ mod int8 {
         #[inline(always)]
         fn right(self, node: &[i8], bits: &[u64], out: &mut [i8]) {
             call!(right(node, bits, out))
+        }
+        #[inline(always)]
+        fn left_block(self, low: &[i8; 64], high: &[i8; 64], out: &mut [i8; 64]) {
+            call!(left_block(low, high, out))
+        }
+        #[inline(always)]
+        fn right_block(self, low: &[i8; 64], high: &[i8; 64], word: u64, out: &mut [i8; 64]) {
+            call!(right_block(low, high, word, out))
         }
         #[inline(always)]
         fn signs(self, node: &[i8], bits: &mut [u64]) {
