@@ -67,7 +67,7 @@ pub use portable::Portable;
 
 use crate::error::{Error, Result};
 use crate::llr::{Llr, Metric, NodeKey, Total};
-use lanes::{LANES, LaneBits, Lanes, Selection, Survivors};
+use lanes::{LANES, LaneBits, LaneSigns, Lanes, Selection, Survivors};
 
 /// Work over one LLR representation, to be compiled for an engine.
 pub trait Task<T: KernelLlr> {
@@ -206,19 +206,22 @@ pub trait Kernels<T: KernelLlr>: Copy {
         out
     }
 
-    /// Hard decisions of every lane and its smallest magnitude.
+    /// Hard decisions of every lane.
     #[inline(always)]
-    fn signs_lanes(self, node: &[Lanes<T>]) -> (LaneBits, [T::Metric; LANES]) {
-        let mut bits = LaneBits([0; LANES]);
-        let mut smallest = [T::Metric::DEAD; LANES];
+    fn signs_lanes(self, node: &[Lanes<T>]) -> LaneSigns<T::Metric> {
+        let mut signs = LaneSigns { bits: LaneBits([0; LANES]), smallest: Lanes([T::Metric::DEAD; LANES]), odd: 0 };
         for (i, row) in node.iter().enumerate() {
             for lane in 0..LANES {
-                bits.0[lane] |= u32::from(row.0[lane].is_negative()) << i;
+                signs.bits.0[lane] |= u32::from(row.0[lane].is_negative()) << i;
                 let magnitude = row.0[lane].magnitude();
-                smallest[lane] = if magnitude < smallest[lane] { magnitude } else { smallest[lane] };
+                let smallest = &mut signs.smallest.0[lane];
+                *smallest = if magnitude < *smallest { magnitude } else { *smallest };
             }
         }
-        (bits, smallest)
+        for lane in 0..LANES {
+            signs.odd |= (signs.bits.0[lane].count_ones() & 1) << lane;
+        }
+        signs
     }
 
     /// Per lane: cost of deciding all zeros, and all ones.

@@ -15,7 +15,7 @@
 use super::paths::Paths;
 use super::schedule::NodeKind;
 use crate::llr::{Metric, NodeKey};
-use crate::simd::lanes::{LANES, LaneBits, Lanes, lane_mask};
+use crate::simd::lanes::{LANES, LaneBits, LaneSigns, Lanes, lane_mask};
 use crate::simd::{KernelLlr, Kernels};
 
 /// Rows of a small node.
@@ -116,8 +116,8 @@ fn rate1<T: KernelLlr, E: Kernels<T>>(
     stage: usize,
     node: &[Lanes<T>],
 ) -> LaneBits {
-    let (mut bits, smallest) = engine.signs_lanes(node);
-    if paths.none_survives(&total(paths, &Lanes(smallest))) {
+    let LaneSigns { mut bits, smallest, .. } = engine.signs_lanes(node);
+    if paths.none_survives(&total(paths, &smallest)) {
         return bits;
     }
     let mut keys = [Lanes([T::Key::USED; LANES]); MAX_ROWS];
@@ -201,19 +201,25 @@ fn parity_check<T: KernelLlr, E: Kernels<T>>(
     stage: usize,
     node: &[Lanes<T>],
 ) -> LaneBits {
+    let LaneSigns { bits, smallest, odd } = engine.signs_lanes(node);
+    if odd & lane_mask(paths.live) == 0 {
+        // Every flip costs at least twice the smallest magnitude.
+        let least = Lanes(std::array::from_fn(|lane| smallest.0[lane].plus(smallest.0[lane])));
+        if paths.none_survives(&total(paths, &least)) {
+            return bits;
+        }
+    }
     let mut keys = [Lanes([T::Key::USED; LANES]); MAX_ROWS];
     let keys = &mut keys[..node.len()];
     engine.keys_lanes(node, keys);
     let least = engine.next_keys(keys, &Lanes([T::Key::USED; LANES]));
     let next = engine.next_keys(keys, &least);
-    let (bits, _) = engine.signs_lanes(node);
-    let mut state = Parity { bits, keys, next, least: one_hot(&least), least_cost: magnitudes::<T>(&least), odd: 0 };
+    let mut state = Parity { bits, keys, next, least: one_hot(&least), least_cost: smallest, odd };
     let mut repaired = paths.metric;
     for lane in 0..LANES {
-        let odd = state.bits.0[lane].count_ones() & 1 == 1;
-        state.odd |= u32::from(odd) << lane;
+        let odd = odd >> lane & 1 == 1;
         state.bits.0[lane] ^= if odd { state.least.0[lane] } else { 0 };
-        let cost = repaired.0[lane].plus(state.least_cost.0[lane]);
+        let cost = repaired.0[lane].plus(smallest.0[lane]);
         repaired.0[lane] = if odd { cost } else { repaired.0[lane] };
     }
     if state.odd & lane_mask(paths.live) != 0 {

@@ -59,7 +59,7 @@ impl Avx512 {
 /// The int8 kernels.
 #[cfg(target_arch = "x86_64")]
 mod int8 {
-    use super::super::lanes::{LANES, LaneBits, Lanes, Selection, Survivors, lane_mask};
+    use super::super::lanes::{LANES, LaneBits, LaneSigns, Lanes, Selection, Survivors, lane_mask};
     use super::super::{KernelLlr, Kernels};
     use super::Avx512;
     use crate::llr::{Llr, Metric};
@@ -352,20 +352,22 @@ mod int8 {
             }
         }
 
-        fn signs_lanes(node: &[Lanes<i8>]) -> (LaneBits, [u16; LANES]) {
+        fn signs_lanes(node: &[Lanes<i8>]) -> LaneSigns<u16> {
             let mut bits = (_mm512_setzero_si512(), _mm512_setzero_si512());
             let mut least = _mm256_set1_epi8(-1);
+            let mut odd = 0;
             for (i, row) in node.iter().enumerate() {
                 let value = load32(&row.0);
                 let negative = _mm256_movepi8_mask(value) as u32;
                 let one = _mm512_set1_epi32(1 << i);
+                odd ^= negative;
                 bits.0 = _mm512_mask_or_epi32(bits.0, negative as u16, bits.0, one);
                 bits.1 = _mm512_mask_or_epi32(bits.1, (negative >> 16) as u16, bits.1, one);
                 least = _mm256_min_epu8(least, _mm256_abs_epi8(value));
             }
-            let mut out = (LaneBits([0; LANES]), [0; LANES]);
-            store_bits(&mut out.0, bits);
-            store_u16(&mut out.1, _mm512_cvtepu8_epi16(least));
+            let mut out = LaneSigns { bits: LaneBits([0; LANES]), smallest: Lanes([0; LANES]), odd };
+            store_bits(&mut out.bits, bits);
+            store_u16(&mut out.smallest.0, _mm512_cvtepu8_epi16(least));
             out
         }
 
@@ -569,7 +571,7 @@ mod int8 {
             call!(right_lanes(node, source, bits, out))
         }
         #[inline(always)]
-        fn signs_lanes(self, node: &[Lanes<i8>]) -> (LaneBits, [u16; LANES]) {
+        fn signs_lanes(self, node: &[Lanes<i8>]) -> LaneSigns<u16> {
             call!(signs_lanes(node))
         }
         #[inline(always)]

@@ -24,6 +24,17 @@ impl<T: Copy> Lanes<T> {
 #[repr(C, align(64))]
 pub struct LaneBits(pub [u32; LANES]);
 
+/// Hard decisions of a node of at most 32 positions.
+#[derive(Debug, Clone, Copy)]
+pub struct LaneSigns<M> {
+    /// The decisions.
+    pub bits: LaneBits,
+    /// The smallest magnitude of every path.
+    pub smallest: Lanes<M>,
+    /// The paths whose decisions have odd parity.
+    pub odd: u32,
+}
+
 /// For every lane, the lane its data comes from (0..32).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(32))]
