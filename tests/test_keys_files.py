@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from caligo import keys
 from caligo.bits import pack, unpack
 from caligo.errors import CaligoError, ConfigError, KeyFileError, ResourceError, ShapeError
-from caligo.keys import create_key, open_key, open_pair
+from caligo.keys import create_key, open_key, open_pair, simulate_pair
 from caligo.keys.protocols import BitOrder
 
 KINDS: list[tuple[str, BitOrder]] = [("packed", "little"), ("packed", "big"), ("npy", "little")]
@@ -243,6 +243,37 @@ def test_a_full_disk_is_a_resource_error_and_leaves_nothing_behind(tmp_path: Pat
         [sys.executable, "-c", code, str(tmp_path / "key")], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"refused: {errno.EFBIG}\n"
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["packed", "npy"])
+def test_a_settled_key_is_whole_on_disk_before_it_has_its_name(tmp_path: Path, kind: str) -> None:
+    with create_key(tmp_path / "key", format=kind) as writer:
+        writer.append(pack(random_bits(1, 99)), 99)
+        writer.settle()
+        writer.settle()
+        (partial,) = tmp_path.iterdir()
+        whole = partial.read_bytes()
+        with pytest.raises(ConfigError):
+            writer.append(pack(random_bits(1, 8)), 8)
+    assert os.listdir(tmp_path) == ["key"]
+    assert (tmp_path / "key").read_bytes() == whole
+
+
+@pytest.mark.parametrize("full", ["alice.bin", "bob.bin"])
+def test_a_disk_too_full_for_one_key_of_a_pair_leaves_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    synchronise = os.fsync
+
+    def fail(fd: int) -> None:
+        if full in os.readlink(f"/proc/self/fd/{fd}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        synchronise(fd)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(ResourceError, match=full):
+        simulate_pair(tmp_path, key_bits=1000, qber=0.02, seed=1)
     assert os.listdir(tmp_path) == []
 
 

@@ -66,13 +66,15 @@ class KeyOutputs:
             writer.append(packed, bits)
 
     def commit(self) -> None:
-        """Make both files durable and give them their names; Ctrl-C waits until both have them.
+        """Make both files durable, then give them their names; Ctrl-C waits until both have them.
 
         Raises:
             ResourceError: the disk or quota is full.
             KeyFileError: the files cannot be written.
         """
         with interrupts_deferred():
+            for writer in self._writers:
+                writer.settle()
             for writer in self._writers:
                 writer.commit()
 

@@ -184,6 +184,24 @@ class AtomicFile:
         except OSError as error:
             raise explain(error, self.path, "write") from error
 
+    def settle(self) -> None:
+        """Make everything durable, still under the hidden name: what `commit` has then left to do needs no space.
+        Nothing can be written afterwards; a second call does nothing.
+
+        Raises:
+            ResourceError: the disk is full.
+            KeyFileError: any other failure to write.
+        """
+        if self._stream.closed:
+            return
+        try:
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+        except OSError as error:
+            self.abort()
+            raise explain(error, self.path, "write") from error
+
     def commit(self) -> None:
         """Make the file durable and give it its name.
 
@@ -191,10 +209,8 @@ class AtomicFile:
             ResourceError: the disk is full.
             KeyFileError: any other failure to write.
         """
+        self.settle()
         try:
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-            self._stream.close()
             os.replace(self._partial, self.path)
             self._open = False
             _sync_directory(self.path.parent)

@@ -167,6 +167,7 @@ class NpyKeyWriter:
         self._file = AtomicFile(Path(path))
         self._joined = BitWriter(self)
         self._written_bits = 0
+        self._settled = False
         self._file.write(_header(0))
 
     def __repr__(self) -> str:
@@ -195,10 +196,18 @@ class NpyKeyWriter:
             self._file.write(np.unpackbits(window, count=count, bitorder="little").data)
             self._written_bits += count
 
-    def commit(self) -> None:
-        """Make the file appear; see `KeyWriter.commit`."""
+    def settle(self) -> None:
+        """Write out the rest; see `KeyWriter.settle`."""
+        if self._settled:
+            return
+        self._settled = True
         self._joined.finish()
         self._file.rewrite(0, _header(self._joined.bits))
+        self._file.settle()
+
+    def commit(self) -> None:
+        """Make the file appear; see `KeyWriter.commit`."""
+        self.settle()
         self._file.commit()
 
     def abort(self) -> None:

@@ -156,9 +156,14 @@ class PackedKeyWriter:
         """Take whole bytes in little order, as `caligo.bits.BitWriter` hands them over."""
         self._file.write(_REVERSED[np.frombuffer(data, dtype=np.uint8)].data if self._reverse else data)
 
+    def settle(self) -> None:
+        """Write out the rest; see `KeyWriter.settle`."""
+        self._joined.finish()
+        self._file.settle()
+
     def commit(self) -> None:
         """Make the file appear; see `KeyWriter.commit`."""
-        self._joined.finish()
+        self.settle()
         self._file.commit()
 
     def abort(self) -> None:

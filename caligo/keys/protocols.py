@@ -104,6 +104,17 @@ class KeyWriter(Protocol):
         """
         ...
 
+    def settle(self) -> None:
+        """Write out everything, durably, without making the file appear; no row can be appended afterwards.
+
+        What belongs together is settled together before any of it is committed: a disk that is full then leaves none.
+
+        Raises:
+            ResourceError: the disk is full.
+            KeyFileError: the file cannot be written.
+        """
+        ...
+
     def commit(self) -> None:
         """Make the file appear under its name, durably.
 

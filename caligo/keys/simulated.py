@@ -178,6 +178,8 @@ def simulate_pair(
             bob.append(bits ^ errors, count)
             if progress is not None:
                 progress(count)
+        alice.settle()
+        bob.settle()
     return SimulatedPair(alice.path, bob.path, key_bits, differing)
 
 
