@@ -381,6 +381,7 @@ def test_a_code_that_leaves_no_key_is_refused_before_anything_is_recorded(tmp_pa
         (lambda key: key.reshape(10, -1), ShapeError),
         (lambda key: key.tolist(), ShapeError),
         (lambda key: key[:-1], ShapeError),
+        (lambda key: bits.unpack(key, 8_000)[:1_000], ShapeError),
         (lambda key: key[:0], KeyFileError),
         (lambda key: None, ShapeError),
     ],
@@ -422,6 +423,13 @@ def test_stray_bits_beyond_the_key_are_refused() -> None:
         {"precision": "int4"},
         {"engine": "steam"},
         {"threads": 0},
+        {"threads": "2"},
+        {"list_size": 8.0},
+        {"efficiency": "1.2"},
+        {"target_fer": "0.1"},
+        {"sample_bits": 10.5},
+        {"key_bits": "8000"},
+        {"key_bits": 0},
         {"seed": -1},
         {"colour": "blue"},
     ],
@@ -430,6 +438,27 @@ def test_a_setting_outside_its_range_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as caught:
         reconcile(*two_keys(8_000), **{"list_size": 4, **wrong})
     assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_numpy_numbers_are_numbers(tmp_path: Path) -> None:
+    alice, bob = two_keys(8_000)
+    settings: dict[str, Any] = {
+        "qber": np.float32(0.02),
+        "block_length": np.int64(1024),
+        "list_size": np.int8(4),
+        "efficiency": np.float64(2.2),
+        "threads": np.uint16(1),
+    }
+    report = reconcile(alice, bob, key_bits=np.int32(8_000), store=tmp_path, **settings)  # type: ignore[arg-type]
+    assert report.blocks == 8
+    assert load_run(Path(str(report.run))).configuration["block_length"] == 1024
+
+
+def test_one_file_given_twice_is_pointed_out(tmp_path: Path) -> None:
+    alice, bob = write_keys(tmp_path, *two_keys(8_000))
+    os.link(alice, tmp_path / "again.bin")
+    assert any("same file" in warning for warning in reconcile(alice, tmp_path / "again.bin", **QUICK).warnings)
+    assert not any("same file" in warning for warning in reconcile(alice, bob, **QUICK).warnings)
 
 
 def test_options_are_given_once() -> None:

@@ -191,11 +191,12 @@ def test_a_broken_listener_stops_the_simulation() -> None:
         {"codec": "turbo"},
         {"precision": "f16"},
         {"engine": "no such engine"},
+        {"channel": "bsc"},
     ],
 )
 def test_a_simulation_that_cannot_run_is_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
-        simulate(noisy_code(), NOISY, **({"list_size": 2, "frames": 10} | arguments))
+        simulate(noisy_code(), **({"channel": NOISY, "list_size": 2, "frames": 10} | arguments))
 
 
 @pytest.mark.parametrize(

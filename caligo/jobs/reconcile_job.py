@@ -25,13 +25,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from caligo.bits import Packed, slice_rows
 from caligo.codes.polar_code import PolarCode, validate_block_length
+from caligo.codes.validation import validate_count
 from caligo.errors import ConfigError, ExitCode
 from caligo.jobs.outputs import KeyOutputs
 from caligo.jobs.plan import Layout, Segment, Window, default_block_length, plan_layout
@@ -114,10 +115,15 @@ class ReconcileOptions:
         )
         if self.qber is not None:
             design_qber_above(self.qber)
+            self._set("qber", float(self.qber))
             if self.sample_bits is not None:
                 raise ConfigError("expected a QBER or a number of positions to sample, got both; leave one out")
         if self.block_length is not None:
-            validate_block_length(self.block_length)
+            self._set("block_length", validate_block_length(self.block_length))
+        self._set("list_size", validate_count(self.list_size, "list_size"))
+        for name in ("efficiency", "target_fer"):
+            if getattr(self, name) is not None:
+                self._set(name, _number(getattr(self, name), name))
         if self.efficiency is not None:
             if self.target_fer is not None:
                 raise ConfigError("expected an efficiency or a target frame error rate, got both; leave one out")
@@ -130,15 +136,17 @@ class ReconcileOptions:
             raise ConfigError(
                 f"target_fer: expected 0 < target_fer < 1, got {self.target_fer!r}", got=str(self.target_fer)
             )
-        if self.sample_bits is not None and not 1 <= self.sample_bits <= MAX_SAMPLE_BITS:
-            raise ConfigError(
-                f"sample_bits: expected 1 to {MAX_SAMPLE_BITS}, got {self.sample_bits}; leave it out for the default",
-                got=self.sample_bits,
-            )
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"threads: expected at least 1, got {self.threads}", got=self.threads)
+        if self.sample_bits is not None:
+            most, remedy = MAX_SAMPLE_BITS, "leave it out for the default"
+            self._set("sample_bits", validate_count(self.sample_bits, "sample_bits", 1, most, remedy))
+        if self.threads is not None:
+            self._set("threads", validate_count(self.threads, "threads"))
         if self.seed is not None:
             validate_seed(self.seed)
+
+    def _set(self, name: str, value: float) -> None:
+        """Keep a checked number as a plain one: NumPy's have no place in a record."""
+        object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,13 +335,15 @@ def reconcile(
             ) from error
     elif settings:
         raise ConfigError(f"expected options or settings, got both; drop {', '.join(sorted(settings))}")
+    if key_bits is not None:
+        key_bits = validate_count(key_bits, "key_bits", remedy="leave it out for all bits")
     with ExitStack() as stack:
         keys = KeyPair(
             stack.enter_context(_opened(alice, "Alice's key", key_bits, format, bit_order)),
             stack.enter_context(_opened(bob, "Bob's key", key_bits, format, bit_order)),
         )
         keep = out is None and not (_is_path(alice) or _is_path(bob))
-        job = _Job(keys, options, keep=keep)
+        job = _Job(keys, options, keep=keep, one_file=_is_path(alice) and _is_path(bob) and _same_file(alice, bob))
         if options.qber is not None:
             job.plan_for(design_qber_above(options.qber), None, 0)
         else:
@@ -367,8 +377,9 @@ def reconcile(
 class _Job:
     """One reconcile job, from opened keys to a report."""
 
-    def __init__(self, keys: KeyPair, options: ReconcileOptions, *, keep: bool) -> None:
+    def __init__(self, keys: KeyPair, options: ReconcileOptions, *, keep: bool, one_file: bool) -> None:
         self.options = options
+        self._one_file = one_file
         self._threads_wanted = options.threads or len(os.sched_getaffinity(0))
         self.threads = self._threads_wanted
         self.randomness = SecurityRandomness.draw() if options.seed is None else _replayed_randomness(options.seed)
@@ -597,6 +608,8 @@ class _Job:
             yield f"{differ}; {self._remedy(true_qber)}"
         elif given and true_qber < self.design_qber / 1.5:
             yield f"more was disclosed than needed: {differ}; leave out the QBER (--qber), or give a smaller one"
+        if self._one_file:
+            yield "both keys come from the same file; name Alice's and Bob's"
         if self.threads < self._threads_wanted:
             yield f"memory suffices for {self.threads} of {self._threads_wanted} threads (see `caligo doctor`)"
         if self.options.seed is not None:
@@ -777,6 +790,16 @@ def _opened(source: KeySource, name: str, key_bits: int | None, format: str | No
 
 def _is_path(source: KeySource) -> bool:
     return isinstance(source, str | os.PathLike)
+
+
+def _same_file(alice: KeySource, bob: KeySource) -> bool:
+    return os.path.samefile(os.fspath(cast(os.PathLike[str], alice)), os.fspath(cast(os.PathLike[str], bob)))
+
+
+def _number(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise ConfigError(f"{name}: expected a number, got {value!r}", got=repr(value))
+    return float(value)
 
 
 def _named(source: KeySource) -> str:

@@ -12,9 +12,13 @@ from typing import Self
 import numpy as np
 
 from caligo.bits import Packed, require_packed, slice_bits
-from caligo.errors import KeyFileError
+from caligo.errors import KeyFileError, ShapeError
 
 __all__ = ["ArrayKey"]
+
+
+_TELLING_BYTES = 32
+"""A packed key of so many bytes has only bytes 0 and 1 with a probability of 2^-224."""
 
 
 class ArrayKey:
@@ -26,7 +30,8 @@ class ArrayKey:
         name: whose it is, for messages.
 
     Raises:
-        ShapeError: wrong dtype, shape, layout, or ones beyond the last bit.
+        ShapeError: wrong dtype, shape, layout, or ones beyond the last bit; or one bit a byte, which no packed key of
+            `_TELLING_BYTES` bytes looks like by chance.
         KeyFileError: the key is empty.
         ConfigError: a negative length.
     """
@@ -39,6 +44,12 @@ class ArrayKey:
         self._packed = require_packed(packed, key_bits, name)
         if key_bits == 0:
             raise KeyFileError(f"{name}: expected at least one bit, got an empty array; pass a key", name=name)
+        if self._packed.size >= _TELLING_BYTES and int(self._packed.max()) == 1:
+            raise ShapeError(
+                f"{name}: expected eight bits a byte, got nothing but the bytes 0 and 1, as if each held one bit; pack "
+                "it with caligo.bits.pack",
+                name=name,
+            )
         self._key_bits = key_bits
         self._path = Path(name)
 

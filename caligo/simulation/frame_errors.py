@@ -158,6 +158,10 @@ class Simulation:
         validate_seed(seed)
         validate_count(threads, "threads")
         validate_name(codec, "codec", ("polar", "reference"))
+        if not isinstance(channel, BscChannel | AwgnChannel):
+            raise ConfigError(
+                f"channel: expected a BscChannel or an AwgnChannel, got {channel!r}", what="channel", got=repr(channel)
+            )
         self.code = code
         self.channel = channel
         self.seed = seed
