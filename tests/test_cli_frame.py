@@ -180,6 +180,26 @@ def test_help_fits_eighty_columns_and_cuts_no_sentence(name: str, capsys: pytest
     assert not [line for line in lines if line.endswith("...") and not line.startswith("Usage:")]
 
 
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        ("simulate --qber 0.02 --efficiency 1.3 -L 1", "--block-length"),
+        ("simulate --qber 0.02 --efficiency 1.3 -N 1024", "--list-size"),
+        ("bench decoder --qber 0.02 --efficiency 1.3 -L 1", "--block-length"),
+        ("bench decoder --qber 0.02 --efficiency 1.3 -N 1024", "--list-size"),
+        ("keys simulate --bits 100 --qber 0.02 --out out", "--seed"),
+        ("keys simulate --qber 0.02 --seed 1 --out out", "--bits"),
+        ("keys simulate --bits 100 --seed 1 --out out", "--qber"),
+        ("keys simulate --bits 100 --qber 0.02 --seed 1", "--out"),
+    ],
+)
+def test_an_option_that_is_required_is_missed(words: str, missing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert frame.main(words.split()) == ExitCode.USAGE
+    err = capsys.readouterr().err
+    assert "Missing option" in err
+    assert missing in err
+
+
 def test_a_reader_that_goes_away_is_no_traceback() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "caligo", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

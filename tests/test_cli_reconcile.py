@@ -157,6 +157,13 @@ def test_failed_blocks_are_an_outcome_unless_strict(keys: tuple[str, str], capsy
     assert run(*keys, *QUICK, "--qber", "0.03", "--strict") == ExitCode.COMPLETED
 
 
+def test_nothing_reconciled_is_not_called_equal(keys: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*keys, "-N", "1024", "-L", "1", "--qber", "0.001") == ExitCode.COMPLETED
+    facts = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines() if len(line.split(None, 1)) == 2)
+    assert facts["equal"] == "nothing was reconciled"
+    assert facts["verification"] == "-"
+
+
 def test_a_seed_repeats_the_public_randomness_and_help_says_what_it_costs(
     keys: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,14 @@ from caligo.store import RunWriter
 SUMMARY = {"fer": 0.0125, "efficiency": 1.2412, "payload_mbps": 31.5, "leakage": {"syndrome": 9000, "check": 32}}
 
 
+REPORT = {
+    "blocks": 8,
+    "blocks_failed": 2,
+    "warnings": ["too short", "too late"],
+    "codes": [{"block_length": 4096, "blocks": 7}, {"block_length": 1024, "blocks": 1}],
+}
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     with RunWriter.create(tmp_path, "reconcile", {"list_size": 32, "qber": 0.02, "out": "a\nb\x1b[31m"}) as run:
@@ -73,6 +81,19 @@ def test_show_tells_the_run_and_counts_its_outcomes(store: Path, capsys: pytest.
     assert "\x1b[31m" not in out
     code, told = call_json(capsys, "show", "last", "--quick", "--store", str(store))
     assert (code, told["state"], told["outcomes"]) == (0, "interrupted", None)
+
+
+def test_a_summary_without_an_error_rate_is_listed_with_the_share_of_failed_blocks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with RunWriter.create(tmp_path, "reconcile", {}) as run:
+        run.seal(REPORT)
+    assert call_json(capsys, "list", "--store", str(tmp_path))[1]["runs"][0]["fer"] == 0.25
+    _, out, _ = call(capsys, "show", "last", "--store", str(tmp_path))
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    for line in ("warnings too short; too late", "codes.0.block_length 4,096", "codes.1.blocks 1"):
+        assert line in lines
+    assert "{" not in out
 
 
 def test_damage_is_shown_and_has_its_exit_code(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

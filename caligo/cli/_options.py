@@ -98,17 +98,14 @@ def threads_option(function: Command) -> Command:
     )(function)
 
 
+def _presence(default: object, required: bool) -> dict[str, Any]:
+    """The settings of an option that is required, or has a default; an explicit None would count as a value given."""
+    return {"required": True} if required else {"default": default, "show_default": default is not None}
+
+
 def seed_option(*, default: int | None, help: str, required: bool = False) -> Decorator[Any]:
     """Adds `seed: int` (or None when `default` is None), 0 to 2^64 - 1."""
-    return click.option(
-        "--seed",
-        metavar="S",
-        type=Count(maximum=2**64 - 1),
-        default=default,
-        required=required,
-        show_default=default is not None,
-        help=help,
-    )
+    return click.option("--seed", metavar="S", type=Count(maximum=2**64 - 1), help=help, **_presence(default, required))
 
 
 def engine_option(function: Command) -> Command:
@@ -162,10 +159,8 @@ def block_length_option(*, default: int | None = None, required: bool = False) -
         "-N",
         metavar="N",
         type=Count(minimum=1),
-        default=default,
-        required=required,
-        show_default=default is not None,
         help="Bits in a block, a power of two (2^20 or 1048576).",
+        **_presence(default, required),
     )
 
 
@@ -176,10 +171,8 @@ def list_size_option(*, default: int | None = None, required: bool = False) -> D
         "-L",
         metavar="L",
         type=Count(minimum=1),
-        default=default,
-        required=required,
-        show_default=default is not None,
         help="Paths the decoder keeps: 1, 2, 4, 8, 16 or 32.",
+        **_presence(default, required),
     )
 
 

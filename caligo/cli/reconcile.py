@@ -170,12 +170,12 @@ def print_report(report: ReconciliationReport) -> None:
         "outcome": f"{report.blocks_ok:,} of {report.blocks:,} blocks reconciled, {report.failed_check:,} failed their "
         f"check, {report.failed_verification:,} their verification, {report.undetected_errors:,} undetected errors",
         "key": f"{report.reconciled_bits:,} of {report.key_bits:,} bits reconciled{short}",
-        "equal": report.keys_equal,
+        "equal": report.keys_equal if report.blocks_ok else "nothing was reconciled",
         "error rate": f"{report.true_qber:.3%}{estimated}; designed for {report.design_qber:.3%}",
         "efficiency": "-"
         if report.efficiency is None
         else f"{report.efficiency:.4f} times the Shannon limit, {report.strategy}",
-        "verification": f"wrong with probability at most {report.epsilon_correctness:.1e}",
+        "verification": f"wrong with probability at most {report.epsilon_correctness:.1e}" if report.blocks_ok else "-",
         "blocks": f"{report.block_length:,} bits, list size {report.list_size}, {report.check}, engine {report.engine}",
         "whole job": f"{format_seconds(report.elapsed_s)}, {format_value(report.payload_mbps)} Mbit/s of key, "
         f"{report.threads} thread(s)",

@@ -92,7 +92,7 @@ def _row(info: RunInfo) -> dict[str, Any]:
         "state": state.value,
         "running": info.running,
         "why": why,
-        **{name: _number((summary or {}).get(name)) for name in _FIGURES},
+        **_figures(summary or {}),
     }
 
 
@@ -123,6 +123,15 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
         else:
             cells = [click.style(cell, bold=True) for cell in cells]
         click.echo("  ".join(cells).rstrip())
+
+
+def _figures(summary: Mapping[str, Any]) -> dict[str, int | float | None]:
+    """The key figures of a summary; the share of blocks that failed stands in for a frame error rate."""
+    figures = {name: _number(summary.get(name)) for name in _FIGURES}
+    blocks, failed = _number(summary.get("blocks")), _number(summary.get("blocks_failed"))
+    if figures["fer"] is None and blocks and failed is not None:
+        figures["fer"] = failed / blocks
+    return figures
 
 
 def _number(value: object) -> int | float | None:
@@ -241,14 +250,19 @@ def _error(interruption: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested objects as one level of dotted names."""
+    """Nested objects, and lists of them by number, as one level of dotted names."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        if isinstance(value, dict) and value:
-            flat.update(_flat(value, f"{prefix}{name}."))
+        nested = dict(enumerate(value)) if isinstance(value, list) and _holds_objects(value) else value
+        if isinstance(nested, dict) and nested:
+            flat.update(_flat({str(inner): item for inner, item in nested.items()}, f"{prefix}{name}."))
         else:
             flat[prefix + name] = value
     return flat
+
+
+def _holds_objects(values: list[Any]) -> bool:
+    return any(isinstance(value, dict) for value in values)
 
 
 def _exact(value: object) -> str:
@@ -259,6 +273,8 @@ def _exact(value: object) -> str:
 
 
 def _figure(value: object) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "; ".join(value) or "-"
     return json.dumps(value) if isinstance(value, (list, dict)) else format_value(value)
 
 
