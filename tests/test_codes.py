@@ -82,11 +82,11 @@ def test_the_three_sets_partition_the_block_and_the_counts_add_up() -> None:
     assert not (info & frozen).any()
     assert (info | frozen)[: code.payload_length].all()
     assert not (info | frozen)[code.payload_length :].any()
-    assert code.info_length == info.sum() == 58
+    assert code.info_positions == info.sum() == 58
     assert code.frozen_bits == code.syndrome_bits == frozen.sum() == 3
     assert code.shortened_bits == 3
     assert code.check_bits == 16
-    assert code.information_bits == 42
+    assert code.info_length == 42
     assert code.leakage_bits == 19
     assert code.code_rate == 42 / 61
     assert code.efficiency(0.02) == 19 / (61 * binary_entropy(0.02))
@@ -194,7 +194,7 @@ def test_an_efficiency_buys_exactly_its_leakage(
         assert not bits <= budget <= payload - 1
         return
     assert code.leakage_bits == budget
-    assert code.info_length == payload - budget + bits
+    assert code.info_positions == payload - budget + bits
     assert code.efficiency(qber) == pytest.approx(budget / (payload * binary_entropy(qber)))
 
 
@@ -218,7 +218,7 @@ def test_a_larger_budget_only_adds_positions(stages: int, shortened: int, fewer:
             check="none",
             cache=MEMORY_ONLY,
         )
-        assert code.information_bits == length
+        assert code.info_length == length
         return int.from_bytes(code.info_set, "little")
 
     small, large = info(max(1, payload - fewer)), info(payload)

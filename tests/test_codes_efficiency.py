@@ -42,7 +42,7 @@ def test_the_chosen_efficiency_is_expected_to_keep_the_target(
     payload = block_length - shortened
     efficiency = efficiency_for_target_fer(block_length, payload, qber, list_size, target, check)
     code = design_code(block_length, payload_length=payload, qber=qber, efficiency=efficiency, check=check)
-    assert expected_fer(code, list_size, qber) <= 1.1 * target or code.information_bits == 1
+    assert expected_fer(code, list_size, qber) <= 1.1 * target or code.info_length == 1
 
 
 def test_more_reliability_costs_more_and_a_longer_list_or_block_less() -> None:

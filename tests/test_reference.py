@@ -84,14 +84,14 @@ def test_a_list_of_all_words_is_maximum_likelihood(drawn: tuple[PolarCode, Bits,
     """Brute force: of all words that agree with what Alice disclosed, none fits the LLRs better."""
     code, block, llr = drawn
     n, payload = code.block_length, code.payload_length
-    codec = ReferenceCodec(code, 1 << code.info_length)
+    codec = ReferenceCodec(code, 1 << code.info_positions)
     frozen_values, check_values = codec.syndrome(pack(block)[None])
     batch = codec.decode_soft(llr.astype(np.float32)[None], frozen_values, check_values)
     decoded = unpack(batch.decoded[0], n)
     u = transform(block)
     info = unpack(code.info_mask, n).view(np.bool_)
     words = []
-    for choice in itertools.product((0, 1), repeat=code.info_length):
+    for choice in itertools.product((0, 1), repeat=code.info_positions):
         candidate = u.copy()
         candidate[info] = choice
         words.append(transform(candidate))

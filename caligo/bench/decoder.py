@@ -331,7 +331,7 @@ def _summarise(
         qber=qber,
         ebn0_db=configuration["ebn0_db"],
         efficiency=_efficiency(code, qber),
-        info_length=code.info_length - code.check_bits,
+        info_length=code.info_length,
         leakage_bits=code.leakage_bits,
         check=code.check,
         design=code.design,

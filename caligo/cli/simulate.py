@@ -98,7 +98,7 @@ def command(
             "ebn0_db": ebn0,
             "block_length": code.block_length,
             "payload_length": code.payload_length,
-            "info_length": code.information_bits,
+            "info_length": code.info_length,
             "code_rate": code.code_rate,
             "check": code.check,
             "design": code.design,

@@ -12,7 +12,7 @@ The orders:
 - ``nr``: the sequence of 3GPP TS 38.212 table 5.3.1.2-1, N <= 1024; knows no channel.
 - ``pw``: polarisation weight with β = 2^(1/4) (He et al. 2017); knows no channel.
 
-The information set is the ``info_length`` unshortened positions of least error probability; of equal ones the higher
+The information set is the ``info_positions`` unshortened positions of least error probability; of equal ones the higher
 index is taken first (it is the more reliable one of any two that a design cannot tell apart).
 
 ``de`` and ``ga`` each know one kind of channel. Given only the parameter of the other they take the channel of equal

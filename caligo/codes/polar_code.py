@@ -127,14 +127,14 @@ class PolarCode:
         return int(_native.check_bits(self.check))
 
     @cached_property
-    def info_length(self) -> int:
+    def info_positions(self) -> int:
         """Positions in the information set: information bits and check bits together."""
         return int.from_bytes(self.info_set, "little").bit_count()
 
     @property
-    def information_bits(self) -> int:
-        """K, the information bits without the check: ``info_length - check_bits``."""
-        return self.info_length - self.check_bits
+    def info_length(self) -> int:
+        """K, the information bits without the check: ``info_positions - check_bits``."""
+        return self.info_positions - self.check_bits
 
     @property
     def shortened_bits(self) -> int:
@@ -144,7 +144,7 @@ class PolarCode:
     @property
     def frozen_bits(self) -> int:
         """Positions whose u is disclosed (shortened positions excluded)."""
-        return self.payload_length - self.info_length
+        return self.payload_length - self.info_positions
 
     @property
     def syndrome_bits(self) -> int:
@@ -159,7 +159,7 @@ class PolarCode:
     @property
     def code_rate(self) -> float:
         """Information bits (check excluded) per payload bit."""
-        return self.information_bits / self.payload_length
+        return self.info_length / self.payload_length
 
     def efficiency(self, qber: float) -> float:
         """``leakage_bits / (payload_length · h2(qber))``, for a QBER in (0, 0.5)."""

@@ -158,7 +158,7 @@ class CodeUse:
         payload_length: key bits in a block.
         blocks: blocks of this code.
         leakage_bits: syndrome and check bits disclosed for each.
-        info_length: positions of the information set.
+        info_length: K, information bits of a block without the check.
         efficiency: `leakage_bits` over payload · h2(design QBER).
         design_qber: QBER it was designed for.
         digest: SHA-256 of the code.
