@@ -264,6 +264,12 @@ def test_an_undetected_error_is_found_out_and_has_its_own_exit_code(
     assert report.exit_code() == ExitCode.UNDETECTED_ERROR
 
 
+def test_blocks_that_fail_together_are_told_to_take_a_check() -> None:
+    report = reconcile(*two_keys(8_000), qber=0.02, block_length=64, list_size=1, efficiency=1.2, check="none")
+    assert report.failed_verification == report.blocks
+    assert any("--check" in warning for warning in report.warnings)
+
+
 def test_without_a_check_verification_alone_keeps_wrong_keys_out() -> None:
     alice, bob = two_keys(30_000, 0.03)
     report = reconcile(alice, bob, qber=0.02, check="none", block_length=1024, list_size=2, efficiency=1.3)

@@ -603,9 +603,9 @@ class _Job:
         given = self.options.qber is not None
         differ = f"the keys differ in {true_qber:.2%} of their bits, the code is designed for {self.design_qber:.2%}"
         if 2 * failed > totals.blocks:
-            yield f"{failed} of {totals.blocks} blocks failed: {differ}; {self._remedy(true_qber)}"
+            yield f"{failed} of {totals.blocks} blocks failed: {differ}; {self._remedy(true_qber, totals)}"
         elif given and true_qber > 1.1 * self.design_qber:
-            yield f"{differ}; {self._remedy(true_qber)}"
+            yield f"{differ}; {self._remedy(true_qber, totals)}"
         elif given and true_qber < self.design_qber / 1.5:
             yield f"more was disclosed than needed: {differ}; leave out the QBER (--qber), or give a smaller one"
         if self._one_file:
@@ -615,12 +615,16 @@ class _Job:
         if self.options.seed is not None:
             yield "the public random values follow from --seed and were known before the keys: do not use these keys"
 
-    def _remedy(self, true_qber: float) -> str:
+    def _remedy(self, true_qber: float, totals: _Totals) -> str:
         """What to change when blocks fail."""
+        if totals.failed_verification > totals.failed_check:
+            return "one wrong block fails all that are verified with it: take a longer check (--check) to find it alone"
         if true_qber > 1.05 * self.design_qber and self.options.qber is not None:
             return "leave out the QBER (--qber) to have it estimated, or give a greater one"
         if self.options.efficiency is not None:
             return "give a greater efficiency (--efficiency), or a target frame error rate instead (--target-fer)"
+        if self.options.qber is not None:
+            return "give a greater QBER (--qber), or a smaller target frame error rate (--target-fer)"
         return "the error rate varies along the key, or the sample is small: give a greater QBER (--qber)"
 
 
