@@ -5,6 +5,7 @@ use caligo_polar::checksum::Check;
 use caligo_polar::code::Code;
 use caligo_polar::decoder::naive;
 use caligo_polar::decoder::{Decoder, required_bytes};
+use caligo_polar::design;
 use caligo_polar::simd::{EngineName, KernelLlr};
 use common::{Rng, information_set};
 
@@ -143,4 +144,43 @@ fn every_int8_engine_agrees_with_the_naive_decoder() {
 #[test]
 fn every_f32_engine_agrees_with_the_naive_decoder() {
     sweep::<f32>(2, &CASES);
+}
+
+/// A designed code at its channel, where many paths live for long and differ near the root: what shared rows are for.
+fn compare_designed<T: Sample>(log_length: u32, list_size: usize, frames: usize) {
+    let length = 1usize << log_length;
+    let qber = 0.02;
+    let reliability = design::density_evolution(length, length, qber).unwrap();
+    let mut order: Vec<usize> = (0..length).collect();
+    order.sort_by(|&a, &b| reliability[a].total_cmp(&reliability[b]).then(b.cmp(&a)));
+    let mut info = vec![0u64; length / 64];
+    for &index in &order[..length * 83 / 100] {
+        info[index / 64] |= 1 << (index % 64);
+    }
+    let code = Code::new(length, &info, 0, Check::None).unwrap();
+    let mut rng = Rng(u64::from(log_length));
+    for _ in 0..frames {
+        let channel: Vec<T> = (0..length).map(|_| T::sample(&mut rng, 0)).collect();
+        let expected = naive::survivors(&code, list_size, &channel);
+        for engine in EngineName::ALL.into_iter().filter(|engine| engine.available()) {
+            let got = Decoder::<T>::new(code.clone(), list_size, engine).unwrap().survivors(&channel).unwrap();
+            assert_eq!(got.len(), expected.len());
+            for (lane, ((metric, word), (naive_metric, bits))) in got.iter().zip(&expected).enumerate() {
+                assert_eq!(metric, naive_metric, "{} lane {lane}", engine.name());
+                let same = bits.iter().enumerate().all(|(i, &bit)| (word[i / 64] >> (i % 64) & 1 == 1) == bit);
+                assert!(same, "{} N={length} L={list_size} lane {lane}", engine.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_engine_agrees_with_the_naive_decoder_on_designed_codes() {
+    for (log_length, list_size, frames) in
+        [(10, 32, 20), (13, 8, 4), (14, 32, 2), (15, 16, 2), (16, 32, 2), (17, 32, 1)]
+    {
+        compare_designed::<i8>(log_length, list_size, frames);
+    }
+    compare_designed::<f32>(14, 32, 2);
+    compare_designed::<f32>(15, 8, 1);
 }
