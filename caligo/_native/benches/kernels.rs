@@ -1,6 +1,7 @@
-//! Throughput of the foundations: transform, checks, hash, randomness. Bits a second are shown as bytes a second.
+//! Throughput of the foundations: transform, checks, hash, randomness, designs. Bits a second are shown as bytes a second.
 
 use caligo_polar::checksum::{self, Check};
+use caligo_polar::design;
 use caligo_polar::random::{self, Source};
 use caligo_polar::transform;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -67,5 +68,27 @@ fn bench_random(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(kernels, bench_transform, bench_checks, bench_random);
+fn bench_designs(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("design");
+    group.sample_size(10);
+    for log2_length in [12, 16, 20] {
+        let block_length = 1 << log2_length;
+        let shortened = block_length - block_length / 10 - 1;
+        group.bench_function(BenchmarkId::new("de", log2_length), |bencher| {
+            bencher.iter(|| design::density_evolution(block_length, block_length, 0.02));
+        });
+        group.bench_function(BenchmarkId::new("de-shortened", log2_length), |bencher| {
+            bencher.iter(|| design::density_evolution(block_length, shortened, 0.02));
+        });
+        group.bench_function(BenchmarkId::new("ga", log2_length), |bencher| {
+            bencher.iter(|| design::gaussian(block_length, block_length, 0.8));
+        });
+        group.bench_function(BenchmarkId::new("pw", log2_length), |bencher| {
+            bencher.iter(|| design::polarization_weight(block_length));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(kernels, bench_transform, bench_checks, bench_random, bench_designs);
 criterion_main!(kernels);
