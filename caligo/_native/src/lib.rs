@@ -9,6 +9,7 @@
 //! - [`design`]: which synthetic channels are reliable, for a given channel.
 //! - [`code`]: a validated code: block length, information set, list size, check.
 //! - [`decoder`]: successive cancellation and its list version, over the kernels of [`simd`] and the arithmetic of [`llr`].
+//! - [`dispatch`]: one plain body, compiled for several instruction sets.
 //! - [`random`]: the counter-based generator of `specs/randomness.md`.
 //! - `python`: the extension module `caligo._native._core`, the only place that knows Python.
 //!
@@ -19,7 +20,7 @@ pub mod checksum;
 pub mod code;
 pub mod decoder;
 pub mod design;
-mod dispatch;
+pub mod dispatch;
 pub mod error;
 pub mod llr;
 pub mod random;
