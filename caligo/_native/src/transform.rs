@@ -138,15 +138,13 @@ fn transform_tile(tile: &mut [u64; TILE_WORDS]) {
     for word in &mut t {
         *word = transform_word(*word, 6);
     }
-    for (i, partner) in [(0, 4), (1, 5), (2, 6), (3, 7)] {
-        t[i] ^= t[partner];
-    }
-    for (i, partner) in [(0, 2), (1, 3), (4, 6), (5, 7)] {
-        t[i] ^= t[partner];
-    }
-    for (i, partner) in [(0, 1), (2, 3), (4, 5), (6, 7)] {
-        t[i] ^= t[partner];
-    }
+    // Each stage as one shuffle and one XOR of the whole tile.
+    let upper = [t[4], t[5], t[6], t[7], 0, 0, 0, 0];
+    bits::xor_into(&mut t, &upper);
+    let upper = [t[2], t[3], 0, 0, t[6], t[7], 0, 0];
+    bits::xor_into(&mut t, &upper);
+    let upper = [t[1], 0, t[3], 0, t[5], 0, t[7], 0];
+    bits::xor_into(&mut t, &upper);
     *tile = t;
 }
 
