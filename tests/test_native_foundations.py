@@ -341,6 +341,16 @@ def address_space(limit_bytes: int) -> Iterator[None]:
 def test_more_than_the_machine_holds_is_a_resource_error() -> None:
     with address_space(32 << 30), pytest.raises(ResourceError):
         _native.random_bits(1, 1, 1, 1 << 39)
+    info = np.zeros(1 << 21, np.uint8)
+    with address_space(address_space_used() + (1 << 30)), pytest.raises(ResourceError) as caught:
+        _native.PolarDecoder(1 << 24, info, 32, precision="f32")
+    assert caught.value.fields["expected"] > 1 << 30
+    assert _native.PolarDecoder(1 << 10, np.zeros(128, np.uint8), 32).list_size == 32
+
+
+def address_space_used() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
 
 
 # --- threads and allocations ------------------------------------------------------------------------------------------

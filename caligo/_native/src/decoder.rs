@@ -99,12 +99,15 @@ impl<T: KernelLlr> Decoder<T> {
     /// A decoder with a list of `list_size`.
     ///
     /// # Errors
-    /// [`Error::ListSize`] when it is not one of 1, 2, 4, 8, 16, 32; [`Error::EngineUnavailable`].
+    /// [`Error::ListSize`] when it is not one of 1, 2, 4, 8, 16, 32; [`Error::EngineUnavailable`]; [`Error::Memory`].
     pub fn new(code: Code, list_size: usize, engine: EngineName) -> Result<Self> {
         check_list_size(list_size)?;
         if !engine.available() {
             return Err(Error::EngineUnavailable { engine: engine.name() });
         }
+        // Asked for as a whole first: a refusal is an error here, and the end of the process in the parts.
+        let bytes = workspace_bytes::<T>(code.log_length(), list_size)?;
+        Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Error::Memory { bytes })?;
         let (flavour, method) = if list_size == 1 {
             (Flavour::Single, Method::Single(SingleState::new(code.log_length())))
         } else {

@@ -56,6 +56,11 @@ pub enum Error {
         /// The engine asked for.
         engine: &'static str,
     },
+    /// The machine has no room for a workspace.
+    Memory {
+        /// Bytes asked for.
+        bytes: usize,
+    },
     /// A bit that must be zero is set (padding, a frozen value outside the frozen set, a shortened position).
     StrayBits {
         /// Which argument.
@@ -85,6 +90,7 @@ impl fmt::Display for Error {
             Error::EngineUnavailable { engine } => {
                 write!(out, "engine: this CPU cannot run {engine:?}; leave the engine unset to use the best available")
             }
+            Error::Memory { bytes } => write!(out, "memory: {bytes} bytes were refused by the allocator"),
             Error::StrayBits { what, position } => write!(out, "{what}: bit {position} must be zero"),
         }
     }

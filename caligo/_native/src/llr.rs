@@ -290,7 +290,8 @@ impl Llr for f32 {
         f32::from_bits((key >> 5) as u32)
     }
     fn from_crossover(qber: f64) -> Self {
-        libm::log((1.0 - qber) / qber) as f32
+        // The odds of the smallest numbers there are overflow.
+        libm::log((1.0 - qber) / qber).min(f64::from(Self::CERTAIN)) as f32
     }
     #[inline(always)]
     fn from_nats(llr: f32) -> Self {
@@ -336,5 +337,9 @@ mod tests {
         assert_eq!(i8::from_crossover(0.11), 4);
         assert_eq!(i8::from_crossover(0.49), 1);
         assert_eq!(i8::from_crossover(1e-30), 127);
+        assert_eq!(i8::from_crossover(f64::from_bits(1)), 127);
+        assert_eq!(f32::from_crossover(0.02), 3.891_820_3);
+        assert!(f32::from_crossover(f64::from_bits(1)).is_finite());
+        assert!(f32::from_crossover(0.5 - f64::EPSILON) > 0.0);
     }
 }

@@ -15,6 +15,7 @@ use super::workspace::AlignedBuffer;
 use crate::llr::{Metric, Total};
 use crate::simd::lanes::{LANES, LaneBits, Lanes, Selection};
 use crate::simd::{KernelLlr, Kernels, Task};
+use zeroize::Zeroize;
 
 const LANE_STAGE: usize = LOG_LANE_NODE as usize;
 
@@ -88,6 +89,13 @@ impl<T: KernelLlr> ListState<T> {
             + (self.beta[0].capacity() + self.beta[1].capacity()) * size_of::<AlignedBuffer<u64>>()
             + size_of_val(&*self.lane_alpha)
             + size_of_val(&*self.rows)
+    }
+
+    /// Overwrites the buffers that do not do so themselves when they are dropped.
+    fn wipe(&mut self) {
+        self.lane_alpha.iter_mut().for_each(|row| row.0.zeroize());
+        self.rows.iter_mut().for_each(|row| row.zeroize());
+        self.lane_beta.iter_mut().flatten().for_each(|bits| bits.0.zeroize());
     }
 
     /// The word of `lane` after a decode, packed.
@@ -362,6 +370,12 @@ impl<T: KernelLlr> ListState<T> {
     }
 }
 
+impl<T: KernelLlr> Drop for ListState<T> {
+    fn drop(&mut self) {
+        self.wipe();
+    }
+}
+
 #[inline(always)]
 fn joined(left: u32, right: u32) -> u64 {
     u64::from(left ^ right) | u64::from(right) << 32
@@ -424,5 +438,22 @@ impl<T: KernelLlr> Task<T> for ListTask<'_, T> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_decode_is_left_in_a_wiped_state() {
+        let mut state = ListState::<i8>::new(7, 8);
+        state.lane_alpha.iter_mut().for_each(|row| row.0 = [3; LANES]);
+        state.rows.iter_mut().for_each(|row| *row = [5; LANES]);
+        state.lane_beta = [[LaneBits([7; LANES]); LANE_STAGE + 1]; 2];
+        state.wipe();
+        assert!(state.lane_alpha.iter().all(|row| row.0 == [0; LANES]));
+        assert!(state.rows.iter().all(|row| *row == [0; LANES]));
+        assert!(state.lane_beta.iter().flatten().all(|bits| bits.0 == [0; LANES]));
     }
 }

@@ -1,6 +1,6 @@
 //! Memory of a decode: allocated once, aligned to cache lines, wiped when released.
 
-use zeroize::Zeroize;
+use zeroize::{DefaultIsZeroes, Zeroize};
 
 /// One cache line.
 #[derive(Clone, Copy)]
@@ -16,7 +16,7 @@ mod sealed {
 }
 
 /// Element types for which every bit pattern is a value and which have no padding.
-pub trait Plain: Copy + sealed::Sealed + 'static {}
+pub trait Plain: Copy + DefaultIsZeroes + sealed::Sealed + 'static {}
 impl Plain for u64 {}
 impl Plain for u32 {}
 impl Plain for i8 {}

@@ -42,7 +42,10 @@ pub fn byte_string<const N: usize>(what: &str, object: &Bound<'_, PyAny>) -> PyR
 
 /// The value of a number, the type of anything else.
 fn describe(object: &Bound<'_, PyAny>) -> String {
-    if object.extract::<f64>().is_ok() { object.to_string() } else { type_of(object) }
+    match object.extract::<f64>().and_then(|_| object.str()) {
+        Ok(text) => text.to_string_lossy().into_owned(),
+        Err(_) => type_of(object),
+    }
 }
 
 /// The name of an object's type.

@@ -6,9 +6,9 @@
 use super::arguments::type_of;
 use super::claims::Claim;
 use super::error::{resource_error, shape_error};
+use numpy::npyffi::{_PyArray_GET_ITEM_DATA, NPY_ARRAY_WRITEABLE};
 use numpy::prelude::*;
 use numpy::{Element, IxDyn, PyArray1, PyArrayDescr, PyArrayDyn, PyUntypedArray};
-use pyo3::intern;
 use pyo3::prelude::*;
 
 /// Loads NumPy and its C interface, so that no later call has to.
@@ -92,6 +92,14 @@ pub struct Writable<'py, T: Element> {
     _claim: Claim,
 }
 
+impl Writable<'_, bool> {
+    /// The elements as the bytes they are. Fresh memory of a Boolean array holds any byte, and a Rust `bool` may not.
+    pub fn as_bytes_mut(&mut self) -> PyResult<&mut [u8]> {
+        // SAFETY: NumPy's Booleans are one byte each; the rest is as in `as_slice_mut`.
+        Ok(unsafe { self.array.cast_unchecked::<PyArrayDyn<u8>>().as_slice_mut() }?)
+    }
+}
+
 impl<T: Element> Writable<'_, T> {
     /// Length of each dimension.
     pub fn shape(&self) -> &[usize] {
@@ -136,14 +144,18 @@ pub fn writable<'py, T: Element>(
     max_ndim: usize,
 ) -> PyResult<Writable<'py, T>> {
     let array = checked::<T>(what, object, 1, max_ndim)?;
-    let flags = array.getattr(intern!(object.py(), "flags"))?;
-    let may_write = flags.getattr(intern!(object.py(), "writeable"))?.is_truthy()?;
-    let claim = if may_write { claim(array, true) } else { None };
+    let claim = if is_writeable(array) { claim(array, true) } else { None };
     let claim = claim.ok_or_else(|| {
         let remedy = "pass a writable array, and not one that another argument or call uses";
         shape_error(object.py(), what, "an array of its own to write", "a read-only or shared array", remedy)
     })?;
     Ok(Writable { array: array.clone(), _claim: claim })
+}
+
+/// What NumPy itself holds; a subclass may say anything in its `flags`.
+fn is_writeable<T: Element>(array: &Bound<'_, PyArrayDyn<T>>) -> bool {
+    // SAFETY: the pointer is that of a live array, whose flags change only while the interpreter is held, as it is here.
+    unsafe { (*_PyArray_GET_ITEM_DATA(array.as_array_ptr())).flags & NPY_ARRAY_WRITEABLE != 0 }
 }
 
 /// Rows and elements per row; one dimension is one row.

@@ -180,7 +180,7 @@ impl PolarDecoder {
         let mut workspace = self.workspace(py)?;
         let (input, frozen_values) = (input.as_slice()?, frozen_values.as_slice()?);
         let check_values = check_values.as_slice()?;
-        let (decoded, ok) = (decoded.as_slice_mut()?, ok.as_slice_mut()?);
+        let (decoded, ok) = (decoded.as_slice_mut()?, ok.as_bytes_mut()?);
         let elapsed_ns = elapsed_ns.as_slice_mut()?;
         let workspace = &mut *workspace;
         py.detach(|| {
@@ -188,7 +188,7 @@ impl PolarDecoder {
             let results = decoded.chunks_exact_mut(row_bytes).zip(ok).zip(elapsed_ns);
             for (((input, frozen), &check_value), ((decoded, ok), elapsed_ns)) in blocks.zip(results) {
                 let start = Instant::now();
-                *ok = decode(workspace, input, frozen, check_value, decoded)?;
+                *ok = u8::from(decode(workspace, input, frozen, check_value, decoded)?);
                 *elapsed_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
             }
             Result::Ok(())

@@ -83,6 +83,11 @@ fn convert(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
             fields.set_item("got", engine)?;
             (Family::Resource, "see engines() for those this machine runs")
         }
+        Error::Memory { bytes } => {
+            fields.set_item("argument", "memory")?;
+            fields.set_item("expected", bytes)?;
+            (Family::Resource, "choose a shorter block or a smaller list; required_bytes says what they take")
+        }
         Error::StrayBits { what, position } => {
             fields.set_item("argument", what)?;
             fields.set_item("position", position)?;

@@ -4,6 +4,7 @@ use super::arguments::{byte_string, integer, name, number};
 use super::arrays::{check_row_length, readable, rows_of, shaped, zeroed};
 use crate::bits;
 use crate::checksum::{self, Check};
+use crate::decoder::workspace::AlignedBuffer;
 use crate::random::{self, Source};
 use crate::transform;
 use numpy::{PyArray1, PyArrayDyn};
@@ -37,7 +38,8 @@ fn polar_transform<'py>(
     let input = array.as_slice()?;
     let mut output = zeroed(py, input.len())?;
     py.detach(|| {
-        let mut words = vec![0; bits::words_for(block_length)];
+        // A block of a key: its copy is wiped.
+        let mut words = AlignedBuffer::<u64>::new(bits::words_for(block_length));
         for (row, out) in input.chunks_exact(row_bytes).zip(output.chunks_exact_mut(row_bytes)) {
             bits::check_packed("packed", row, block_length)?;
             bits::words_from_bytes(&mut words, row);
@@ -77,9 +79,10 @@ fn check_values<'py>(
     let array = readable::<u8>("packed", packed, 2)?;
     let (rows, row_bytes) = rows_of(array.shape());
     let input = array.as_slice()?;
-    let values = py.detach(|| match row_bytes {
-        0 => vec![check.value(&[]); rows],
-        _ => input.chunks_exact(row_bytes).map(|row| check.value(row)).collect(),
+    let mut values = zeroed(py, rows)?;
+    py.detach(|| match row_bytes {
+        0 => values.fill(check.value(&[])),
+        _ => values.iter_mut().zip(input.chunks_exact(row_bytes)).for_each(|(value, row)| *value = check.value(row)),
     });
     Ok(PyArray1::from_vec(py, values))
 }
