@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -130,6 +131,19 @@ def test_damaged_npy_files_are_refused(tmp_path: Path, keep: int) -> None:
     path.write_bytes(bytes([*content[:20], 0xFF, *content[21:]]))
     with pytest.raises(KeyFileError):
         open_key(path)
+
+
+@in_one_directory
+@given(st.data())
+def test_a_npy_header_damaged_anywhere_is_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+    path = tmp_path / "key.npy"
+    np.save(path, np.ones(300, dtype=np.uint8))
+    raw = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, 127))] = data.draw(st.sampled_from(b"()[]{}',:0123|uibOV<>= \n\x00\xff\x93"))
+    path.write_bytes(raw)
+    with contextlib.suppress(KeyFileError), open_key(path) as reader:
+        assert reader.read_bits(0, reader.key_bits).size
 
 
 def test_values_deep_in_a_npy_file_are_checked_when_they_are_read(tmp_path: Path) -> None:

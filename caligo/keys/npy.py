@@ -126,7 +126,9 @@ class NpyKeyReader:
                 shape, fortran, dtype = npy_format.read_array_header_2_0(head)
             else:
                 raise self._refuse("npy version 1.0 or 2.0", f"{version[0]}.{version[1]}", save)
-        except (ValueError, EOFError) as error:
+        except KeyFileError:
+            raise
+        except Exception as error:  # NumPy parses the header as Python; damage surfaces as whatever its parts raise
             raise self._refuse("a .npy file", "a header that cannot be parsed", save) from error
         if dtype.hasobject:
             raise self._refuse("dtype uint8 or bool", "pickled objects, which are never loaded", save)
