@@ -161,7 +161,7 @@ wheel: setup dist/.wheel ## A portable wheel in dist/
 
 sdist: setup ## A source distribution in dist/
 	@mkdir -p dist && rm -f dist/*.tar.gz
-	@$(BIN)/python -m maturin sdist --out dist
+	@$(BIN)/python -m maturin pep517 write-sdist --sdist-directory dist >/dev/null
 	@ls dist/*.tar.gz
 
 # Hashes only: no index, no local path may enter a lock file, whatever this machine's pip is configured to.
