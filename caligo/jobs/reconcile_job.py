@@ -1,7 +1,8 @@
 """The reconcile job: two keys in, two equal keys, a leakage account and a recorded run out.
 
-Covers: the whole way for one process with threads. Does not cover: cutting the key (:mod:`caligo.jobs.plan`), how
-blocks are reconciled (:mod:`caligo.reconciliation`), many ranks (:mod:`caligo.cluster`).
+Covers: the whole way for one process with threads. Does not cover: what can be asked (:mod:`.options`), cutting the key
+(:mod:`.plan`), how blocks are reconciled (:mod:`caligo.reconciliation`), sums and what is made of them
+(:mod:`.accounting`, :mod:`.report`, :mod:`.advice`), many ranks (:mod:`caligo.cluster`).
 
 This job holds both keys, and plays both parties: each of them is given its own key and the other's messages
 (:mod:`caligo.reconciliation.parties`). Where the job itself compares the two keys, the result goes into the report and
@@ -18,269 +19,49 @@ from __future__ import annotations
 
 import hashlib
 import os
-import queue
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, fields
-from fractions import Fraction
+from contextlib import ExitStack
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from caligo.bits import Packed, slice_rows
-from caligo.codes.polar_code import PolarCode, validate_block_length
+from caligo.bits import slice_rows
 from caligo.codes.validation import validate_count
-from caligo.errors import ConfigError, ExitCode
+from caligo.errors import ConfigError
+from caligo.jobs.accounting import ReconciledWindow, Totals, VerifiedGroup, by_group
+from caligo.jobs.advice import advise
+from caligo.jobs.options import ReconcileOptions
 from caligo.jobs.outputs import KeyOutputs
 from caligo.jobs.plan import Layout, Segment, Window, default_block_length, plan_layout
+from caligo.jobs.report import CodeUse, ReconciliationReport
 from caligo.jobs.runner import in_order, interrupts_deferred, worker_pool
-from caligo.jobs.sources import ArrayKey
-from caligo.keys import BitOrder, KeyPair, KeyReader, RemainingKey, open_key, read_positions
+from caligo.jobs.sources import KeySource, is_path, open_source, same_file, source_name
+from caligo.jobs.workshop import Workshop
+from caligo.keys import BitOrder, KeyPair, KeyReader, RemainingKey, read_positions
 from caligo.memory import memory_limit, peak_rss_bytes, plan_memory
-from caligo.randomness import MAX_SAMPLE_BITS, SecurityRandomness, sampled_positions, validate_seed
+from caligo.randomness import SecurityRandomness, sampled_positions
 from caligo.reconciliation.estimation import (
     QberEstimate,
     default_sample_bits,
     design_qber_above,
     estimate_qber,
 )
-from caligo.reconciliation.leakage import Leakage, efficiency
+from caligo.reconciliation.leakage import efficiency
 from caligo.reconciliation.parties import Alice, Bob
 from caligo.reconciliation.strategies import (
-    DEFAULT_STRATEGY,
     DEFAULT_TARGET_FER,
     CodeRequest,
-    ReconciledBlocks,
-    Strategy,
     StrategyType,
     strategy_type,
 )
-from caligo.reconciliation.verification import TAG_BITS, Payload, group_epsilon
+from caligo.reconciliation.verification import Payload
 from caligo.store import RunWriter
 from caligo.telemetry import NO_PROGRESS, Progress
 
-__all__ = ["BlockOutcome", "CodeUse", "ReconcileOptions", "ReconciliationReport", "reconcile"]
-
-BlockOutcome: TypeAlias = Literal["decoded", "failed_check", "failed_verification"]
-
-KeySource: TypeAlias = "Packed | str | os.PathLike[str]"
-
-DEFAULT_LIST_SIZE = 32
-
-
-@dataclass(frozen=True, slots=True)
-class ReconcileOptions:
-    """Everything that can be asked of a reconcile job, beside the keys and the places.
-
-    Args:
-        qber: error rate to design for, 0 < qber <= 0.25; None: estimate it from sampled positions.
-        block_length: N, a power of two; None: by the length of the key
-            (:func:`~caligo.jobs.plan.default_block_length`).
-        list_size: paths the decoder keeps: 1, 2, 4, 8, 16 or 32.
-        efficiency: syndrome and check bits over payload · h2(design QBER); None: what `target_fer` needs. A shortened
-            block behind whole ones takes what `target_fer` needs where that is more.
-        target_fer: frame error rate to aim at, 0 < target_fer < 1; None: 0.01.
-        check: check value disclosed with each block.
-        strategy: name of the strategy.
-        sample_bits: positions to sample when `qber` is None; None: about key_bits^(2/3).
-        precision: arithmetic of the decoder, ``int8`` or ``f32``.
-        engine: decoder kernels; None: the fastest this CPU has.
-        threads: worker threads, each with a decoder; None: the cores this process may use.
-        seed: derives the public random values from this number instead of drawing them. The sampled positions and the
-            hash key are then known before the keys are fixed, which voids both: for tests and replays, not for keys.
-
-    Raises:
-        ConfigError: a value outside its range.
-    """
-
-    qber: float | None = None
-    block_length: int | None = None
-    list_size: int = DEFAULT_LIST_SIZE
-    efficiency: float | None = None
-    target_fer: float | None = None
-    check: str = "crc32"
-    strategy: str = DEFAULT_STRATEGY
-    sample_bits: int | None = None
-    precision: str = "int8"
-    engine: str | None = None
-    threads: int | None = None
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        strategy_type(self.strategy).validate(
-            list_size=self.list_size, check=self.check, precision=self.precision, engine=self.engine
-        )
-        if self.qber is not None:
-            design_qber_above(self.qber)
-            self._set("qber", float(self.qber))
-            if self.sample_bits is not None:
-                raise ConfigError("expected a QBER or a number of positions to sample, got both; leave one out")
-        if self.block_length is not None:
-            self._set("block_length", validate_block_length(self.block_length))
-        self._set("list_size", validate_count(self.list_size, "list_size"))
-        for name in ("efficiency", "target_fer"):
-            if getattr(self, name) is not None:
-                self._set(name, _number(getattr(self, name), name))
-        if self.efficiency is not None:
-            if self.target_fer is not None:
-                raise ConfigError("expected an efficiency or a target frame error rate, got both; leave one out")
-            if not 0.0 < self.efficiency < float("inf"):
-                raise ConfigError(
-                    f"efficiency: expected a finite number > 0 (1.1 to 1.5 is usual), got {self.efficiency!r}",
-                    got=str(self.efficiency),
-                )
-        if self.target_fer is not None and not 0.0 < self.target_fer < 1.0:
-            raise ConfigError(
-                f"target_fer: expected 0 < target_fer < 1, got {self.target_fer!r}", got=str(self.target_fer)
-            )
-        if self.sample_bits is not None:
-            most, remedy = MAX_SAMPLE_BITS, "leave it out for the default"
-            self._set("sample_bits", validate_count(self.sample_bits, "sample_bits", 1, most, remedy))
-        if self.threads is not None:
-            self._set("threads", validate_count(self.threads, "threads"))
-        if self.seed is not None:
-            validate_seed(self.seed)
-
-    def _set(self, name: str, value: float) -> None:
-        """Keep a checked number as a plain one: NumPy's have no place in a record."""
-        object.__setattr__(self, name, value)
-
-
-@dataclass(frozen=True, slots=True)
-class CodeUse:
-    """One code of a job and how often it was used.
-
-    Args:
-        block_length: N.
-        payload_length: key bits in a block.
-        blocks: blocks of this code.
-        leakage_bits: syndrome and check bits disclosed for each.
-        info_length: K, information bits of a block without the check.
-        efficiency: `leakage_bits` over payload · h2(design QBER).
-        design_qber: QBER it was designed for.
-        digest: SHA-256 of the code.
-    """
-
-    block_length: int
-    payload_length: int
-    blocks: int
-    leakage_bits: int
-    info_length: int
-    efficiency: float
-    design_qber: float
-    digest: str
-
-
-@dataclass(frozen=True)
-class ReconciliationReport:
-    """What a reconciliation did; the content of ``caligo.reconcile/1``.
-
-    Args:
-        key_bits: bits of each key as it came.
-        sampled_bits: positions disclosed for the estimate and removed from both keys; not leakage.
-        discarded_bits: bits at the end, too few for a block, that are in neither output.
-        reconciled_bits: bits of each reconciled key: the payload of the decoded blocks.
-        payload_length: key bits in a whole block.
-        block_length: N of the whole blocks.
-        list_size: paths the decoder kept.
-        strategy: name of the strategy.
-        check: name of the check.
-        blocks: all blocks.
-        blocks_ok: blocks that passed check and verification.
-        blocks_failed: the others.
-        failed_check: failed blocks of which no candidate passed the check.
-        failed_verification: failed blocks whose group's tags differed.
-        undetected_errors: blocks that passed everything and differ; must be 0.
-        estimated_qber: from the sampled positions; None if the QBER was given.
-        estimated_qber_low: lower end of its 95 % interval.
-        estimated_qber_high: upper end.
-        true_qber: share of the key's bits in which the two keys differ; for the report only.
-        design_qber: what the codes were designed for.
-        target_fer: frame error rate aimed at; None if the efficiency was given.
-        leakage_bits: bits disclosed for all blocks, failed ones too, tags included.
-        leakage: the same by kind.
-        efficiency: leakage of the decoded blocks, with the whole tags of their groups, over their payload times h2 of
-            their pooled true error rate; None if there is none or that is zero.
-        epsilon_correctness: bound on the probability that a wrong block was accepted.
-        keys_equal: the two reconciled keys are the same.
-        payload_mbps: key bits in blocks, in 10^6 per second of the whole job.
-        coded_mbps_per_core: bits of the codewords, in 10^6 per second of decode time.
-        elapsed_s: duration of the whole job.
-        threads: worker threads; fewer than asked for where memory is short.
-        decoder_bytes: memory of one decoder workspace, the largest.
-        peak_rss_bytes: greatest resident memory of this process so far.
-        engine: decoder kernels.
-        codes: every code that was used.
-        warnings: what the user should know.
-        run: absolute path of the run directory; None if not recorded.
-        out: absolute path of the directory with the reconciled keys; None if not written.
-        alice_key: Alice's reconciled key, packed uint8 `[ceil(reconciled_bits / 8)]`, when the keys came as arrays and
-            were not written to files.
-        bob_key: Bob's, likewise.
-    """
-
-    key_bits: int
-    sampled_bits: int
-    discarded_bits: int
-    reconciled_bits: int
-    payload_length: int
-    block_length: int
-    list_size: int
-    strategy: str
-    check: str
-    blocks: int
-    blocks_ok: int
-    blocks_failed: int
-    failed_check: int
-    failed_verification: int
-    undetected_errors: int
-    estimated_qber: float | None
-    estimated_qber_low: float | None
-    estimated_qber_high: float | None
-    true_qber: float
-    design_qber: float
-    target_fer: float | None
-    leakage_bits: int
-    leakage: dict[str, int]
-    efficiency: float | None
-    epsilon_correctness: float
-    keys_equal: bool
-    payload_mbps: float
-    coded_mbps_per_core: float | None
-    elapsed_s: float
-    threads: int
-    decoder_bytes: int
-    peak_rss_bytes: int
-    engine: str
-    codes: tuple[CodeUse, ...]
-    warnings: tuple[str, ...] = ()
-    run: str | None = None
-    out: str | None = None
-    alice_key: Packed | None = field(default=None, repr=False, compare=False)
-    bob_key: Packed | None = field(default=None, repr=False, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """Every field but the keys, as JSON values."""
-        document = {item.name: getattr(self, item.name) for item in fields(self)}
-        del document["alice_key"], document["bob_key"]
-        document["codes"] = [asdict(code) for code in self.codes]
-        document["warnings"] = list(self.warnings)
-        return document
-
-    def exit_code(self, *, strict: bool = False) -> ExitCode:
-        """How a command that ran this job ends.
-
-        Args:
-            strict: failed blocks are no success.
-        """
-        if self.undetected_errors or not self.keys_equal:
-            return ExitCode.UNDETECTED_ERROR
-        if strict and self.blocks_failed:
-            return ExitCode.BLOCKS_FAILED
-        return ExitCode.COMPLETED
+__all__ = ["reconcile"]
 
 
 def reconcile(
@@ -339,11 +120,11 @@ def reconcile(
         key_bits = validate_count(key_bits, "key_bits", remedy="leave it out for all bits")
     with ExitStack() as stack:
         keys = KeyPair(
-            stack.enter_context(_opened(alice, "Alice's key", key_bits, format, bit_order)),
-            stack.enter_context(_opened(bob, "Bob's key", key_bits, format, bit_order)),
+            stack.enter_context(open_source(alice, "Alice's key", key_bits, format, bit_order)),
+            stack.enter_context(open_source(bob, "Bob's key", key_bits, format, bit_order)),
         )
-        keep = out is None and not (_is_path(alice) or _is_path(bob))
-        job = _Job(keys, options, keep=keep, one_file=_is_path(alice) and _is_path(bob) and _same_file(alice, bob))
+        keep = out is None and not (is_path(alice) or is_path(bob))
+        job = _Job(keys, options, keep=keep, one_file=is_path(alice) and is_path(bob) and same_file(alice, bob))
         if options.qber is not None:
             job.plan_for(design_qber_above(options.qber), None, 0)
         else:
@@ -351,7 +132,7 @@ def reconcile(
         outputs = None if out is None else stack.enter_context(KeyOutputs(Path(out), bit_order=bit_order, force=force))
         run = None
         if store is not None:
-            asked = {**asdict(options), "alice": _named(alice), "bob": _named(bob), "key_bits": keys.key_bits}
+            asked = {**asdict(options), "alice": source_name(alice), "bob": source_name(bob), "key_bits": keys.key_bits}
             asked |= {"bit_order": bit_order, "out": None if out is None else os.fspath(Path(out).absolute())}
             del asked["seed"]
             run = stack.enter_context(
@@ -387,7 +168,7 @@ class _Job:
         self._whole_bits = keys.key_bits
         self._type: StrategyType = strategy_type(options.strategy)
         self._kept = (Payload(), Payload()) if keep else None
-        self._totals = _Totals()
+        self._totals = Totals()
         self._engine = ""
         self._decoder_bytes = 0
 
@@ -470,7 +251,7 @@ class _Job:
                 self.layout.windows(),
                 2 * self.threads + 1,
             )
-            for group in in_order(pool, self._verify, _by_group(done), 2):
+            for group in in_order(pool, self._verify, by_group(done), 2):
                 blocks = list(group.blocks())
                 totals.add(blocks, group.bits)
                 if run is not None:
@@ -485,13 +266,13 @@ class _Job:
             self._engine = workshops[0].engine
             self._decoder_bytes = max(workshop.decoder_bytes for workshop in workshops)
 
-    def _workshop(self, stack: ExitStack, number: int, segment: Segment) -> _Workshop:
+    def _workshop(self, stack: ExitStack, number: int, segment: Segment) -> Workshop:
         workers = min(self.threads, self.layout.window_count(number))
-        workshop = _Workshop(self._type, self.codes[number], segment, self.options, workers)
+        workshop = Workshop(self._type, self.codes[number], segment, self.options, workers)
         stack.callback(workshop.close)
         return workshop
 
-    def _work(self, workshop: _Workshop, window: Window) -> _Window:
+    def _work(self, workshop: Workshop, window: Window) -> ReconciledWindow:
         """Read one window of both keys and let the parties reconcile it; compare the keys for the report."""
         rows_of_alice, rows_of_bob = (
             slice_rows(
@@ -505,7 +286,7 @@ class _Job:
         )
         with workshop.borrowed() as strategy:
             outcome = strategy.reconcile(rows_of_alice, rows_of_bob)
-        return _Window(
+        return ReconciledWindow(
             window,
             rows_of_alice,
             outcome,
@@ -513,7 +294,7 @@ class _Job:
             wrong=(outcome.decoded != rows_of_alice).any(axis=1),
         )
 
-    def _verify(self, windows: list[_Window]) -> _Group:
+    def _verify(self, windows: list[ReconciledWindow]) -> VerifiedGroup:
         """Join the blocks that passed their check, and compare the tags of both sides."""
         alice, bob = Payload(), Payload()
         for window in windows:
@@ -524,7 +305,7 @@ class _Job:
         if alice.bits:
             tag = Alice.tag(self.randomness.hash_key, alice)
             agrees = Bob.verify(self.randomness.hash_key, bob, tag).agrees
-        return _Group(windows, alice, bob, agrees)
+        return VerifiedGroup(windows, alice, bob, agrees)
 
     # --- after the last block --------------------------------------------------------------------------------------
 
@@ -584,7 +365,17 @@ class _Job:
                 )
                 for code, segment in zip(self.codes, layout.segments, strict=True)
             ),
-            warnings=tuple(self._warnings(totals, true_qber)),
+            warnings=tuple(
+                advise(
+                    options,
+                    totals,
+                    true_qber=true_qber,
+                    design_qber=self.design_qber,
+                    one_file=self._one_file,
+                    threads=self.threads,
+                    threads_wanted=self._threads_wanted,
+                )
+            ),
             run=None if run is None else os.fspath(run.path),
             out=None if outputs is None else os.fspath(outputs.directory),
             alice_key=None if self._kept is None else self._kept[0].packed.copy(),
@@ -597,217 +388,6 @@ class _Job:
             return 0
         rest = [key.read_bits(self.layout.key_bits - bits, bits) for key in self._keys]
         return int(_ones_in_rows((rest[0] ^ rest[1])[None, :])[0])
-
-    def _warnings(self, totals: _Totals, true_qber: float) -> Iterator[str]:
-        failed = totals.blocks - totals.blocks_ok
-        given = self.options.qber is not None
-        differ = f"the keys differ in {true_qber:.2%} of their bits, the code is designed for {self.design_qber:.2%}"
-        if 2 * failed > totals.blocks:
-            yield f"{failed} of {totals.blocks} blocks failed: {differ}; {self._remedy(true_qber, totals)}"
-        elif given and true_qber > 1.1 * self.design_qber:
-            yield f"{differ}; {self._remedy(true_qber, totals)}"
-        elif given and true_qber < self.design_qber / 1.5:
-            yield f"more was disclosed than needed: {differ}; leave out the QBER (--qber), or give a smaller one"
-        if self._one_file:
-            yield "both keys come from the same file; name Alice's and Bob's"
-        if self.threads < self._threads_wanted:
-            yield f"memory suffices for {self.threads} of {self._threads_wanted} threads (see `caligo doctor`)"
-        if self.options.seed is not None:
-            yield "the public random values follow from --seed and were known before the keys: do not use these keys"
-
-    def _remedy(self, true_qber: float, totals: _Totals) -> str:
-        """What to change when blocks fail."""
-        if totals.failed_verification > totals.failed_check:
-            return "one wrong block fails all that are verified with it: take a longer check (--check) to find it alone"
-        if true_qber > 1.05 * self.design_qber and self.options.qber is not None:
-            return "leave out the QBER (--qber) to have it estimated, or give a greater one"
-        if self.options.efficiency is not None:
-            return "give a greater efficiency (--efficiency), or a target frame error rate instead (--target-fer)"
-        if self.options.qber is not None:
-            return "give a greater QBER (--qber), or a smaller target frame error rate (--target-fer)"
-        return "the error rate varies along the key, or the sample is small: give a greater QBER (--qber)"
-
-
-class _Workshop:
-    """The strategies of one segment, one for each worker that may work on it at a time."""
-
-    def __init__(
-        self, kind: StrategyType, code: PolarCode, segment: Segment, options: ReconcileOptions, workers: int
-    ) -> None:
-        self.segment = segment
-        self.workers = workers
-        made = [
-            kind(code, options.list_size, precision=options.precision, engine=options.engine) for _ in range(workers)
-        ]
-        self.engine = made[0].engine
-        self.decoder_bytes = made[0].decoder_bytes
-        self._idle: queue.SimpleQueue[Strategy] = queue.SimpleQueue()
-        for strategy in made:
-            self._idle.put(strategy)
-
-    @contextmanager
-    def borrowed(self) -> Iterator[Strategy]:
-        """A strategy for the calling thread alone."""
-        strategy = self._idle.get()
-        try:
-            yield strategy
-        finally:
-            self._idle.put(strategy)
-
-    def close(self) -> None:
-        """Release every workspace."""
-        for _ in range(self.workers):
-            self._idle.get().close()
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class _Window:
-    """A reconciled window; holds key material until its group is verified."""
-
-    place: Window
-    alice: NDArray[np.uint8]
-    outcome: ReconciledBlocks
-    errors: NDArray[np.int64]
-    wrong: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class _Group:
-    """A verified group."""
-
-    windows: list[_Window]
-    alice: Payload
-    bob: Payload
-    agrees: bool
-
-    @property
-    def bits(self) -> int:
-        """Payload of the blocks that were verified."""
-        return self.alice.bits
-
-    @property
-    def outcomes(self) -> list[BlockOutcome]:
-        """Of each block, in order."""
-        passed: BlockOutcome = "decoded" if self.agrees else "failed_verification"
-        return [passed if ok else "failed_check" for window in self.windows for ok in window.outcome.ok]
-
-    def blocks(self) -> Iterator[_Block]:
-        """Every block, in order; the first that was hashed carries the leakage of the tag."""
-        outcomes = iter(self.outcomes)
-        tag_due = self.bits > 0
-        for window in self.windows:
-            for row in range(window.place.blocks):
-                outcome = next(outcomes)
-                leakage = window.outcome.leakage[row]
-                if tag_due and outcome != "failed_check":
-                    leakage += Leakage(verification_bits=TAG_BITS)
-                    tag_due = False
-                yield _Block(
-                    index=window.place.first_block + row,
-                    outcome=outcome,
-                    block_length=window.place.block_length,
-                    payload_bits=window.place.payload_length,
-                    leakage=leakage,
-                    true_errors=int(window.errors[row]),
-                    elapsed_ns=int(window.outcome.elapsed_ns[row]),
-                    wrong=bool(window.wrong[row]),
-                )
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """What is known of one block when its group is verified."""
-
-    index: int
-    outcome: BlockOutcome
-    block_length: int
-    payload_bits: int
-    leakage: Leakage
-    true_errors: int
-    elapsed_ns: int
-    wrong: bool
-
-    def record(self) -> dict[str, Any]:
-        """What the store keeps of it."""
-        return {
-            "block": self.index,
-            "outcome": self.outcome,
-            "block_length": self.block_length,
-            "payload_bits": self.payload_bits,
-            "leakage_bits": self.leakage.total_bits,
-            "verification_bits": self.leakage.verification_bits,
-            "true_errors": self.true_errors,
-            "elapsed_ns": self.elapsed_ns,
-        }
-
-
-class _Totals:
-    """Sums over the groups."""
-
-    def __init__(self) -> None:
-        self.blocks = self.blocks_ok = self.failed_check = self.failed_verification = self.undetected_errors = 0
-        self.payload_ok = self.errors = self.errors_ok = self.coded_bits = self.elapsed_ns = 0
-        self.leakage = Leakage()
-        self.leakage_ok = Leakage()
-        self.epsilon = Fraction(0)
-
-    def add(self, blocks: Iterable[_Block], verified_bits: int) -> None:
-        """Count the blocks of one group, of whose payload so many bits were hashed."""
-        for block in blocks:
-            self.blocks += 1
-            self.leakage += block.leakage
-            self.errors += block.true_errors
-            self.coded_bits += block.block_length
-            self.elapsed_ns += block.elapsed_ns
-            if block.outcome == "decoded":
-                self.blocks_ok += 1
-                self.payload_ok += block.payload_bits
-                self.errors_ok += block.true_errors
-                self.leakage_ok += block.leakage
-                self.undetected_errors += block.wrong
-            elif block.outcome == "failed_check":
-                self.failed_check += 1
-            else:
-                self.failed_verification += 1
-        if verified_bits:
-            self.epsilon += group_epsilon(verified_bits)
-
-
-def _by_group(windows: Iterable[_Window]) -> Iterator[list[_Window]]:
-    """Collect consecutive windows of one group."""
-    collected: list[_Window] = []
-    for window in windows:
-        if collected and collected[-1].place.group != window.place.group:
-            yield collected
-            collected = []
-        collected.append(window)
-    if collected:
-        yield collected
-
-
-def _opened(source: KeySource, name: str, key_bits: int | None, format: str | None, bit_order: BitOrder) -> KeyReader:
-    """A reader of a key, wherever it is."""
-    if isinstance(source, str | os.PathLike):
-        return open_key(source, format=format, bit_order=bit_order, key_bits=key_bits)
-    return ArrayKey(source, key_bits, name)
-
-
-def _is_path(source: KeySource) -> bool:
-    return isinstance(source, str | os.PathLike)
-
-
-def _same_file(alice: KeySource, bob: KeySource) -> bool:
-    return os.path.samefile(os.fspath(cast(os.PathLike[str], alice)), os.fspath(cast(os.PathLike[str], bob)))
-
-
-def _number(value: object, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise ConfigError(f"{name}: expected a number, got {value!r}", got=repr(value))
-    return float(value)
-
-
-def _named(source: KeySource) -> str:
-    return os.fspath(Path(source).absolute()) if isinstance(source, str | os.PathLike) else "array in memory"
 
 
 def _ones_in_rows(rows: NDArray[np.uint8]) -> NDArray[np.int64]:

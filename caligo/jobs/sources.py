@@ -1,21 +1,25 @@
-"""Keys in memory, read like key files.
+"""Where a job's keys come from: arrays in memory, read like key files, or key files.
 
-Covers: one class. Does not cover: files, and keys without sampled positions (:mod:`caligo.keys`).
+Covers: keys in memory, and telling the two sources apart. Does not cover: the form of key files, and keys without
+sampled positions (:mod:`caligo.keys`).
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias, cast
 
 import numpy as np
 
 from caligo.bits import Packed, require_packed, slice_bits
 from caligo.errors import KeyFileError, ShapeError
+from caligo.keys import BitOrder, KeyReader, open_key
 
-__all__ = ["ArrayKey"]
+__all__ = ["ArrayKey", "KeySource", "is_path", "open_source", "same_file", "source_name"]
 
+KeySource: TypeAlias = "Packed | str | os.PathLike[str]"
 
 _TELLING_BYTES = 32
 """A packed key of so many bytes has only bytes 0 and 1 with a probability of 2^-224."""
@@ -80,3 +84,27 @@ class ArrayKey:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def open_source(
+    source: KeySource, name: str, key_bits: int | None, format: str | None, bit_order: BitOrder
+) -> KeyReader:
+    """A reader of a key, wherever it is."""
+    if isinstance(source, str | os.PathLike):
+        return open_key(source, format=format, bit_order=bit_order, key_bits=key_bits)
+    return ArrayKey(source, key_bits, name)
+
+
+def is_path(source: KeySource) -> bool:
+    """Whether the key is in a file."""
+    return isinstance(source, str | os.PathLike)
+
+
+def same_file(alice: KeySource, bob: KeySource) -> bool:
+    """Whether two keys, both in files, are in one."""
+    return os.path.samefile(os.fspath(cast(os.PathLike[str], alice)), os.fspath(cast(os.PathLike[str], bob)))
+
+
+def source_name(source: KeySource) -> str:
+    """What a record calls the source of a key."""
+    return os.fspath(Path(source).absolute()) if isinstance(source, str | os.PathLike) else "array in memory"

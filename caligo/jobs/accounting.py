@@ -1,0 +1,149 @@
+"""From reconciled windows to sums: what became of every block, what was disclosed for it, what all of them add up to.
+
+Covers: windows joined into verification groups, the outcome and leakage of each block and its record, totals over the
+groups. Does not cover: reconciling and verifying (:mod:`caligo.reconciliation`), the report (:mod:`.report`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caligo.jobs.plan import Window
+from caligo.reconciliation.leakage import Leakage
+from caligo.reconciliation.strategies import ReconciledBlocks
+from caligo.reconciliation.verification import TAG_BITS, Payload, group_epsilon
+
+__all__ = ["AccountedBlock", "BlockOutcome", "ReconciledWindow", "Totals", "VerifiedGroup", "by_group"]
+
+BlockOutcome: TypeAlias = Literal["decoded", "failed_check", "failed_verification"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ReconciledWindow:
+    """A reconciled window; holds key material until its group is verified."""
+
+    place: Window
+    alice: NDArray[np.uint8]
+    outcome: ReconciledBlocks
+    errors: NDArray[np.int64]
+    wrong: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class VerifiedGroup:
+    """A verified group."""
+
+    windows: list[ReconciledWindow]
+    alice: Payload
+    bob: Payload
+    agrees: bool
+
+    @property
+    def bits(self) -> int:
+        """Payload of the blocks that were verified."""
+        return self.alice.bits
+
+    @property
+    def outcomes(self) -> list[BlockOutcome]:
+        """Of each block, in order."""
+        passed: BlockOutcome = "decoded" if self.agrees else "failed_verification"
+        return [passed if ok else "failed_check" for window in self.windows for ok in window.outcome.ok]
+
+    def blocks(self) -> Iterator[AccountedBlock]:
+        """Every block, in order; the first that was hashed carries the leakage of the tag."""
+        outcomes = iter(self.outcomes)
+        tag_due = self.bits > 0
+        for window in self.windows:
+            for row in range(window.place.blocks):
+                outcome = next(outcomes)
+                leakage = window.outcome.leakage[row]
+                if tag_due and outcome != "failed_check":
+                    leakage += Leakage(verification_bits=TAG_BITS)
+                    tag_due = False
+                yield AccountedBlock(
+                    index=window.place.first_block + row,
+                    outcome=outcome,
+                    block_length=window.place.block_length,
+                    payload_bits=window.place.payload_length,
+                    leakage=leakage,
+                    true_errors=int(window.errors[row]),
+                    elapsed_ns=int(window.outcome.elapsed_ns[row]),
+                    wrong=bool(window.wrong[row]),
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class AccountedBlock:
+    """What is known of one block when its group is verified."""
+
+    index: int
+    outcome: BlockOutcome
+    block_length: int
+    payload_bits: int
+    leakage: Leakage
+    true_errors: int
+    elapsed_ns: int
+    wrong: bool
+
+    def record(self) -> dict[str, Any]:
+        """What the store keeps of it."""
+        return {
+            "block": self.index,
+            "outcome": self.outcome,
+            "block_length": self.block_length,
+            "payload_bits": self.payload_bits,
+            "leakage_bits": self.leakage.total_bits,
+            "verification_bits": self.leakage.verification_bits,
+            "true_errors": self.true_errors,
+            "elapsed_ns": self.elapsed_ns,
+        }
+
+
+class Totals:
+    """Sums over the groups."""
+
+    def __init__(self) -> None:
+        self.blocks = self.blocks_ok = self.failed_check = self.failed_verification = self.undetected_errors = 0
+        self.payload_ok = self.errors = self.errors_ok = self.coded_bits = self.elapsed_ns = 0
+        self.leakage = Leakage()
+        self.leakage_ok = Leakage()
+        self.epsilon = Fraction(0)
+
+    def add(self, blocks: Iterable[AccountedBlock], verified_bits: int) -> None:
+        """Count the blocks of one group, of whose payload so many bits were hashed."""
+        for block in blocks:
+            self.blocks += 1
+            self.leakage += block.leakage
+            self.errors += block.true_errors
+            self.coded_bits += block.block_length
+            self.elapsed_ns += block.elapsed_ns
+            if block.outcome == "decoded":
+                self.blocks_ok += 1
+                self.payload_ok += block.payload_bits
+                self.errors_ok += block.true_errors
+                self.leakage_ok += block.leakage
+                self.undetected_errors += block.wrong
+            elif block.outcome == "failed_check":
+                self.failed_check += 1
+            else:
+                self.failed_verification += 1
+        if verified_bits:
+            self.epsilon += group_epsilon(verified_bits)
+
+
+def by_group(windows: Iterable[ReconciledWindow]) -> Iterator[list[ReconciledWindow]]:
+    """Collect consecutive windows of one group."""
+    collected: list[ReconciledWindow] = []
+    for window in windows:
+        if collected and collected[-1].place.group != window.place.group:
+            yield collected
+            collected = []
+        collected.append(window)
+    if collected:
+        yield collected

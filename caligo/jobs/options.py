@@ -1,0 +1,106 @@
+"""What can be asked of a reconcile job, checked before anything is opened.
+
+Covers: the options, their ranges and which of them exclude each other. Does not cover: the keys and the places
+(:func:`caligo.jobs.reconcile`), nor defaults that depend on the key (:mod:`.plan`, :mod:`caligo.reconciliation`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from caligo.codes.polar_code import validate_block_length
+from caligo.codes.validation import validate_count
+from caligo.errors import ConfigError
+from caligo.randomness import MAX_SAMPLE_BITS, validate_seed
+from caligo.reconciliation.estimation import design_qber_above
+from caligo.reconciliation.strategies import DEFAULT_STRATEGY, strategy_type
+
+__all__ = ["DEFAULT_LIST_SIZE", "ReconcileOptions"]
+
+DEFAULT_LIST_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileOptions:
+    """Everything that can be asked of a reconcile job, beside the keys and the places.
+
+    Args:
+        qber: error rate to design for, 0 < qber <= 0.25; None: estimate it from sampled positions.
+        block_length: N, a power of two; None: by the length of the key
+            (:func:`~caligo.jobs.plan.default_block_length`).
+        list_size: paths the decoder keeps: 1, 2, 4, 8, 16 or 32.
+        efficiency: syndrome and check bits over payload · h2(design QBER); None: what `target_fer` needs. A shortened
+            block behind whole ones takes what `target_fer` needs where that is more.
+        target_fer: frame error rate to aim at, 0 < target_fer < 1; None: 0.01.
+        check: check value disclosed with each block.
+        strategy: name of the strategy.
+        sample_bits: positions to sample when `qber` is None; None: about key_bits^(2/3).
+        precision: arithmetic of the decoder, ``int8`` or ``f32``.
+        engine: decoder kernels; None: the fastest this CPU has.
+        threads: worker threads, each with a decoder; None: the cores this process may use.
+        seed: derives the public random values from this number instead of drawing them. The sampled positions and the
+            hash key are then known before the keys are fixed, which voids both: for tests and replays, not for keys.
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
+
+    qber: float | None = None
+    block_length: int | None = None
+    list_size: int = DEFAULT_LIST_SIZE
+    efficiency: float | None = None
+    target_fer: float | None = None
+    check: str = "crc32"
+    strategy: str = DEFAULT_STRATEGY
+    sample_bits: int | None = None
+    precision: str = "int8"
+    engine: str | None = None
+    threads: int | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        strategy_type(self.strategy).validate(
+            list_size=self.list_size, check=self.check, precision=self.precision, engine=self.engine
+        )
+        if self.qber is not None:
+            design_qber_above(self.qber)
+            self._set("qber", float(self.qber))
+            if self.sample_bits is not None:
+                raise ConfigError("expected a QBER or a number of positions to sample, got both; leave one out")
+        if self.block_length is not None:
+            self._set("block_length", validate_block_length(self.block_length))
+        self._set("list_size", validate_count(self.list_size, "list_size"))
+        for name in ("efficiency", "target_fer"):
+            if getattr(self, name) is not None:
+                self._set(name, _number(getattr(self, name), name))
+        if self.efficiency is not None:
+            if self.target_fer is not None:
+                raise ConfigError("expected an efficiency or a target frame error rate, got both; leave one out")
+            if not 0.0 < self.efficiency < float("inf"):
+                raise ConfigError(
+                    f"efficiency: expected a finite number > 0 (1.1 to 1.5 is usual), got {self.efficiency!r}",
+                    got=str(self.efficiency),
+                )
+        if self.target_fer is not None and not 0.0 < self.target_fer < 1.0:
+            raise ConfigError(
+                f"target_fer: expected 0 < target_fer < 1, got {self.target_fer!r}", got=str(self.target_fer)
+            )
+        if self.sample_bits is not None:
+            most, remedy = MAX_SAMPLE_BITS, "leave it out for the default"
+            self._set("sample_bits", validate_count(self.sample_bits, "sample_bits", 1, most, remedy))
+        if self.threads is not None:
+            self._set("threads", validate_count(self.threads, "threads"))
+        if self.seed is not None:
+            validate_seed(self.seed)
+
+    def _set(self, name: str, value: float) -> None:
+        """Keep a checked number as a plain one: NumPy's have no place in a record."""
+        object.__setattr__(self, name, value)
+
+
+def _number(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise ConfigError(f"{name}: expected a number, got {value!r}", got=repr(value))
+    return float(value)

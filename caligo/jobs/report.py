@@ -1,0 +1,149 @@
+"""What a reconcile job says when it is done; the content of ``caligo.reconcile/1``.
+
+Covers: the report, its JSON form, the exit code that follows from it. Does not cover: the sums it is made of
+(:mod:`.accounting`), its warnings (:mod:`.advice`), printing it (:mod:`caligo.cli`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from caligo.bits import Packed
+from caligo.errors import ExitCode
+
+__all__ = ["CodeUse", "ReconciliationReport"]
+
+
+@dataclass(frozen=True, slots=True)
+class CodeUse:
+    """One code of a job and how often it was used.
+
+    Args:
+        block_length: N.
+        payload_length: key bits in a block.
+        blocks: blocks of this code.
+        leakage_bits: syndrome and check bits disclosed for each.
+        info_length: K, information bits of a block without the check.
+        efficiency: `leakage_bits` over payload · h2(design QBER).
+        design_qber: QBER it was designed for.
+        digest: SHA-256 of the code.
+    """
+
+    block_length: int
+    payload_length: int
+    blocks: int
+    leakage_bits: int
+    info_length: int
+    efficiency: float
+    design_qber: float
+    digest: str
+
+
+@dataclass(frozen=True)
+class ReconciliationReport:
+    """What a reconciliation did; the content of ``caligo.reconcile/1``.
+
+    Args:
+        key_bits: bits of each key as it came.
+        sampled_bits: positions disclosed for the estimate and removed from both keys; not leakage.
+        discarded_bits: bits at the end, too few for a block, that are in neither output.
+        reconciled_bits: bits of each reconciled key: the payload of the decoded blocks.
+        payload_length: key bits in a whole block.
+        block_length: N of the whole blocks.
+        list_size: paths the decoder kept.
+        strategy: name of the strategy.
+        check: name of the check.
+        blocks: all blocks.
+        blocks_ok: blocks that passed check and verification.
+        blocks_failed: the others.
+        failed_check: failed blocks of which no candidate passed the check.
+        failed_verification: failed blocks whose group's tags differed.
+        undetected_errors: blocks that passed everything and differ; must be 0.
+        estimated_qber: from the sampled positions; None if the QBER was given.
+        estimated_qber_low: lower end of its 95 % interval.
+        estimated_qber_high: upper end.
+        true_qber: share of the key's bits in which the two keys differ; for the report only.
+        design_qber: what the codes were designed for.
+        target_fer: frame error rate aimed at; None if the efficiency was given.
+        leakage_bits: bits disclosed for all blocks, failed ones too, tags included.
+        leakage: the same by kind.
+        efficiency: leakage of the decoded blocks, with the whole tags of their groups, over their payload times h2 of
+            their pooled true error rate; None if there is none or that is zero.
+        epsilon_correctness: bound on the probability that a wrong block was accepted.
+        keys_equal: the two reconciled keys are the same.
+        payload_mbps: key bits in blocks, in 10^6 per second of the whole job.
+        coded_mbps_per_core: bits of the codewords, in 10^6 per second of decode time.
+        elapsed_s: duration of the whole job.
+        threads: worker threads; fewer than asked for where memory is short.
+        decoder_bytes: memory of one decoder workspace, the largest.
+        peak_rss_bytes: greatest resident memory of this process so far.
+        engine: decoder kernels.
+        codes: every code that was used.
+        warnings: what the user should know.
+        run: absolute path of the run directory; None if not recorded.
+        out: absolute path of the directory with the reconciled keys; None if not written.
+        alice_key: Alice's reconciled key, packed uint8 `[ceil(reconciled_bits / 8)]`, when the keys came as arrays and
+            were not written to files.
+        bob_key: Bob's, likewise.
+    """
+
+    key_bits: int
+    sampled_bits: int
+    discarded_bits: int
+    reconciled_bits: int
+    payload_length: int
+    block_length: int
+    list_size: int
+    strategy: str
+    check: str
+    blocks: int
+    blocks_ok: int
+    blocks_failed: int
+    failed_check: int
+    failed_verification: int
+    undetected_errors: int
+    estimated_qber: float | None
+    estimated_qber_low: float | None
+    estimated_qber_high: float | None
+    true_qber: float
+    design_qber: float
+    target_fer: float | None
+    leakage_bits: int
+    leakage: dict[str, int]
+    efficiency: float | None
+    epsilon_correctness: float
+    keys_equal: bool
+    payload_mbps: float
+    coded_mbps_per_core: float | None
+    elapsed_s: float
+    threads: int
+    decoder_bytes: int
+    peak_rss_bytes: int
+    engine: str
+    codes: tuple[CodeUse, ...]
+    warnings: tuple[str, ...] = ()
+    run: str | None = None
+    out: str | None = None
+    alice_key: Packed | None = field(default=None, repr=False, compare=False)
+    bob_key: Packed | None = field(default=None, repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field but the keys, as JSON values."""
+        document = {item.name: getattr(self, item.name) for item in fields(self)}
+        del document["alice_key"], document["bob_key"]
+        document["codes"] = [asdict(code) for code in self.codes]
+        document["warnings"] = list(self.warnings)
+        return document
+
+    def exit_code(self, *, strict: bool = False) -> ExitCode:
+        """How a command that ran this job ends.
+
+        Args:
+            strict: failed blocks are no success.
+        """
+        if self.undetected_errors or not self.keys_equal:
+            return ExitCode.UNDETECTED_ERROR
+        if strict and self.blocks_failed:
+            return ExitCode.BLOCKS_FAILED
+        return ExitCode.COMPLETED
