@@ -53,7 +53,7 @@ _BLOCKS_WANTED = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class Blocks:
     """Consecutive blocks of one code.
 
     Args:
@@ -72,36 +72,27 @@ class Segment:
 
     @property
     def key_bits(self) -> int:
-        """Key bits in all its blocks."""
+        """Key bits in all of them."""
         return self.blocks * self.payload_length
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Consecutive blocks that one worker takes at a time.
+class Segment(Blocks):
+    """All the blocks of one code."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window(Blocks):
+    """Blocks of one segment that one worker takes at a time.
 
     Args:
         segment: index of their segment.
         group: index of their verification group.
-        first_block: index of the first block in the key.
-        blocks: how many, >= 1.
-        start_bit: position of the first bit, among the key bits that are reconciled.
-        payload_length: key bits in each block.
-        block_length: N.
     """
 
     segment: int
     group: int
-    first_block: int
-    blocks: int
-    start_bit: int
-    payload_length: int
-    block_length: int
-
-    @property
-    def key_bits(self) -> int:
-        """Key bits in the window."""
-        return self.blocks * self.payload_length
 
 
 @dataclass(frozen=True, slots=True)
