@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import numpy as np
 
 from caligo.bits import Packed, require_packed, slice_bits
 from caligo.errors import KeyFileError, ShapeError
 from caligo.keys import BitOrder, KeyReader, open_key
+from caligo.keys.protocols import Closing
 
 __all__ = ["ArrayKey", "KeySource", "is_path", "open_source", "same_file", "source_name"]
 
@@ -25,7 +25,7 @@ _TELLING_BYTES = 32
 """A packed key of so many bytes has only bytes 0 and 1 with a probability of 2^-224."""
 
 
-class ArrayKey:
+class ArrayKey(Closing):
     """A packed key in memory, as a :class:`caligo.keys.KeyReader`.
 
     Args:
@@ -76,14 +76,6 @@ class ArrayKey:
 
     def close(self) -> None:
         """Nothing to release."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_source(

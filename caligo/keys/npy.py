@@ -14,15 +14,14 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.lib import format as npy_format
 
-from caligo.bits import BitWriter, Packed, packed_bytes
+from caligo.bits import Packed, packed_bytes
 from caligo.errors import ConfigError, KeyFileError
-from caligo.keys.files import AtomicFile, RegularFile
+from caligo.keys.files import RegularFile
+from caligo.keys.formats import FormatReader, FormatWriter
 from caligo.keys.protocols import require_stretch
 
 MAGIC = npy_format.MAGIC_PREFIX
@@ -32,7 +31,7 @@ _MAX_HEADER_BYTES = 1 << 14
 _WRITTEN_HEADER_BYTES = 128
 
 
-class NpyKeyReader:
+class NpyKeyReader(FormatReader):
     """Reads a `.npy` key file.
 
     Args:
@@ -58,29 +57,6 @@ class NpyKeyReader:
             self._file.close()
             raise
 
-    def __repr__(self) -> str:
-        return f"NpyKeyReader({str(self.path)!r}, key_bits={self._key_bits})"
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self._file.path
-
-    @property
-    def key_bits(self) -> int:
-        """Length of the key in bits."""
-        return self._key_bits
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of the file."""
-        return self._file.size_bytes
-
-    @property
-    def mode(self) -> int:
-        """Permission bits of the file."""
-        return self._file.mode()
-
     def read_bits(self, start: int, bits: int) -> Packed:
         """Read a stretch; see `KeyReader.read_bits`. Scratch memory is a fixed window, whatever the stretch."""
         require_stretch(start, bits, self._key_bits, self.path)
@@ -96,18 +72,6 @@ class NpyKeyReader:
                 )
             packed[at // 8 : packed_bytes(at + count)] = np.packbits(window, bitorder="little")
         return packed
-
-    def close(self) -> None:
-        """Release the file."""
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _refuse(self, expected: str, got: str, remedy: str) -> KeyFileError:
         return KeyFileError(
@@ -153,7 +117,7 @@ class NpyKeyReader:
         return offset, elements
 
 
-class NpyKeyWriter:
+class NpyKeyWriter(FormatWriter):
     """Writes a `.npy` key file, dtype uint8; see `KeyWriter`.
 
     Args:
@@ -166,28 +130,10 @@ class NpyKeyWriter:
     format = "npy"
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._file = AtomicFile(Path(path))
-        self._joined = BitWriter(self)
+        super().__init__(path)
         self._written_bits = 0
         self._settled = False
         self._file.write(_header(0))
-
-    def __repr__(self) -> str:
-        return f"NpyKeyWriter({str(self.path)!r}, key_bits={self.key_bits})"
-
-    @property
-    def path(self) -> Path:
-        """The file to be."""
-        return self._file.path
-
-    @property
-    def key_bits(self) -> int:
-        """Bits appended so far."""
-        return self._joined.bits
-
-    def append(self, packed: Packed, bits: int) -> None:
-        """Append rows; see `KeyWriter.append`."""
-        self._joined.append(packed, bits)
 
     def write(self, data: bytes | memoryview) -> None:
         """Take whole bytes in little order, as `caligo.bits.BitWriter` hands them over."""
@@ -205,31 +151,7 @@ class NpyKeyWriter:
         self._settled = True
         self._joined.finish()
         self._file.rewrite(0, _header(self._joined.bits))
-        self._file.settle()
-
-    def commit(self) -> None:
-        """Make the file appear; see `KeyWriter.commit`."""
-        self.settle()
-        self._file.commit()
-
-    def abort(self) -> None:
-        """Remove what was written."""
-        self._file.abort()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self.abort()
-            return
-        try:
-            self.commit()
-        except BaseException:
-            self.abort()
-            raise
+        super().settle()
 
 
 def _header(elements: int) -> bytes:

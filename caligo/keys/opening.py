@@ -10,14 +10,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from caligo.bits import Packed
 from caligo.errors import ConfigError, ShapeError
 from caligo.keys.npy import MAGIC, NpyKeyReader, NpyKeyWriter
 from caligo.keys.packed import PackedKeyReader, PackedKeyWriter
-from caligo.keys.protocols import BitOrder, KeyFileReader, KeyReader, KeyWriter
+from caligo.keys.protocols import BitOrder, Closing, KeyFileReader, KeyReader, KeyWriter
 
 FORMATS: Sequence[str] = ("packed", "npy")
 """Names of the formats that can be read and written."""
@@ -74,7 +72,7 @@ def create_key(path: str | os.PathLike[str], *, format: str | None = None, bit_o
 
 
 @dataclass(frozen=True)
-class KeyPair:
+class KeyPair(Closing):
     """Alice's and Bob's keys, of one length.
 
     Args:
@@ -112,14 +110,6 @@ class KeyPair:
         """Release both files."""
         self.alice.close()
         self.bob.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_pair(

@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
-from caligo.bits import BitWriter, Packed, packed_bytes, slice_bits
+from caligo.bits import Packed, packed_bytes, slice_bits
 from caligo.errors import ConfigError, KeyFileError
-from caligo.keys.files import AtomicFile, RegularFile
+from caligo.keys.files import RegularFile
+from caligo.keys.formats import FormatReader, FormatWriter
 from caligo.keys.protocols import BitOrder, require_stretch
 
 _REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1), axis=1, bitorder="little")[:, 0]
 
 
-class PackedKeyReader:
+class PackedKeyReader(FormatReader):
     """Reads a packed key file.
 
     Args:
@@ -62,33 +61,10 @@ class PackedKeyReader:
             )
         self._key_bits = 8 * size if key_bits is None else key_bits
 
-    def __repr__(self) -> str:
-        return f"PackedKeyReader({str(self.path)!r}, key_bits={self._key_bits})"
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self._file.path
-
-    @property
-    def key_bits(self) -> int:
-        """Length of the key in bits."""
-        return self._key_bits
-
     @property
     def bit_order(self) -> BitOrder:
         """Which bit of a byte comes first."""
         return "big" if self._reverse else "little"
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of the file."""
-        return self._file.size_bytes
-
-    @property
-    def mode(self) -> int:
-        """Permission bits of the file."""
-        return self._file.mode()
 
     def read_bits(self, start: int, bits: int) -> Packed:
         """Read a stretch; see `KeyReader.read_bits`."""
@@ -103,20 +79,8 @@ class PackedKeyReader:
             data[-1] &= np.uint8((1 << bits % 8) - 1)
         return data
 
-    def close(self) -> None:
-        """Release the file."""
-        self._file.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class PackedKeyWriter:
+class PackedKeyWriter(FormatWriter):
     """Writes a packed key file; see `KeyWriter`.
 
     Args:
@@ -132,58 +96,11 @@ class PackedKeyWriter:
 
     def __init__(self, path: str | os.PathLike[str], *, bit_order: BitOrder = "little") -> None:
         self._reverse = _is_big(bit_order)
-        self._file = AtomicFile(Path(path))
-        self._joined = BitWriter(self)
-
-    def __repr__(self) -> str:
-        return f"PackedKeyWriter({str(self.path)!r}, key_bits={self.key_bits})"
-
-    @property
-    def path(self) -> Path:
-        """The file to be."""
-        return self._file.path
-
-    @property
-    def key_bits(self) -> int:
-        """Bits appended so far."""
-        return self._joined.bits
-
-    def append(self, packed: Packed, bits: int) -> None:
-        """Append rows; see `KeyWriter.append`."""
-        self._joined.append(packed, bits)
+        super().__init__(path)
 
     def write(self, data: bytes | memoryview) -> None:
         """Take whole bytes in little order, as `caligo.bits.BitWriter` hands them over."""
         self._file.write(_REVERSED[np.frombuffer(data, dtype=np.uint8)].data if self._reverse else data)
-
-    def settle(self) -> None:
-        """Write out the rest; see `KeyWriter.settle`."""
-        self._joined.finish()
-        self._file.settle()
-
-    def commit(self) -> None:
-        """Make the file appear; see `KeyWriter.commit`."""
-        self.settle()
-        self._file.commit()
-
-    def abort(self) -> None:
-        """Remove what was written."""
-        self._file.abort()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self.abort()
-            return
-        try:
-            self.commit()
-        except BaseException:
-            self.abort()
-            raise
 
 
 def _is_big(bit_order: str) -> bool:

@@ -1,10 +1,12 @@
 """What every key format offers: one way to read, one way to write.
 
-Covers: the two protocols and the bit orders. Does not cover: any format.
+Covers: the two protocols, the bit orders, and what every reader does at the end of a `with` block. Does not cover: any
+format.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
@@ -133,6 +135,22 @@ class KeyWriter(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
+
+
+class Closing(ABC):
+    """Base of what is closed at the end of a `with` block, however that ends."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what is held; a second call does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def require_stretch(start: int, bits: int, key_bits: int, path: Path) -> None:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from caligo.bits import Packed, hamming_distance, pack, remove_positions, take_bits, unpack
 from caligo.errors import ShapeError
-from caligo.keys.protocols import KeyReader, require_stretch
+from caligo.keys.protocols import Closing, KeyReader, require_stretch
 
 WINDOW_BITS = 1 << 24
 
@@ -85,7 +84,7 @@ def read_positions(reader: KeyReader, positions: NDArray[np.integer[Any]], *, wi
     return pack(bits)
 
 
-class RemainingKey:
+class RemainingKey(Closing):
     """A key without some of its positions, itself a `KeyReader`: what is left after sampled bits were disclosed.
 
     Any stretch is read directly; nothing is copied in advance. Closing it closes the key.
@@ -140,14 +139,6 @@ class RemainingKey:
     def close(self) -> None:
         """Release the file."""
         self._reader.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _place(self, index: int) -> tuple[int, int]:
         """Position in the whole key of a remaining bit, and the number of removed bits before it."""
