@@ -32,6 +32,20 @@ class DecodedBatch:
     ok: NDArray[np.bool_]
     elapsed_ns: NDArray[np.uint64]
 
+    @classmethod
+    def undecided(cls, code: PolarCode, blocks: int) -> Self:
+        """A batch to be filled in: zeros, and no block that passed.
+
+        Args:
+            code: the code.
+            blocks: B.
+        """
+        return cls(
+            decoded=np.zeros((blocks, max(1, code.block_length // 8)), dtype=np.uint8),
+            ok=np.zeros(blocks, dtype=np.bool_),
+            elapsed_ns=np.zeros(blocks, dtype=np.uint64),
+        )
+
     def __len__(self) -> int:
         return len(self.ok)
 
@@ -69,7 +83,18 @@ class Codec(Protocol):
         ...
 
     def syndrome(self, blocks: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
-        """What Alice discloses: the packed frozen values uint8[B, bytes] and the check values uint32[B]."""
+        """What Alice discloses.
+
+        Args:
+            blocks: uint8[B, max(1, N // 8)], packed; shortened positions zero.
+
+        Returns:
+            The frozen values uint8[B, max(1, N // 8)], packed, zero outside the frozen set (``code.syndrome_bits`` of
+            these bits are disclosed); the check values uint32[B].
+
+        Raises:
+            ShapeError: wrong dtype, shape, layout, or stray bits.
+        """
         ...
 
     def decode(
@@ -79,13 +104,35 @@ class Codec(Protocol):
         check_values: NDArray[np.uint32],
         qber: float,
     ) -> DecodedBatch:
-        """Find Alice's blocks from Bob's bits (packed) and what she disclosed."""
+        """Find Alice's blocks from Bob's, received over a binary symmetric channel, and what she disclosed.
+
+        Args:
+            received: uint8[B, max(1, N // 8)], packed: Bob's blocks; shortened positions zero.
+            frozen_values: uint8[B, max(1, N // 8)], packed: Alice's u on the frozen set, zero elsewhere.
+            check_values: uint32[B]: her check values.
+            qber: crossover probability, in (0, 0.5).
+
+        Raises:
+            ShapeError: wrong dtype, shape, layout, or stray bits.
+            ConfigError: ``qber`` is out of range.
+            ResourceError: the codec is closed, and holds nothing to decode with.
+        """
         ...
 
     def decode_soft(
         self, llr: NDArray[np.float32], frozen_values: NDArray[np.uint8], check_values: NDArray[np.uint32]
     ) -> DecodedBatch:
-        """Find Alice's blocks from log-likelihood ratios ln P(0)/P(1), float32[B, N], and what she disclosed."""
+        """Find Alice's blocks from soft values and what she disclosed.
+
+        Args:
+            llr: float32[B, N], ln P(0)/P(1), finite; what stands at shortened positions does not matter.
+            frozen_values: uint8[B, max(1, N // 8)], packed: Alice's u on the frozen set, zero elsewhere.
+            check_values: uint32[B]: her check values.
+
+        Raises:
+            ShapeError: wrong dtype, shape, layout, a NaN or an infinity, or stray bits.
+            ResourceError: the codec is closed, and holds nothing to decode with.
+        """
         ...
 
     def close(self) -> None:

@@ -120,18 +120,7 @@ class PolarCodec:
         )
 
     def syndrome(self, blocks: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
-        """What Alice discloses.
-
-        Args:
-            blocks: uint8[B, max(1, N // 8)], packed; shortened positions zero.
-
-        Returns:
-            The frozen values uint8[B, max(1, N // 8)], packed, zero outside the frozen set (``code.syndrome_bits`` of
-            these bits are disclosed); the check values uint32[B].
-
-        Raises:
-            ShapeError: wrong dtype, shape, layout, or stray bits.
-        """
+        """What Alice discloses; see `Codec.syndrome`."""
         require_batch(blocks, self.code, "blocks")
         frozen_values: NDArray[np.uint8] = _native.polar_transform(blocks, self.code.block_length)
         frozen_values &= self.code.frozen_mask
@@ -145,24 +134,12 @@ class PolarCodec:
         check_values: NDArray[np.uint32],
         qber: float,
     ) -> DecodedBatch:
-        """Decode blocks received over a binary symmetric channel.
-
-        Args:
-            received: uint8[B, max(1, N // 8)], packed: Bob's blocks; shortened positions zero.
-            frozen_values: uint8[B, max(1, N // 8)], packed: Alice's u on the frozen set, zero elsewhere.
-            check_values: uint32[B]: her check values.
-            qber: crossover probability, in (0, 0.5).
-
-        Raises:
-            ShapeError: wrong dtype, shape, layout, or stray bits.
-            ConfigError: ``qber`` is out of range.
-            ResourceError: the codec is closed.
-        """
+        """Decode blocks received over a binary symmetric channel; see `Codec.decode`."""
         require_batch(received, self.code, "received")
         require_frozen_values(frozen_values, self.code, len(received))
         require_check_values(check_values, len(received))
         qber = validate_qber(qber)
-        batch = self._empty(len(received))
+        batch = DecodedBatch.undecided(self.code, len(received))
 
         def decode_slice(decoder: PolarDecoder, rows: slice) -> None:
             decoder.decode_bsc(
@@ -181,21 +158,11 @@ class PolarCodec:
     def decode_soft(
         self, llr: NDArray[np.float32], frozen_values: NDArray[np.uint8], check_values: NDArray[np.uint32]
     ) -> DecodedBatch:
-        """Decode blocks from soft values.
-
-        Args:
-            llr: float32[B, N], ln P(0)/P(1), finite; what stands at shortened positions does not matter.
-            frozen_values: uint8[B, max(1, N // 8)], packed: Alice's u on the frozen set, zero elsewhere.
-            check_values: uint32[B]: her check values.
-
-        Raises:
-            ShapeError: wrong dtype, shape, layout, a NaN or an infinity, or stray bits.
-            ResourceError: the codec is closed.
-        """
+        """Decode blocks from soft values; see `Codec.decode_soft`."""
         require_llr(llr, self.code)
         require_frozen_values(frozen_values, self.code, len(llr))
         require_check_values(check_values, len(llr))
-        batch = self._empty(len(llr))
+        batch = DecodedBatch.undecided(self.code, len(llr))
 
         def decode_slice(decoder: PolarDecoder, rows: slice) -> None:
             decoder.decode_soft(
@@ -225,13 +192,6 @@ class PolarCodec:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-    def _empty(self, blocks: int) -> DecodedBatch:
-        return DecodedBatch(
-            decoded=np.zeros((blocks, max(1, self.code.block_length // 8)), dtype=np.uint8),
-            ok=np.zeros(blocks, dtype=np.bool_),
-            elapsed_ns=np.zeros(blocks, dtype=np.uint64),
-        )
 
     @contextmanager
     def _workspace(self) -> Iterator[PolarDecoder]:

@@ -282,17 +282,7 @@ class ReferenceCodec:
         return self.list_size * self.code.block_length * 2 * (8 + 1 + 1)
 
     def syndrome(self, blocks: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
-        """What Alice discloses.
-
-        Args:
-            blocks: uint8[B, max(1, N // 8)], packed; shortened positions zero.
-
-        Returns:
-            The frozen values uint8[B, max(1, N // 8)], packed, zero outside the frozen set; the check values uint32[B].
-
-        Raises:
-            ShapeError: wrong dtype, shape, layout, or stray bits.
-        """
+        """What Alice discloses; see `Codec.syndrome`."""
         require_batch(blocks, self.code, "blocks")
         u_packed = pack(transform(unpack(blocks, self.code.block_length)))
         checks = np.array([check_value(self.code.check, row) for row in blocks], dtype=np.uint32)
@@ -305,18 +295,7 @@ class ReferenceCodec:
         check_values: NDArray[np.uint32],
         qber: float,
     ) -> DecodedBatch:
-        """Decode blocks received over a binary symmetric channel.
-
-        Args:
-            received: uint8[B, max(1, N // 8)], packed: Bob's blocks; shortened positions zero.
-            frozen_values: uint8[B, max(1, N // 8)], packed: Alice's u on the frozen set, zero elsewhere.
-            check_values: uint32[B]: her check values.
-            qber: crossover probability, in (0, 0.5).
-
-        Raises:
-            ShapeError: wrong dtype, shape, layout, or stray bits.
-            ConfigError: ``qber`` is out of range.
-        """
+        """Decode blocks received over a binary symmetric channel; see `Codec.decode`."""
         require_batch(received, self.code, "received")
         magnitude = bsc_llr(qber)
         llr = magnitude * (1.0 - 2.0 * unpack(received, self.code.block_length).astype(np.float64))
@@ -325,16 +304,7 @@ class ReferenceCodec:
     def decode_soft(
         self, llr: NDArray[np.float32], frozen_values: NDArray[np.uint8], check_values: NDArray[np.uint32]
     ) -> DecodedBatch:
-        """Decode blocks from soft values.
-
-        Args:
-            llr: float32[B, N], ln P(0)/P(1), finite; what stands at shortened positions does not matter.
-            frozen_values: uint8[B, max(1, N // 8)], packed: Alice's u on the frozen set, zero elsewhere.
-            check_values: uint32[B]: her check values.
-
-        Raises:
-            ShapeError: wrong dtype, shape, layout, a NaN or an infinity, or stray bits.
-        """
+        """Decode blocks from soft values; see `Codec.decode_soft`."""
         require_llr(llr, self.code)
         return self._decode_rows(llr.astype(np.float64), frozen_values, check_values)
 
@@ -347,9 +317,7 @@ class ReferenceCodec:
         require_check_values(check_values, blocks)
         llr[:, code.payload_length :] = _CERTAIN
         disclosed = unpack(code.frozen_mask, code.block_length)
-        decoded = np.zeros((blocks, max(1, code.block_length // 8)), dtype=np.uint8)
-        ok = np.zeros(blocks, dtype=np.bool_)
-        elapsed_ns = np.zeros(blocks, dtype=np.uint64)
+        batch = DecodedBatch.undecided(code, blocks)
         for row in range(blocks):
             start = time.perf_counter_ns()
             hard = (llr[row] < 0.0).astype(np.uint8)
@@ -359,13 +327,13 @@ class ReferenceCodec:
             for path in order:
                 x_packed = pack(candidates[path] ^ hard)
                 if check_value(code.check, x_packed) == int(check_values[row]):
-                    decoded[row] = x_packed
-                    ok[row] = True
+                    batch.decoded[row] = x_packed
+                    batch.ok[row] = True
                     break
             else:
-                decoded[row] = pack(candidates[order[0]] ^ hard)
-            elapsed_ns[row] = time.perf_counter_ns() - start
-        return DecodedBatch(decoded=decoded, ok=ok, elapsed_ns=elapsed_ns)
+                batch.decoded[row] = pack(candidates[order[0]] ^ hard)
+            batch.elapsed_ns[row] = time.perf_counter_ns() - start
+        return batch
 
     def close(self) -> None:
         """Nothing is held."""
