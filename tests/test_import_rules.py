@@ -179,6 +179,21 @@ def test_every_import_is_an_arrow_of_the_table() -> None:
     assert not found, "\n".join(found)
 
 
+def test_the_architecture_page_shows_this_very_table() -> None:
+    page = (REPOSITORY / "docs" / "architecture.md").read_text()
+    table = page[page.index("| room | may import |") :].split("\n\n")[0]
+    shown: dict[str, set[str]] = {}
+    for line in table.splitlines()[2:]:
+        rooms, allowed = (re.findall(r"`([\w.]+)`", cell) for cell in line.strip("|").split("|"))
+        shown |= dict.fromkeys(rooms, set(allowed))
+    in_words = {"bench", "doctor", "cli"}
+    assert in_words <= shown.keys()
+    entries = in_words | {"__init__", "__main__"}
+    assert {room: shown[room] for room in shown if room not in in_words} == {
+        room: allowed for room, allowed in ALLOWED.items() if room not in entries
+    }
+
+
 def test_pyo3_is_named_under_src_python_alone() -> None:
     root = PACKAGE / "_native" / "src"
     sources = sorted(root.rglob("*.rs"))
