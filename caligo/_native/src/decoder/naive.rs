@@ -155,48 +155,49 @@ impl<T: Llr> Naive<'_, T> {
     }
 
     fn rate0(&mut self) {
-        let sums: Vec<T::Total> = (0..self.paths.len())
-            .map(|p| T::widen(self.paths[p].metric).plus(total(self.alpha(p), T::negative_part)))
-            .collect();
+        let costs = self.totals(T::negative_part);
         let length = self.alpha(0).len();
-        let metrics = self.relative(&sums, &sums);
+        let metrics = self.with_costs(&costs, &costs);
         self.select(self.stay_only(metrics));
         for path in &mut self.paths {
             path.beta.push(vec![false; length]);
         }
     }
 
-    /// Totals as metrics, after the smallest of `floor` is taken off.
-    fn relative(&self, sums: &[T::Total], floor: &[T::Total]) -> Vec<T::Metric> {
-        let least = floor.iter().copied().fold(floor[0], |a, b| if b < a { b } else { a });
-        sums.iter().map(|sum| T::narrow(sum.minus(least))).collect()
+    /// The sum of one part of every path's LLRs.
+    fn totals(&self, part: fn(T) -> T::Metric) -> Vec<T::Total> {
+        (0..self.paths.len()).map(|path| total(self.alpha(path), part)).collect()
+    }
+
+    /// The paths' metrics with `costs` added: as they are in nodes of at most 32 positions; in larger ones the smallest that
+    /// `floor` leads to is taken off before totals become metrics.
+    fn with_costs(&self, costs: &[T::Total], floor: &[T::Total]) -> Vec<T::Metric> {
+        let metrics = || self.paths.iter().map(|path| path.metric);
+        if self.alpha(0).len() <= 32 {
+            return metrics().zip(costs).map(|(metric, &cost)| metric.plus(T::narrow(cost))).collect();
+        }
+        let sum = |(metric, &cost): (T::Metric, &T::Total)| T::widen(metric).plus(cost);
+        let least = metrics().zip(floor).map(sum).reduce(|a, b| if b < a { b } else { a }).unwrap_or_default();
+        metrics().zip(costs).map(sum).map(|sum| T::narrow(sum.minus(least))).collect()
     }
 
     fn repetition(&mut self) {
         let length = self.alpha(0).len();
-        let (mut decisions, mut cheap, mut dear) = (vec![], vec![], vec![]);
-        for path in 0..self.paths.len() {
-            let metric = T::widen(self.paths[path].metric);
-            let zeros = metric.plus(total(self.alpha(path), T::negative_part));
-            let ones = metric.plus(total(self.alpha(path), T::positive_part));
-            let one = if self.list_size == 1 || length > 32 {
-                ones < zeros
-            } else {
-                total(self.alpha(path), T::positive_part) < total(self.alpha(path), T::negative_part)
-            };
-            decisions.push(one);
+        let (zeros, ones) = (self.totals(T::negative_part), self.totals(T::positive_part));
+        let (mut cheap, mut dear) = (vec![], vec![]);
+        for (path, (&zeros, &ones)) in self.paths.iter_mut().zip(zeros.iter().zip(&ones)) {
+            // Above 32 positions it is metrics with their costs that are compared: in floats not quite the same.
+            let floor = if length > 32 { T::widen(path.metric) } else { T::Total::default() };
+            let one = floor.plus(ones) < floor.plus(zeros);
+            path.beta.push(vec![one; length]);
             cheap.push(if one { ones } else { zeros });
             dear.push(if one { zeros } else { ones });
         }
-        let mut candidates = self.stay_only(self.relative(&cheap, &cheap));
+        let mut candidates = self.stay_only(self.with_costs(&cheap, &cheap));
         if self.list_size > 1 {
-            for (path, metric) in self.relative(&dear, &cheap).into_iter().enumerate() {
+            for (path, metric) in self.with_costs(&dear, &cheap).into_iter().enumerate() {
                 candidates.push(Candidate { path, metric, flips: true });
             }
-        }
-        let sources: Vec<bool> = decisions;
-        for (path, &decision) in self.paths.iter_mut().zip(&sources) {
-            path.beta.push(vec![decision; length]);
         }
         let flips = self.select(candidates);
         for (path, flips) in self.paths.iter_mut().zip(flips) {
