@@ -4,11 +4,11 @@
 use caligo_polar::bits;
 use caligo_polar::checksum::Check;
 use caligo_polar::code::Code;
-use caligo_polar::decoder::Decoder;
+use caligo_polar::decoder::{Decoder, naive};
 use caligo_polar::error::Error;
 use caligo_polar::simd::{EngineName, KernelLlr};
 use caligo_polar::transform::polar_transform;
-use common::{Rng, information_set};
+use common::{Rng, information_set, keep_below};
 
 mod common;
 
@@ -21,13 +21,6 @@ fn random_code(rng: &mut Rng) -> Code {
     let shortened = if rng.below(2) == 0 { 0 } else { rng.below(length as u64 / 2) as usize };
     keep_below(&mut info, length - shortened);
     Code::new(length, &info, shortened, CHECKS[rng.below(4) as usize]).unwrap()
-}
-
-fn keep_below(words: &mut [u64], end: usize) {
-    for (index, word) in words.iter_mut().enumerate() {
-        let keep = end.saturating_sub(64 * index).min(64);
-        *word &= if keep == 64 { !0 } else { (1u64 << keep) - 1 };
-    }
 }
 
 fn random_block(rng: &mut Rng, code: &Code, density: f64) -> Vec<u64> {
@@ -109,6 +102,80 @@ fn a_block_without_errors_is_always_recovered() {
         let mut decoder = Decoder::<i8>::new(code.clone(), list, EngineName::best()).unwrap();
         assert_eq!(outcome(&mut decoder, &key, &none, 8), (true, packed(&code, &none)));
     }
+}
+
+/// §4 of the specification, word for word, over the naive decoder: what is accepted is the best survivor that has Alice's
+/// check, or else the best one.
+fn outcome_by_the_rules(
+    code: &Code,
+    list_size: usize,
+    key: &[u64],
+    received: &[u64],
+    magnitudes: &[i8],
+) -> (bool, Vec<u8>) {
+    let length = code.block_length();
+    let transformed = |words: &[u64]| {
+        let mut words = words.to_vec();
+        polar_transform(&mut words, length).unwrap();
+        words
+    };
+    let syndrome: Vec<u64> = xor(&transformed(key), &transformed(received));
+    let offset = transformed(&syndrome.iter().zip(code.info()).map(|(s, info)| s & !info).collect::<Vec<_>>());
+    let channel: Vec<i8> = (0..length)
+        .map(|i| match i {
+            i if i >= code.payload_length() => 127,
+            i if bits::get(&offset, i) => -magnitudes[i],
+            _ => magnitudes[i],
+        })
+        .collect();
+    let mut survivors = naive::survivors(code, list_size, &channel);
+    survivors.sort_by_key(|(metric, _)| *metric);
+    let words = survivors.iter().map(|(_, word)| {
+        let mut words = xor(received, &offset);
+        word.iter().enumerate().filter(|(_, bit)| **bit).for_each(|(i, _)| bits::flip(&mut words, i));
+        packed(code, &words)
+    });
+    let words: Vec<_> = words.collect();
+    let check = code.check().value(&packed(code, key));
+    match words.iter().find(|word| code.check().value(word) == check) {
+        Some(word) => (true, word.clone()),
+        None => (false, words[0].clone()),
+    }
+}
+
+#[test]
+fn what_is_accepted_is_the_best_survivor_with_the_check() {
+    let mut rng = Rng(14);
+    let (mut found, mut later, mut failed) = (0, 0, 0);
+    for _ in 0..600 {
+        let code = random_code(&mut rng);
+        let length = code.block_length();
+        let (list, density) = (list_size(&mut rng), [0.01, 0.03, 0.06, 0.12][rng.below(4) as usize]);
+        let key = random_block(&mut rng, &code, 0.5);
+        let mut received = xor(&key, &random_block(&mut rng, &code, density));
+        let (frozen_values, check) = disclosed(&code, &key);
+        let mut decoder = Decoder::<i8>::new(code.clone(), list, EngineName::best()).unwrap();
+        let mut decoded = vec![0; bits::bytes_for(length)];
+        let is_soft = rng.below(2) == 1;
+        let magnitudes: Vec<i8> = (0..length).map(|_| if is_soft { rng.below(12) as i8 } else { 6 }).collect();
+        let ok = if is_soft {
+            let sign = |i: usize| if bits::get(&received, i) { -0.5 } else { 0.5 };
+            let llr: Vec<f32> = (0..length).map(|i| sign(i) * f32::from(magnitudes[i])).collect();
+            // Zeros, of either sign, are decided 0.
+            (0..length).filter(|i| magnitudes[*i] == 0).for_each(|i| bits::set(&mut received, i, false));
+            decoder.decode_soft(&llr, &frozen_values, check, &mut decoded).unwrap()
+        } else {
+            decoder.decode_bsc(&packed(&code, &received), &frozen_values, check, 6, &mut decoded).unwrap()
+        };
+        let expected = outcome_by_the_rules(&code, list, &key, &received, &magnitudes);
+        assert_eq!((ok, decoded), expected, "L = {list}, soft: {is_soft}, {code:?}");
+        let unchecked = Code::new(length, code.info(), length - code.payload_length(), Check::None).unwrap();
+        let best = outcome_by_the_rules(&unchecked, list, &key, &received, &magnitudes).1;
+        found += usize::from(ok);
+        failed += usize::from(!ok);
+        later += usize::from(ok && best != expected.1);
+    }
+    assert!(found > 100 && later > 5 && failed > 100, "{found} found, {later} not the best path, {failed} failed");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use caligo_polar::decoder::naive;
 use caligo_polar::decoder::{Decoder, required_bytes};
 use caligo_polar::design;
 use caligo_polar::simd::{EngineName, KernelLlr};
-use common::{Rng, information_set};
+use common::{Rng, information_set, keep_below};
 
 mod common;
 
@@ -73,11 +73,20 @@ impl Sample for f32 {
 }
 
 fn compare<T: Sample>(rng: &mut Rng, length: usize, list_size: usize) {
-    let info = information_set(rng, length);
-    let code = Code::new(length, &info, 0, Check::None).unwrap();
+    let mut info = information_set(rng, length);
+    // Every third code is shortened: known positions, and the saturated LLRs they lead to.
+    let shortened = if rng.below(3) == 0 { rng.below(length as u64) as usize } else { 0 };
+    keep_below(&mut info, length - shortened);
     let style = rng.below(8);
-    let channel: Vec<T> = (0..length).map(|_| T::sample(rng, style)).collect();
-    let expected: Vec<_> = naive::survivors(&code, list_size, &channel)
+    let mut channel: Vec<T> = (0..length).map(|_| T::sample(rng, style)).collect();
+    channel[length - shortened..].fill(T::CERTAIN);
+    let code = Code::new(length, &info, shortened, Check::None).unwrap();
+    hold_against_naive(&code, list_size, &channel);
+}
+
+fn hold_against_naive<T: Sample>(code: &Code, list_size: usize, channel: &[T]) {
+    let length = code.block_length();
+    let expected: Vec<_> = naive::survivors(code, list_size, channel)
         .into_iter()
         .map(|(metric, bits)| {
             let mut words = vec![0u64; length.div_ceil(64)];
@@ -89,21 +98,22 @@ fn compare<T: Sample>(rng: &mut Rng, length: usize, list_size: usize) {
         .collect();
     for engine in EngineName::ALL.into_iter().filter(|engine| engine.available()) {
         let mut decoder = Decoder::<T>::new(code.clone(), list_size, engine).unwrap();
-        let got = decoder.survivors(&channel).unwrap();
+        let got = decoder.survivors(channel).unwrap();
         if list_size == 1 {
-            assert_eq!(got[0].1, expected[0].1, "{} N={length} style {style} info {info:x?}", engine.name());
+            assert_eq!(got[0].1, expected[0].1, "{} N={length} info {:x?}", engine.name(), code.info());
         } else {
             assert!(
                 got == expected,
-                "{} N={length} L={list_size} style {style} info {info:x?}\n got {:?}\n expected {:?}",
+                "{} N={length} L={list_size} info {:x?}\n got {:?}\n expected {:?}",
                 engine.name(),
+                code.info(),
                 got.iter().map(|g| g.0).collect::<Vec<_>>(),
                 expected.iter().map(|e| e.0).collect::<Vec<_>>()
             );
             // A second decode with the same workspace forgets the first.
-            assert_eq!(decoder.survivors(&channel).unwrap(), expected);
+            assert_eq!(decoder.survivors(channel).unwrap(), expected);
         }
-        assert_eq!(decoder.allocated_bytes(), required_bytes::<T>(&code, list_size).unwrap());
+        assert_eq!(decoder.allocated_bytes(), required_bytes::<T>(code, list_size).unwrap());
     }
 }
 
@@ -144,6 +154,38 @@ fn every_int8_engine_agrees_with_the_naive_decoder() {
 #[test]
 fn every_f32_engine_agrees_with_the_naive_decoder() {
     sweep::<f32>(2, &CASES);
+}
+
+/// Rate-1 and parity-check nodes of 64 positions and more, left and right, among free positions that let many paths reach
+/// them, with LLRs so small that now one flip is beyond doubt, now two: the edge between settling a large node by hard
+/// decisions and splitting it.
+#[test]
+fn every_engine_agrees_with_the_naive_decoder_where_large_nodes_are_barely_settled() {
+    let mut rng = Rng(3);
+    for _ in 0..2000 {
+        let length = 128usize << rng.below(3);
+        let mut info: Vec<u64> = (0..length / 64)
+            .map(|_| match rng.below(4) {
+                0 => !0,
+                1 => !1,
+                2 => 1 << rng.below(64) | 1 << rng.below(64),
+                _ => 0,
+            })
+            .collect();
+        if rng.below(2) == 0 {
+            info[length / 128..].fill(!0);
+            info[length / 128] &= !rng.below(2);
+        }
+        let code = Code::new(length, &info, 0, Check::None).unwrap();
+        let (least, spread, errors) = (1 + rng.below(24), 1 + rng.below(16), rng.unit() * 0.1);
+        let channel: Vec<i8> = (0..length)
+            .map(|_| {
+                let magnitude = (least + rng.below(spread)) as i8;
+                if rng.unit() < errors { -magnitude } else { magnitude }
+            })
+            .collect();
+        hold_against_naive(&code, 2 << rng.below(5), &channel);
+    }
 }
 
 /// A designed code at its channel, where many paths live for long and differ near the root: what shared rows are for.

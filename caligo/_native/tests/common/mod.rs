@@ -43,3 +43,11 @@ pub fn information_set(rng: &mut Rng, length: usize) -> Vec<u64> {
     }
     words
 }
+
+/// Clears the positions from `end` on.
+pub fn keep_below(words: &mut [u64], end: usize) {
+    for (index, word) in words.iter_mut().enumerate() {
+        let keep = end.saturating_sub(64 * index).min(64);
+        *word &= if keep == 64 { !0 } else { (1u64 << keep) - 1 };
+    }
+}
