@@ -23,6 +23,7 @@ QBERS = (0.01, 0.02, 0.05)
 SUMS = (64.0, 32.0, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625, 0.0078125)
 MIN_ERRORS = 25
 MAX_ERRORS = 150
+MIN_FRAMES = 1200
 CHECK = "crc32"
 
 HEADER = '''"""Measured curves of :mod:`caligo.codes.efficiency`; written by ``benchmarks/calibrate_efficiency.py``.
@@ -48,7 +49,7 @@ def code_with_sum(stages: int, qber: float, total: float) -> tuple[PolarCode, fl
 
 def curve(list_size: int, stages: int, megabits: int, threads: int) -> list[tuple[float, float]]:
     """Points of one curve, S increasing."""
-    frames = max(200, (megabits << 20) >> stages)
+    frames = max(MIN_FRAMES, (megabits << 20) >> stages)
     found: dict[float, list[float]] = {}
     for qber in QBERS:
         for total in SUMS:
@@ -80,7 +81,7 @@ def curve(list_size: int, stages: int, megabits: int, threads: int) -> list[tupl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabits", type=int, default=512, help="most bits to decode for one point, in units of 2^20")
+    parser.add_argument("--megabits", type=int, default=96, help="most bits for one point, in units of 2^20")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     print(HEADER)
