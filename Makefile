@@ -121,7 +121,7 @@ TESTS_MAY := -A clippy::unwrap_used -A clippy::expect_used -A clippy::panic
 
 # A toolchain without rustfmt or clippy still builds and tests; CI has both, or fails.
 lint-rust: setup
-	@echo "make: cargo fmt, cargo clippy"
+	@echo "make: cargo fmt, cargo clippy, cargo doc"
 	@if cargo fmt --version >/dev/null 2>&1; then cargo fmt --check --manifest-path $(MANIFEST); \
 	elif [ -n "$${CI:-}" ]; then echo "make: rustfmt is missing; remedy: rustup component add rustfmt" >&2; exit 1; \
 	else echo "make: SKIPPED cargo fmt: rustfmt is missing; remedy: rustup component add rustfmt" >&2; fi
@@ -129,6 +129,7 @@ lint-rust: setup
 		cargo clippy --quiet --locked --lib --manifest-path $(MANIFEST) -- -D warnings; \
 		cargo clippy --quiet --locked --lib --features python --manifest-path $(MANIFEST) -- -D warnings; \
 		cargo clippy --quiet --locked --all-targets --manifest-path $(MANIFEST) -- -D warnings $(TESTS_MAY); \
+		RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --no-deps --document-private-items --manifest-path $(MANIFEST); \
 	elif [ -n "$${CI:-}" ]; then echo "make: clippy is missing; remedy: rustup component add clippy" >&2; exit 1; \
 	else echo "make: SKIPPED cargo clippy: clippy is missing; remedy: rustup component add clippy" >&2; fi
 

@@ -99,6 +99,7 @@ class PolarDecoder:
     def precision(self) -> str: ...
     @property
     def allocated_bytes(self) -> int: ...
+    # One row per block. A row that is refused ends the batch with its error; those before it are decoded.
     def decode_bsc(
         self,
         received: NDArray[np.uint8],

@@ -1,16 +1,16 @@
 //! Code design: how reliable each synthetic channel is, for a given physical channel.
 //!
 //! Every design returns one number per position of u, in natural order: the error probability of a successive
-//! cancellation decision there, or a pseudo error probability that only orders the positions ([`nr`],
-//! [`polarization_weight`]). Smaller is more reliable; a code takes the smallest as its information set. Positions that
+//! cancellation decision there, or a pseudo error probability that only orders the positions ([`nr()`],
+//! [`polarization_weight()`]). Smaller is more reliable; a code takes the smallest as its information set. Positions that
 //! share a value are equally good for every purpose of that design.
 //!
 //! | design | channel | what is computed |
 //! |---|---|---|
-//! | [`density_evolution`] | BSC | exact evolution of the int8 decoder's own LLR distribution |
-//! | [`gaussian`] | BI-AWGN | Gaussian approximation |
-//! | [`nr`] | none | the 5G NR sequence, N ≤ 1024 |
-//! | [`polarization_weight`] | none | β-expansion, β = 2^(1/4) |
+//! | [`density_evolution()`] | BSC | exact evolution of the int8 decoder's own LLR distribution |
+//! | [`gaussian()`] | BI-AWGN | Gaussian approximation |
+//! | [`nr()`] | none | the 5G NR sequence, N ≤ 1024 |
+//! | [`polarization_weight()`] | none | β-expansion, β = 2^(1/4) |
 //!
 //! **Shortening.** The last `block_length − payload_length` positions of x are known zeros: perfect channels. Those of u
 //! are then known zeros too, and have error probability 0 here.

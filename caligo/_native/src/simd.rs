@@ -353,9 +353,9 @@ pub trait KernelLlr: Llr {
 /// The engines by name, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineName {
-    /// AVX-512 F, BW, DQ, VL, VBMI, VBMI2 and VPOPCNTDQ/BITALG.
+    /// AVX-512 F, BW, DQ, VL, VBMI and VBMI2, and what AVX2 engines need.
     Avx512,
-    /// AVX2 and BMI2.
+    /// AVX2, BMI1, BMI2, POPCNT and LZCNT.
     Avx2,
     /// Whatever the target's baseline is.
     Portable,

@@ -29,15 +29,18 @@ fn cpu_features() -> Vec<&'static str> {
     {
         use std::arch::is_x86_feature_detected as detected;
         let features = [
-            ("sse4.1", detected!("sse4.1")),
             ("pclmulqdq", detected!("pclmulqdq")),
+            ("popcnt", detected!("popcnt")),
+            ("lzcnt", detected!("lzcnt")),
+            ("bmi1", detected!("bmi1")),
+            ("bmi2", detected!("bmi2")),
             ("avx2", detected!("avx2")),
             ("avx512f", detected!("avx512f")),
             ("avx512bw", detected!("avx512bw")),
             ("avx512dq", detected!("avx512dq")),
             ("avx512vl", detected!("avx512vl")),
             ("avx512vbmi", detected!("avx512vbmi")),
-            ("gfni", detected!("gfni")),
+            ("avx512vbmi2", detected!("avx512vbmi2")),
         ];
         features.into_iter().filter_map(|(name, present)| present.then_some(name)).collect()
     }

@@ -2,7 +2,8 @@
 //!
 //! Does what the borrow registry of the `numpy` crate does, but without a heap allocation for every array: a decode does
 //! not allocate, the call around it included. Claims are byte ranges; any number may share a range to read, one alone
-//! may write. Not covered: Python code that writes an array while a call reads it, which nothing can see.
+//! may write. Not covered: Python code that writes an array while a call uses it, or moves its memory away by a
+//! `resize(refcheck=False)`, which nothing can see.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
