@@ -42,6 +42,7 @@ use crate::transform::polar_transform;
 use list::{ListState, ListTask};
 use schedule::{Flavour, Instruction};
 use single::{SingleState, SingleTask};
+use std::hint::black_box;
 use workspace::AlignedBuffer;
 
 enum Method<T: KernelLlr> {
@@ -107,7 +108,10 @@ impl<T: KernelLlr> Decoder<T> {
         }
         // Asked for as a whole first: a refusal is an error here, and the end of the process in the parts.
         let bytes = workspace_bytes::<T>(code.log_length(), list_size)?;
-        Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Error::Memory { bytes })?;
+        let mut whole = Vec::<u8>::new();
+        whole.try_reserve_exact(bytes).map_err(|_| Error::Memory { bytes })?;
+        // The optimiser may leave out memory that nobody looks at.
+        drop(black_box(whole));
         let (flavour, method) = if list_size == 1 {
             (Flavour::Single, Method::Single(SingleState::new(code.log_length())))
         } else {
