@@ -57,14 +57,13 @@ def test_a_codec_may_be_shared_by_threads() -> None:
     assert all(same(answer, expected) for answer in answers)
 
 
-def test_what_is_disclosed_is_the_transform_on_the_frozen_set_and_the_check() -> None:
+def test_what_is_disclosed_is_the_transform_on_the_frozen_set_and_the_check(require: Require) -> None:
     code = design_code(256, payload_length=250, qber=0.03, efficiency=2.0, check="crc24", cache=CACHE)
     blocks, _ = noisy(code, 0.03, 20)
     with PolarCodec(code, 1) as codec:
         frozen_values, check_values = codec.syndrome(blocks)
     assert not (frozen_values & ~code.frozen_mask).any()
-    if not _HAS_NUMBA:
-        pytest.skip("oracle: Numba is not installed")
+    require("oracle", _HAS_NUMBA, "Numba is not installed")
     expected = ReferenceCodec(code, 1).syndrome(blocks)
     assert (frozen_values == expected[0]).all()
     assert (check_values == expected[1]).all()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Require
 
 from caligo.errors import CaligoError, ResourceError, StoreError
 from caligo.store import RunWriter, Severity, State, list_runs, load_run
@@ -212,23 +213,22 @@ def test_a_second_process_in_the_record_file_is_found(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def mounted(place: Path, options: str) -> Iterator[Path]:
+def mounted(require: Require, place: Path, options: str) -> Iterator[Path]:
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        pytest.skip("no mount command")
-    if done.returncode != 0:
-        pytest.skip(f"may not mount a tmpfs: {done.stderr.strip()}")
+        done = subprocess.CompletedProcess(command, 127, stderr="no mount command")
+    require("mount", done.returncode == 0, f"may not mount a tmpfs: {done.stderr.strip()}")
     try:
         yield place
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_a_full_disk_is_a_resource_error_and_loses_nothing(tmp_path: Path) -> None:
-    with mounted(tmp_path / "small", "size=128k") as store:
+def test_a_full_disk_is_a_resource_error_and_loses_nothing(tmp_path: Path, require: Require) -> None:
+    with mounted(require, tmp_path / "small", "size=128k") as store:
         writer = RunWriter.create(store, "simulate", {}, flush_bytes=1000)
         accepted = 0
         error = None
@@ -254,12 +254,12 @@ def test_a_full_disk_is_a_resource_error_and_loses_nothing(tmp_path: Path) -> No
         assert blocks(writer.path) == list(range(accepted))
 
 
-def test_a_read_only_store_is_refused_and_still_read(tmp_path: Path) -> None:
-    with mounted(tmp_path / "frozen", "size=1m,ro") as empty:
+def test_a_read_only_store_is_refused_and_still_read(tmp_path: Path, require: Require) -> None:
+    with mounted(require, tmp_path / "frozen", "size=1m,ro") as empty:
         with pytest.raises(StoreError, match="not writable"):
             RunWriter.create(empty, "simulate", {})
         assert list_runs(empty) == []
-    with mounted(tmp_path / "store", "size=1m") as store:
+    with mounted(require, tmp_path / "store", "size=1m") as store:
         path = record(store).path
         subprocess.run(["mount", "-o", "remount,ro", str(store)], check=True)
         with pytest.raises(StoreError, match="not writable"):
