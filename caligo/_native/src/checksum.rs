@@ -3,7 +3,8 @@
 //! **Checks.** Three named CRCs over the packed bytes of a block. Whatever a CRC's initial value and final XOR, it is an
 //! affine function of its message: `crc(x) ⊕ crc(y) = linear(x ⊕ y)` for equal lengths, where `linear` is the same CRC
 //! with both set to zero. That is what lets a decoder work on the error pattern alone ([`Check::linear_value`]).
-//! Sixteen bytes at a time through tables made at compile time ("slicing-by-16", Kounavis and Berry, 2008).
+//! Sixteen bytes at a time through tables made at compile time ("slicing-by-16", Kounavis and Berry, 2008); where the CPU
+//! multiplies polynomials, long messages are first folded to 64 bytes of the same CRC (Gopal et al., 2009).
 //!
 //! **Universal hash.** A polynomial over GF(2¹²⁸) evaluated at a secret point and masked with a pad. Bit `i` of a
 //! little-endian 16-byte block is the coefficient of `x^i`, modulo `x¹²⁸ + x⁷ + x² + x + 1`. A message of `b` bits is
@@ -50,6 +51,29 @@ trait Register {
     fn leaving(register: u32, byte: u8) -> usize;
     /// The register as its first four message bytes see it.
     fn as_bytes(register: u32) -> [u8; 4];
+    /// Sixteen message bytes, read low byte first, as the 128-bit polynomial of their [`Register::FOLD`]; an involution.
+    fn open(low: u64, high: u64) -> (u64, u64);
+    /// What the low and the high half of such a polynomial are multiplied by to move it [`FOLD_BITS`] towards the end.
+    const FOLD: [u64; 2];
+}
+
+/// Distance over which a folding step moves: four blocks of 16 bytes.
+const FOLD_BITS: u32 = 512;
+/// Words of a folding step.
+const FOLD_WORDS: usize = FOLD_BITS as usize / 64;
+
+/// x^exponent modulo x³² + `polynomial`, bit i the coefficient of x^i.
+const fn power(polynomial: u32, exponent: u32) -> u64 {
+    let mut power = 1u64;
+    let mut step = 0;
+    while step < exponent {
+        power <<= 1;
+        if power >> 32 == 1 {
+            power ^= 1 << 32 | polynomial as u64;
+        }
+        step += 1;
+    }
+    power
 }
 
 /// First bit of a byte is its highest; the register is left-aligned in 32 bits.
@@ -79,6 +103,11 @@ impl<const POLYNOMIAL: u32> Register for HighFirst<POLYNOMIAL> {
     fn as_bytes(register: u32) -> [u8; 4] {
         register.to_be_bytes()
     }
+    #[inline(always)]
+    fn open(low: u64, high: u64) -> (u64, u64) {
+        (high.swap_bytes(), low.swap_bytes())
+    }
+    const FOLD: [u64; 2] = [power(POLYNOMIAL, FOLD_BITS), power(POLYNOMIAL, FOLD_BITS + 64)];
 }
 
 impl<const POLYNOMIAL: u32> Register for LowFirst<POLYNOMIAL> {
@@ -95,6 +124,15 @@ impl<const POLYNOMIAL: u32> Register for LowFirst<POLYNOMIAL> {
     fn as_bytes(register: u32) -> [u8; 4] {
         register.to_le_bytes()
     }
+    #[inline(always)]
+    fn open(low: u64, high: u64) -> (u64, u64) {
+        (low, high)
+    }
+    // Bit i of a half stands for x^(63 − i), and a product of two halves, read as 128 bits, is x times too large.
+    const FOLD: [u64; 2] = [
+        power(POLYNOMIAL.reverse_bits(), FOLD_BITS + 63).reverse_bits(),
+        power(POLYNOMIAL.reverse_bits(), FOLD_BITS - 1).reverse_bits(),
+    ];
 }
 
 /// Table `k` holds the register after a byte and `k` zero bytes.
@@ -144,8 +182,22 @@ fn advance_sixteen<R: Register>(register: u32, mut block: [u8; SLICES]) -> u32 {
     next
 }
 
-#[inline(always)]
 fn advance<R: Register>(mut register: u32, bytes: &[u8]) -> u32 {
+    let mut bytes = bytes;
+    #[cfg(target_arch = "x86_64")]
+    if let (Some(engine), (chunks @ [_, _, ..], rest)) = (clmul::Pclmul::new(), bytes.as_chunks::<64>()) {
+        let words = |chunk: &[u8; 64]| {
+            let (words, _) = chunk.as_chunks::<8>();
+            std::array::from_fn(|i| u64::from_le_bytes(words[i]))
+        };
+        register = advance_tables::<R>(0, &engine.fold::<R>(register, chunks.iter().map(words)));
+        bytes = rest;
+    }
+    advance_tables::<R>(register, bytes)
+}
+
+#[inline(always)]
+fn advance_tables<R: Register>(mut register: u32, bytes: &[u8]) -> u32 {
     let (blocks, rest) = bytes.as_chunks::<SLICES>();
     for block in blocks {
         register = advance_sixteen::<R>(register, *block);
@@ -156,10 +208,19 @@ fn advance<R: Register>(mut register: u32, bytes: &[u8]) -> u32 {
     register
 }
 
-#[inline(always)]
 fn advance_words<R: Register>(mut register: u32, words: &[u64], bytes: usize) -> u32 {
-    let (pairs, _) = words.as_chunks::<2>();
     let mut left = bytes;
+    let mut words = words;
+    #[cfg(target_arch = "x86_64")]
+    if let (Some(engine), true) = (clmul::Pclmul::new(), bytes >= 2 * 8 * FOLD_WORDS) {
+        let (folded, rest) = words.split_at(bytes / (8 * FOLD_WORDS) * FOLD_WORDS);
+        let folded = engine.fold::<R>(register, folded.as_chunks::<FOLD_WORDS>().0.iter().copied());
+        register = advance_tables::<R>(0, &folded);
+        words = rest;
+        left %= 8 * FOLD_WORDS;
+    }
+    let bytes = left;
+    let (pairs, _) = words.as_chunks::<2>();
     for pair in pairs.iter().take(bytes / SLICES) {
         let block = u128::from(pair[0]) | u128::from(pair[1]) << 64;
         register = advance_sixteen::<R>(register, block.to_le_bytes());
@@ -170,7 +231,7 @@ fn advance_words<R: Register>(mut register: u32, words: &[u64], bytes: usize) ->
     for (chunk, word) in rest.chunks_exact_mut(8).zip(words.iter().skip(done)) {
         chunk.copy_from_slice(&word.to_le_bytes());
     }
-    advance::<R>(register, rest.get(..left).unwrap_or(&[]))
+    advance_tables::<R>(register, rest.get(..left).unwrap_or(&[]))
 }
 
 type Xmodem = HighFirst<0x1021_0000>;
@@ -348,10 +409,52 @@ mod clmul {
             std::arch::is_x86_feature_detected!("pclmulqdq").then_some(Self(()))
         }
 
+        /// Folds a message to 64 bytes that take a register of 0 to where the message takes `register`.
+        pub fn fold<R: super::Register>(
+            self,
+            register: u32,
+            message: impl Iterator<Item = [u64; super::FOLD_WORDS]>,
+        ) -> [u8; 8 * super::FOLD_WORDS] {
+            // SAFETY: the token exists only where `new` has detected PCLMULQDQ.
+            unsafe { fold_pclmul::<R>(register, message) }
+        }
+
         pub fn tag(self, key: &[u8; super::HASH_KEY_BYTES], packed: &[u8], bits: usize) -> [u8; super::HASH_TAG_BYTES] {
             // SAFETY: the token exists only where `new` has detected PCLMULQDQ.
             unsafe { tag_pclmul(key, packed, bits) }
         }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "pclmulqdq")]
+    fn fold_pclmul<R: super::Register>(
+        register: u32,
+        message: impl Iterator<Item = [u64; super::FOLD_WORDS]>,
+    ) -> [u8; 8 * super::FOLD_WORDS] {
+        use std::arch::x86_64::{
+            _mm_clmulepi64_si128, _mm_cvtsi128_si64, _mm_set_epi64x, _mm_setzero_si128, _mm_unpackhi_epi64,
+            _mm_xor_si128,
+        };
+        let constants = _mm_set_epi64x(R::FOLD[1] as i64, R::FOLD[0] as i64);
+        let mut sums = [_mm_setzero_si128(); super::FOLD_WORDS / 2];
+        let mut opening = u64::from(u32::from_le_bytes(R::as_bytes(register)));
+        for words in message {
+            for (sum, pair) in sums.iter_mut().zip(words.as_chunks::<2>().0) {
+                let (low, high) = R::open(pair[0] ^ opening, pair[1]);
+                opening = 0;
+                let moved_low = _mm_clmulepi64_si128::<0x00>(*sum, constants);
+                let moved_high = _mm_clmulepi64_si128::<0x11>(*sum, constants);
+                let moved = _mm_xor_si128(moved_low, moved_high);
+                *sum = _mm_xor_si128(moved, _mm_set_epi64x(high as i64, low as i64));
+            }
+        }
+        let mut bytes = [0; 8 * super::FOLD_WORDS];
+        for (bytes, sum) in bytes.as_chunks_mut::<16>().0.iter_mut().zip(sums) {
+            let (low, high) = (_mm_cvtsi128_si64(sum), _mm_cvtsi128_si64(_mm_unpackhi_epi64(sum, sum)));
+            let (low, high) = R::open(low as u64, high as u64);
+            *bytes = (u128::from(low) | u128::from(high) << 64).to_le_bytes();
+        }
+        bytes
     }
 
     #[cfg(target_arch = "x86_64")]

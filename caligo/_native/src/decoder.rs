@@ -268,15 +268,12 @@ impl<T: KernelLlr> Decoder<T> {
     fn decode(&mut self, check_value: u32, decoded: &mut [u8]) -> bool {
         let payload = self.code.payload_length();
         self.channel[payload..].fill(T::CERTAIN);
-        let (check, bytes) = (self.code.check(), decoded.len());
-        let target = check_value
-            ^ self.check_of_zero
-            ^ check.linear_value(&self.received, bytes)
-            ^ check.linear_value(&self.offset, bytes);
         self.run();
+        // What a survivor says about the error, put back on Bob's block: one pass of the check decides about it.
+        bits::xor_into(&mut self.received, &self.offset);
+        let (check, bytes) = (self.code.check(), decoded.len());
+        let target = check_value ^ self.check_of_zero;
         let found = self.pick(|word| check.linear_value(word, bytes) == target);
-        bits::xor_into(&mut self.candidate, &self.received);
-        bits::xor_into(&mut self.candidate, &self.offset);
         bits::bytes_from_words(decoded, &self.candidate);
         found
     }
@@ -289,22 +286,29 @@ impl<T: KernelLlr> Decoder<T> {
         }
     }
 
-    /// Leaves in `candidate` the best survivor that `accept` takes, or else the best one.
+    /// Leaves in `candidate` the sum of `received` and the best survivor such that `accept` takes it, or else of the best.
     fn pick(&mut self, accept: impl Fn(&[u64]) -> bool) -> bool {
+        let (candidate, received) = (&mut self.candidate, &self.received);
         match &self.method {
             Method::Single(state) => {
-                self.candidate.copy_from_slice(state.word());
-                accept(&self.candidate)
+                for ((sum, word), received) in candidate.iter_mut().zip(state.word()).zip(received.iter()) {
+                    *sum = word ^ received;
+                }
+                accept(candidate)
             }
             Method::List(state) => {
                 let (order, live) = state.paths.ranking();
+                let mut put = |lane: u8| {
+                    state.word(usize::from(lane), candidate);
+                    bits::xor_into(candidate, received);
+                    accept(candidate)
+                };
                 for &lane in &order[..live] {
-                    state.word(usize::from(lane), &mut self.candidate);
-                    if accept(&self.candidate) {
+                    if put(lane) {
                         return true;
                     }
                 }
-                state.word(usize::from(order[0]), &mut self.candidate);
+                put(order[0]);
                 false
             }
         }

@@ -48,7 +48,7 @@ fn words_of(bytes: &[u8]) -> Vec<u64> {
 
 proptest! {
     #[test]
-    fn tables_agree_with_the_bitwise_register(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn fast_registers_agree_with_the_bitwise_one(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         for check in Check::ALL {
             prop_assert_eq!(check.value(&bytes), bitwise(check, &bytes));
         }
