@@ -164,12 +164,48 @@ def test_a_closed_codec_says_so() -> None:
         {"precision": "f64"},
         {"engine": "no such engine"},
         {"threads": 0},
+        {"escalation": (8,)},
+        {"escalation": (4, 2)},
+        {"escalation": (3,)},
+        {"escalation": "1"},
+        {"escalation": 4},
+        {"escalation": (1.0,)},
     ],
 )
 def test_a_codec_that_cannot_be_made_is_refused(arguments: dict[str, Any]) -> None:
     code = design_code(64, qber=0.02, info_length=20, cache=CACHE)
     with pytest.raises(ConfigError):
         PolarCodec(code, **({"list_size": 8} | arguments))
+
+
+def test_an_escalation_needs_a_check() -> None:
+    code = design_code(64, qber=0.02, info_length=20, check="none", cache=CACHE)
+    with pytest.raises(ConfigError, match="check"):
+        PolarCodec(code, 8, escalation=(1,))
+
+
+@pytest.mark.parametrize("precision", ["int8", "f32"])
+def test_an_escalation_is_its_list_sizes_one_after_the_other(precision: Any) -> None:
+    code = design_code(1024, payload_length=1000, qber=0.04, efficiency=1.45, cache=CACHE)
+    blocks, received = noisy(code, 0.04, 300)
+    with PolarCodec(code, 16, escalation=(1, 4), precision=precision, threads=2) as codec:
+        syndrome = codec.syndrome(blocks)
+        got = codec.decode(received, *syndrome, 0.04)
+        assert codec.decoder_bytes == codec.required_bytes(code, 16, precision, escalation=(1, 4))
+    expected = None
+    settled = []
+    for list_size in (1, 4, 16):
+        with PolarCodec(code, list_size, precision=precision) as codec:
+            answer = codec.decode(received, *syndrome, 0.04)
+        if expected is None:
+            expected = answer
+        else:
+            later = ~expected.ok
+            expected.decoded[later], expected.ok[later] = answer.decoded[later], answer.ok[later]
+        settled.append(np.count_nonzero(expected.ok))
+    assert expected is not None
+    assert 0 < settled[0] < settled[1] < settled[2] < 300
+    assert same(got, expected)
 
 
 def test_arrays_are_judged_where_they_enter() -> None:

@@ -5,6 +5,7 @@ Packed arrays are uint8, C-contiguous, little bit order (bit i of a row is bit i
 Errors: ConfigError (values), ShapeError (dtype, shape, layout, stray bits), ResourceError.
 """
 
+from collections.abc import Sequence
 from typing import Literal, final
 
 import numpy as np
@@ -73,7 +74,11 @@ def design_polarization_weight(block_length: int) -> NDArray[np.float32]: ...
 # --- decoder -----------------------------------------------------------------------------------------------------------
 
 def required_bytes(
-    block_length: int, list_size: int, precision: str, info_set: NDArray[np.uint8] | None = None
+    block_length: int,
+    list_size: int,
+    precision: str,
+    info_set: NDArray[np.uint8] | None = None,
+    escalation: Sequence[int] = (),
 ) -> int: ...
 
 @final
@@ -88,11 +93,15 @@ class PolarDecoder:
         check: str = "crc32",
         precision: Literal["int8", "f32"] = "int8",
         engine: str | None = None,
+        escalation: Sequence[int] = (),
     ) -> PolarDecoder: ...
     @property
     def block_length(self) -> int: ...
     @property
     def list_size(self) -> int: ...
+    # List sizes tried before `list_size`, each where the one before found no word with the check.
+    @property
+    def escalation(self) -> tuple[int, ...]: ...
     @property
     def engine(self) -> str: ...
     @property

@@ -11,6 +11,59 @@ use crate::transform::block_log2;
 /// The list sizes that exist.
 pub const LIST_SIZES: [usize; 6] = [1, 2, 4, 8, 16, 32];
 
+/// The list sizes a decoder tries on a block, one after the other, until the check is met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListSizes {
+    /// Bit k: a list of 2^k.
+    exponents: u8,
+}
+
+impl ListSizes {
+    /// `list_size`, after the smaller ones of `escalation`.
+    ///
+    /// # Errors
+    /// [`Error::ListSize`] for a size that does not exist; [`Error::Escalation`] unless `escalation` increases strictly and
+    /// stays below `list_size`.
+    pub fn escalating(escalation: &[usize], list_size: usize) -> Result<Self> {
+        let mut sizes = Self { exponents: 0 };
+        let mut last = 0;
+        for &size in escalation.iter().chain([&list_size]) {
+            if !LIST_SIZES.contains(&size) {
+                return Err(Error::ListSize { got: size });
+            }
+            if size <= last {
+                return Err(Error::Escalation { got: escalation.to_vec(), list_size });
+            }
+            sizes.exponents |= 1 << size.trailing_zeros();
+            last = size;
+        }
+        Ok(sizes)
+    }
+
+    /// The sizes in the order they are tried.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        LIST_SIZES.into_iter().filter(move |size| self.exponents >> size.trailing_zeros() & 1 == 1)
+    }
+
+    /// The size that is tried first.
+    #[must_use]
+    pub fn smallest(self) -> usize {
+        1 << self.exponents.trailing_zeros()
+    }
+
+    /// The size that is tried last.
+    #[must_use]
+    pub fn largest(self) -> usize {
+        1 << self.exponents.ilog2()
+    }
+
+    /// Whether there is more than one.
+    #[must_use]
+    pub fn escalates(self) -> bool {
+        self.exponents.count_ones() > 1
+    }
+}
+
 /// A polar code in natural order.
 #[derive(Debug, Clone)]
 pub struct Code {
@@ -86,6 +139,18 @@ impl Code {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn list_sizes_are_tried_in_increasing_order() {
+        let sizes = ListSizes::escalating(&[1, 8], 32).unwrap();
+        assert_eq!(sizes.iter().collect::<Vec<_>>(), [1, 8, 32]);
+        assert_eq!((sizes.smallest(), sizes.largest(), sizes.escalates()), (1, 32, true));
+        assert!(!ListSizes::escalating(&[], 4).unwrap().escalates());
+        assert!(matches!(ListSizes::escalating(&[3], 8), Err(Error::ListSize { got: 3 })));
+        for wrong in [&[8, 1][..], &[1, 1], &[8], &[16]] {
+            assert!(matches!(ListSizes::escalating(wrong, 8), Err(Error::Escalation { list_size: 8, .. })));
+        }
+    }
 
     #[test]
     fn impossible_codes_are_refused_with_fields() {

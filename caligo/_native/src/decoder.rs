@@ -22,6 +22,11 @@
 //! holds what paths have in common near the root;
 //! [`nodes`] settles small subtrees; [`workspace`] is the memory; [`naive`] is the same in the obvious way.
 //!
+//! # Escalation
+//!
+//! Most blocks need no long list. A decoder may try several list sizes on a block, the smallest first, and go on to the next
+//! only where no survivor has the check (Li, Shen and Tse 2012). All lists share one workspace.
+//!
 //! A [`Decoder`] owns everything it needs: a decode allocates nothing and cannot fail, it can only not find the word.
 
 pub mod list;
@@ -34,7 +39,8 @@ pub mod single;
 pub mod workspace;
 
 use crate::bits;
-use crate::code::{Code, LIST_SIZES};
+use crate::checksum::Check;
+use crate::code::{Code, ListSizes};
 use crate::error::{Error, Result};
 use crate::llr::Llr;
 use crate::simd::{EngineName, KernelLlr, Kernels, Task};
@@ -45,20 +51,27 @@ use single::{SingleState, SingleTask};
 use std::hint::black_box;
 use workspace::AlignedBuffer;
 
-enum Method<T: KernelLlr> {
-    Single(SingleState<T>),
-    List(Box<ListState<T>>),
+/// What a list of one needs.
+struct Single<T: KernelLlr> {
+    program: Box<[Instruction]>,
+    state: SingleState<T>,
+}
+
+/// What lists of two and more need, whatever their size.
+struct List<T: KernelLlr> {
+    program: Box<[Instruction]>,
+    state: Box<ListState<T>>,
 }
 
 /// A decoder for one code: program, workspace and engine.
 pub struct Decoder<T: KernelLlr> {
     code: Code,
     engine: EngineName,
-    list_size: usize,
+    list_sizes: ListSizes,
     /// The check value of the all-zero block: what makes a check affine rather than linear.
     check_of_zero: u32,
-    program: Box<[Instruction]>,
-    method: Method<T>,
+    single: Option<Single<T>>,
+    list: Option<List<T>>,
     channel: AlignedBuffer<T>,
     /// Bob's block, or his hard decisions.
     received: AlignedBuffer<u64>,
@@ -67,33 +80,30 @@ pub struct Decoder<T: KernelLlr> {
     candidate: AlignedBuffer<u64>,
 }
 
-fn check_list_size(list_size: usize) -> Result<()> {
-    if LIST_SIZES.contains(&list_size) { Ok(()) } else { Err(Error::ListSize { got: list_size }) }
-}
-
 /// Bytes of everything a [`Decoder`] for `code` allocates.
-///
-/// # Errors
-/// [`Error::ListSize`].
-pub fn required_bytes<T: KernelLlr>(code: &Code, list_size: usize) -> Result<usize> {
-    let flavour = if list_size == 1 { Flavour::Single } else { Flavour::List };
-    Ok(workspace_bytes::<T>(code.log_length(), list_size)? + size_of_val(&*schedule::compile(code, flavour)))
+#[must_use]
+pub fn required_bytes<T: KernelLlr>(code: &Code, list_sizes: ListSizes) -> usize {
+    let program = |wanted: bool, flavour| if wanted { size_of_val(&*schedule::compile(code, flavour)) } else { 0 };
+    workspace_bytes::<T>(code.log_length(), list_sizes)
+        + program(list_sizes.smallest() == 1, Flavour::Single)
+        + program(list_sizes.largest() > 1, Flavour::List)
 }
 
-/// Bytes of a decoder's memory apart from its program, which depends on the code.
-///
-/// # Errors
-/// [`Error::ListSize`].
-pub fn workspace_bytes<T: KernelLlr>(log_length: u32, list_size: usize) -> Result<usize> {
-    check_list_size(list_size)?;
+/// Bytes of a decoder's memory apart from its programs, which depend on the code.
+#[must_use]
+pub fn workspace_bytes<T: KernelLlr>(log_length: u32, list_sizes: ListSizes) -> usize {
     let words = (1usize << log_length).div_ceil(64);
-    let state = if list_size == 1 {
-        SingleState::<T>::bytes_for(log_length)
-    } else {
-        ListState::<T>::bytes_for(log_length, list_size) + size_of::<ListState<T>>()
+    let single = if list_sizes.smallest() == 1 { SingleState::<T>::bytes_for(log_length) } else { 0 };
+    let list = match list_sizes.largest() {
+        1 => 0,
+        largest => ListState::<T>::bytes_for(log_length, largest) + size_of::<ListState<T>>(),
     };
     // The code's information set, the channel, and the received, offset and candidate words.
-    Ok(state + words * 8 + AlignedBuffer::<T>::bytes_for(1 << log_length) + 3 * AlignedBuffer::<u64>::bytes_for(words))
+    single
+        + list
+        + words * 8
+        + AlignedBuffer::<T>::bytes_for(1 << log_length)
+        + 3 * AlignedBuffer::<u64>::bytes_for(words)
 }
 
 impl<T: KernelLlr> Decoder<T> {
@@ -102,29 +112,43 @@ impl<T: KernelLlr> Decoder<T> {
     /// # Errors
     /// [`Error::ListSize`] when it is not one of 1, 2, 4, 8, 16, 32; [`Error::EngineUnavailable`]; [`Error::Memory`].
     pub fn new(code: Code, list_size: usize, engine: EngineName) -> Result<Self> {
-        check_list_size(list_size)?;
+        Self::with_list_sizes(code, ListSizes::escalating(&[], list_size)?, engine)
+    }
+
+    /// A decoder that tries `list_sizes` on every block, until the check is met.
+    ///
+    /// # Errors
+    /// [`Error::CheckRequired`] for several sizes and a code without a check; [`Error::EngineUnavailable`];
+    /// [`Error::Memory`].
+    pub fn with_list_sizes(code: Code, list_sizes: ListSizes, engine: EngineName) -> Result<Self> {
+        if list_sizes.escalates() && code.check() == Check::None {
+            return Err(Error::CheckRequired { what: "escalation" });
+        }
         if !engine.available() {
             return Err(Error::EngineUnavailable { engine: engine.name() });
         }
         // Asked for as a whole first: a refusal is an error here, and the end of the process in the parts.
-        let bytes = workspace_bytes::<T>(code.log_length(), list_size)?;
+        let bytes = workspace_bytes::<T>(code.log_length(), list_sizes);
         let mut whole = Vec::<u8>::new();
         whole.try_reserve_exact(bytes).map_err(|_| Error::Memory { bytes })?;
         // The optimiser may leave out memory that nobody looks at.
         drop(black_box(whole));
-        let (flavour, method) = if list_size == 1 {
-            (Flavour::Single, Method::Single(SingleState::new(code.log_length())))
-        } else {
-            (Flavour::List, Method::List(Box::new(ListState::new(code.log_length(), list_size))))
-        };
+        let (log_length, largest) = (code.log_length(), list_sizes.largest());
+        let single = (list_sizes.smallest() == 1).then(|| Single {
+            program: schedule::compile(&code, Flavour::Single),
+            state: SingleState::new(log_length),
+        });
+        let list = (largest > 1).then(|| List {
+            program: schedule::compile(&code, Flavour::List),
+            state: Box::new(ListState::new(log_length, largest)),
+        });
         let (length, words) = (code.block_length(), code.words());
-        let program = schedule::compile(&code, flavour);
         Ok(Self {
             engine,
-            list_size,
+            list_sizes,
             check_of_zero: code.check().value(&vec![0; length.div_ceil(8)]),
-            program,
-            method,
+            single,
+            list,
             channel: AlignedBuffer::new(length),
             received: AlignedBuffer::new(words),
             offset: AlignedBuffer::new(words),
@@ -145,22 +169,23 @@ impl<T: KernelLlr> Decoder<T> {
         self.engine
     }
 
-    /// The list size.
+    /// The list sizes that are tried.
     #[must_use]
-    pub fn list_size(&self) -> usize {
-        self.list_size
+    pub fn list_sizes(&self) -> ListSizes {
+        self.list_sizes
     }
 
     /// Bytes allocated: what [`required_bytes`] says.
     #[must_use]
     pub fn allocated_bytes(&self) -> usize {
-        let state = match &self.method {
-            Method::Single(state) => state.bytes(),
-            Method::List(state) => state.bytes() + size_of::<ListState<T>>(),
-        };
-        state
+        let single = self.single.as_ref().map_or(0, |single| single.state.bytes() + size_of_val(&*single.program));
+        let list = self
+            .list
+            .as_ref()
+            .map_or(0, |list| list.state.bytes() + size_of::<ListState<T>>() + size_of_val(&*list.program));
+        single
+            + list
             + size_of_val(self.code.info())
-            + size_of_val(&*self.program)
             + self.channel.bytes()
             + self.received.bytes()
             + self.offset.bytes()
@@ -268,54 +293,64 @@ impl<T: KernelLlr> Decoder<T> {
     fn decode(&mut self, check_value: u32, decoded: &mut [u8]) -> bool {
         let payload = self.code.payload_length();
         self.channel[payload..].fill(T::CERTAIN);
-        self.run();
         // What a survivor says about the error, put back on Bob's block: one pass of the check decides about it.
         bits::xor_into(&mut self.received, &self.offset);
         let (check, bytes) = (self.code.check(), decoded.len());
         let target = check_value ^ self.check_of_zero;
-        let found = self.pick(|word| check.linear_value(word, bytes) == target);
+        let mut found = false;
+        for list_size in self.list_sizes.iter() {
+            self.run(list_size);
+            found = self.pick(list_size, |word| check.linear_value(word, bytes) == target);
+            if found {
+                break;
+            }
+        }
         bits::bytes_from_words(decoded, &self.candidate);
         found
     }
 
-    fn run(&mut self) {
-        let (program, channel) = (&*self.program, &*self.channel);
-        match &mut self.method {
-            Method::Single(state) => T::dispatch(self.engine, SingleTask { program, state, channel }),
-            Method::List(state) => T::dispatch(self.engine, ListTask { program, state, channel }),
+    /// Decodes `channel` with a list of `list_size`.
+    fn run(&mut self, list_size: usize) {
+        let channel = &*self.channel;
+        if list_size == 1 {
+            if let Some(Single { program, state }) = &mut self.single {
+                T::dispatch(self.engine, SingleTask { program, state, channel });
+            }
+        } else if let Some(List { program, state }) = &mut self.list {
+            state.set_list_size(list_size);
+            T::dispatch(self.engine, ListTask { program, state, channel });
         }
     }
 
-    /// Leaves in `candidate` the sum of `received` and the best survivor such that `accept` takes it, or else of the best.
-    fn pick(&mut self, accept: impl Fn(&[u64]) -> bool) -> bool {
+    /// Leaves in `candidate` the sum of `received` and the best survivor of [`Decoder::run`] such that `accept` takes it, or
+    /// else of the best.
+    fn pick(&mut self, list_size: usize, accept: impl Fn(&[u64]) -> bool) -> bool {
         let (candidate, received) = (&mut self.candidate, &self.received);
-        match &self.method {
-            Method::Single(state) => {
-                for ((sum, word), received) in candidate.iter_mut().zip(state.word()).zip(received.iter()) {
-                    *sum = word ^ received;
-                }
-                accept(candidate)
+        if list_size == 1 {
+            let Some(Single { state, .. }) = &self.single else { return false };
+            for ((sum, word), received) in candidate.iter_mut().zip(state.word()).zip(received.iter()) {
+                *sum = word ^ received;
             }
-            Method::List(state) => {
-                let (order, live) = state.paths.ranking();
-                let mut put = |lane: u8| {
-                    state.word(usize::from(lane), candidate);
-                    bits::xor_into(candidate, received);
-                    accept(candidate)
-                };
-                for &lane in &order[..live] {
-                    if put(lane) {
-                        return true;
-                    }
-                }
-                put(order[0]);
-                false
+            return accept(candidate);
+        }
+        let Some(List { state, .. }) = &self.list else { return false };
+        let (order, live) = state.paths.ranking();
+        let mut put = |lane: u8| {
+            state.word(usize::from(lane), candidate);
+            bits::xor_into(candidate, received);
+            accept(candidate)
+        };
+        for &lane in &order[..live] {
+            if put(lane) {
+                return true;
             }
         }
+        put(order[0]);
+        false
     }
 
-    /// Decodes channel LLRs with zero frozen values and returns all survivors in lane order: metrics and packed words. For
-    /// study and for tests; it allocates.
+    /// Decodes channel LLRs with zero frozen values and returns all survivors of the largest list in lane order: metrics and
+    /// packed words. For study and for tests; it allocates.
     ///
     /// # Errors
     /// [`Error::Length`].
@@ -324,16 +359,19 @@ impl<T: KernelLlr> Decoder<T> {
             return Err(Error::Length { what: "channel", expected: self.code.block_length(), got: channel.len() });
         }
         self.channel.copy_from_slice(channel);
-        self.run();
-        Ok(match &self.method {
-            Method::Single(state) => vec![(<T::Metric as crate::llr::Metric>::ZERO, state.word().to_vec())],
-            Method::List(state) => (0..state.paths.live)
+        self.run(self.list_sizes.largest());
+        Ok(match (&self.single, &self.list) {
+            (_, Some(List { state, .. })) => (0..state.paths.live)
                 .map(|lane| {
                     let mut word = vec![0; self.code.words()];
                     state.word(lane, &mut word);
                     (state.paths.metric.0[lane], word)
                 })
                 .collect(),
+            (Some(Single { state, .. }), None) => {
+                vec![(<T::Metric as crate::llr::Metric>::ZERO, state.word().to_vec())]
+            }
+            (None, None) => Vec::new(),
         })
     }
 }

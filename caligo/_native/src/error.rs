@@ -22,6 +22,18 @@ pub enum Error {
         /// The list size asked for.
         got: usize,
     },
+    /// The list sizes to try first do not increase, or do not stay below the list size.
+    Escalation {
+        /// The sizes asked for.
+        got: Vec<usize>,
+        /// The list size they lead to.
+        list_size: usize,
+    },
+    /// What was asked for needs a check that says whether a block failed, and the code has none.
+    CheckRequired {
+        /// Which argument.
+        what: &'static str,
+    },
     /// An array has the wrong number of elements.
     Length {
         /// Which argument.
@@ -80,6 +92,12 @@ impl fmt::Display for Error {
                 write!(out, "block_length: expected a power of two from {min} to {max}, got {got}")
             }
             Error::ListSize { got } => write!(out, "list_size: expected 1, 2, 4, 8, 16 or 32, got {got}"),
+            Error::Escalation { got, list_size } => {
+                write!(out, "escalation: expected increasing list sizes below {list_size}, got {got:?}")
+            }
+            Error::CheckRequired { what } => {
+                write!(out, "{what}: expected a code with a check, which says when a block failed, got check none")
+            }
             Error::Length { what, expected, got } => write!(out, "{what}: expected {expected} elements, got {got}"),
             Error::OutOfRange { what, got, min, max } => {
                 write!(out, "{what}: expected a value from {min} to {max}, got {got}")

@@ -3,8 +3,8 @@
 
 use caligo_polar::bits;
 use caligo_polar::checksum::Check;
-use caligo_polar::code::Code;
-use caligo_polar::decoder::{Decoder, naive};
+use caligo_polar::code::{Code, ListSizes};
+use caligo_polar::decoder::{Decoder, naive, required_bytes};
 use caligo_polar::error::Error;
 use caligo_polar::simd::{EngineName, KernelLlr};
 use caligo_polar::transform::polar_transform;
@@ -176,6 +176,48 @@ fn what_is_accepted_is_the_best_survivor_with_the_check() {
         later += usize::from(ok && best != expected.1);
     }
     assert!(found > 100 && later > 5 && failed > 100, "{found} found, {later} not the best path, {failed} failed");
+}
+
+#[test]
+fn an_escalating_decoder_is_its_list_sizes_one_after_the_other() {
+    let mut rng = Rng(15);
+    let mut settled_by = [0; 6];
+    for case in 0..400 {
+        let code = loop {
+            let code = random_code(&mut rng);
+            if code.check() != Check::None {
+                break code;
+            }
+        };
+        let sizes: Vec<usize> = (0..6).filter(|_| rng.below(2) == 0).map(|exponent| 1 << exponent).collect();
+        let [escalation @ .., list_size] = &sizes[..] else { continue };
+        let sizes = ListSizes::escalating(escalation, *list_size).unwrap();
+        let density = [0.01, 0.03, 0.06, 0.12][rng.below(4) as usize];
+        let (key, errors) = (random_block(&mut rng, &code, 0.5), random_block(&mut rng, &code, density));
+        let engine = EngineName::ALL[case % 3];
+        let engine = if engine.available() { engine } else { EngineName::Portable };
+        let mut decoder = Decoder::<i8>::with_list_sizes(code.clone(), sizes, engine).unwrap();
+        assert_eq!(decoder.allocated_bytes(), required_bytes::<i8>(&code, sizes));
+        let mut expected = (false, Vec::new());
+        for size in sizes.iter() {
+            expected = outcome(&mut Decoder::<i8>::new(code.clone(), size, engine).unwrap(), &key, &errors, 6);
+            if expected.0 {
+                settled_by[size.trailing_zeros() as usize] += 1;
+                break;
+            }
+        }
+        // The second time the workspace has been used.
+        for _ in 0..2 {
+            assert_eq!(outcome(&mut decoder, &key, &errors, 6), expected, "{sizes:?} {code:?}");
+        }
+    }
+    assert!(settled_by.iter().all(|&count| count > 0), "{settled_by:?}");
+    let unchecked = Code::new(64, &[!0], 0, Check::None).unwrap();
+    let sizes = ListSizes::escalating(&[1], 8).unwrap();
+    assert!(matches!(
+        Decoder::<i8>::with_list_sizes(unchecked, sizes, EngineName::Portable),
+        Err(Error::CheckRequired { what: "escalation" })
+    ));
 }
 
 #[test]

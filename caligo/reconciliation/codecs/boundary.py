@@ -6,6 +6,8 @@ no field of an error here ever shows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from caligo.errors import ConfigError, ShapeError
 __all__ = [
     "require_batch",
     "require_check_values",
+    "require_escalation",
     "require_frozen_values",
     "require_list_size",
     "require_llr",
@@ -115,3 +118,32 @@ def require_list_size(list_size: int, allowed: tuple[int, ...] | None = LIST_SIZ
         wanted = ", ".join(map(str, allowed))
         raise ConfigError(f"list_size: expected one of {wanted}, got {value}", what="list_size", got=repr(value))
     return value
+
+
+def require_escalation(escalation: Sequence[int], list_size: int, check: str) -> tuple[int, ...]:
+    """List sizes to try before `list_size`, increasing and below it; only a check can say when to go on.
+
+    Raises:
+        ConfigError: they are not, or there are some and `check` is ``none``.
+    """
+    if isinstance(escalation, str | bytes) or not isinstance(escalation, Sequence):
+        raise ConfigError(
+            f"escalation: expected a sequence of list sizes such as (1, 8), got {escalation!r}",
+            what="escalation",
+            got=repr(escalation),
+        )
+    sizes = tuple(require_list_size(size) for size in escalation)
+    if any(size >= after for size, after in pairwise((*sizes, list_size))):
+        raise ConfigError(
+            f"escalation: expected increasing list sizes below {list_size}, got {sizes}",
+            what="escalation",
+            got=repr(sizes),
+        )
+    if sizes and check == "none":
+        raise ConfigError(
+            "escalation: expected a code with a check, which says when a block failed, got check none; "
+            "choose crc16, crc24 or crc32",
+            what="escalation",
+            got=repr(sizes),
+        )
+    return sizes

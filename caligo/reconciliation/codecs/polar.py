@@ -10,7 +10,7 @@ comes out does not depend on the number of threads. Native decoding releases the
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import pairwise
@@ -28,6 +28,7 @@ from caligo.reconciliation.codecs import DecodedBatch
 from caligo.reconciliation.codecs.boundary import (
     require_batch,
     require_check_values,
+    require_escalation,
     require_frozen_values,
     require_list_size,
     require_llr,
@@ -51,6 +52,8 @@ class PolarCodec:
         precision: arithmetic of the decoder, ``int8`` (LLRs in half nats) or ``f32``.
         engine: name of the kernels to use; None takes the fastest this CPU has.
         threads: workspaces, and blocks decoded at the same time.
+        escalation: list sizes tried before `list_size`, increasing: ``(1, 8)``. A block goes on to the next only
+            where no candidate has its check.
 
     Raises:
         ConfigError: a parameter is out of range, or this CPU does not have the engine.
@@ -65,11 +68,13 @@ class PolarCodec:
         precision: Literal["int8", "f32"] = "int8",
         engine: str | None = None,
         threads: int = 1,
+        escalation: Sequence[int] = (),
     ) -> None:
         validate_name(precision, "precision", ("int8", "f32"))
         validate_count(threads, "threads")
         self.code = code
         self.list_size = require_list_size(list_size)
+        self.escalation = require_escalation(escalation, self.list_size, code.check)
         self.precision = precision
         self.threads = threads
         decoders: list[PolarDecoder] = [
@@ -81,6 +86,7 @@ class PolarCodec:
                 check=code.check,
                 precision=precision,
                 engine=engine,
+                escalation=self.escalation,
             )
             for _ in range(threads)
         ]
@@ -93,9 +99,15 @@ class PolarCodec:
         self._closed = False
 
     @staticmethod
-    def required_bytes(code: PolarCode, list_size: int, precision: str = "int8", threads: int = 1) -> int:
+    def required_bytes(
+        code: PolarCode, list_size: int, precision: str = "int8", threads: int = 1, escalation: Sequence[int] = ()
+    ) -> int:
         """Memory the workspaces of such a codec take, in bytes (the crate's own figure, times `threads`)."""
-        each = int(_native.required_bytes(code.block_length, list_size, precision, info_set=code.info_mask))
+        each = int(
+            _native.required_bytes(
+                code.block_length, list_size, precision, info_set=code.info_mask, escalation=escalation
+            )
+        )
         return threads * each
 
     @property
@@ -114,9 +126,10 @@ class PolarCodec:
         return self._decoder_bytes
 
     def __repr__(self) -> str:
+        escalation = f", escalation={self.escalation}" if self.escalation else ""
         return (
             f"PolarCodec({self.code!r}, list_size={self.list_size}, precision={self.precision!r}, "
-            f"engine={self._engine!r}, threads={self.threads})"
+            f"engine={self._engine!r}, threads={self.threads}{escalation})"
         )
 
     def syndrome(self, blocks: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:

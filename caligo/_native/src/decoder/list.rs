@@ -58,6 +58,12 @@ impl<T: KernelLlr> ListState<T> {
         }
     }
 
+    /// Decodes with lists of `list_size` from now on, at most the size the state was made for.
+    pub fn set_list_size(&mut self, list_size: usize) {
+        self.list_size = list_size;
+        self.paths.set_list_size(list_size);
+    }
+
     fn stored(stage: usize, log_length: usize) -> bool {
         stage > LANE_STAGE && stage < log_length.min(LOG_SHARED)
     }

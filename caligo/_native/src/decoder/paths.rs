@@ -53,6 +53,11 @@ impl<M: Metric> Paths<M> {
         paths
     }
 
+    /// Keeps lists of `list_size` from now on.
+    pub fn set_list_size(&mut self, list_size: usize) {
+        self.list_size = list_size;
+    }
+
     /// Back to one path.
     pub fn reset(&mut self) {
         self.metric = Lanes([M::DEAD; LANES]);

@@ -3,18 +3,19 @@
 //! A decoder is one workspace and serves one thread at a time. A call decodes a batch; the interpreter is let go of for the
 //! whole of it, and nothing is allocated from the first block to the last.
 
-use super::arguments::{integer, name, number};
+use super::arguments::{integer, name, number, type_of};
 use super::arrays::{check_row_length, readable, rows_of, writable};
 use super::error::{config_error, shape_error};
 use crate::bits;
 use crate::checksum::Check;
-use crate::code::Code;
+use crate::code::{Code, ListSizes};
 use crate::decoder::{self, Decoder};
 use crate::error::{Error, Result};
 use crate::llr::Llr;
 use crate::simd::EngineName;
 use crate::transform::block_log2;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -57,32 +58,48 @@ fn packed_words(what: &'static str, object: &Bound<'_, PyAny>, block_length: usi
     Ok(words)
 }
 
+/// The list sizes to try: `escalation`, a sequence of integers or None, before `list_size`.
+fn list_sizes(escalation: Option<&Bound<'_, PyAny>>, list_size: &Bound<'_, PyAny>) -> PyResult<ListSizes> {
+    let list_size: usize = integer("list_size", list_size)?;
+    let Some(escalation) = escalation else { return Ok(ListSizes::escalating(&[], list_size)?) };
+    let items = escalation.try_iter().map_err(|_| {
+        let remedy = "pass a tuple such as (1, 8)";
+        config_error(escalation.py(), "escalation", "a sequence of list sizes", &type_of(escalation), remedy)
+    })?;
+    let sizes: Vec<usize> = items.map(|item| integer("escalation", &item?)).collect::<PyResult<_>>()?;
+    Ok(ListSizes::escalating(&sizes, list_size)?)
+}
+
 /// Bytes a decoder allocates: exact for an information set; without one, its workspace, to which the compiled code adds
 /// (typically below a tenth).
 #[pyfunction]
-#[pyo3(signature = (block_length, list_size, precision, info_set = None))]
+#[pyo3(
+    signature = (block_length, list_size, precision, info_set = None, escalation = None),
+    text_signature = "(block_length, list_size, precision, info_set=None, escalation=())"
+)]
 fn required_bytes(
     block_length: &Bound<'_, PyAny>,
     list_size: &Bound<'_, PyAny>,
     precision: &Bound<'_, PyAny>,
     info_set: Option<&Bound<'_, PyAny>>,
+    escalation: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<usize> {
     let block_length: usize = integer("block_length", block_length)?;
-    let list_size: usize = integer("list_size", list_size)?;
+    let list_sizes = list_sizes(escalation, list_size)?;
     let precision = precision_named(&name("precision", precision)?)?;
     let log_length = block_log2(block_length)?;
     let Some(info_set) = info_set else {
         return Ok(match precision {
-            Precision::Int8 => decoder::workspace_bytes::<i8>(log_length, list_size),
-            Precision::F32 => decoder::workspace_bytes::<f32>(log_length, list_size),
-        }?);
+            Precision::Int8 => decoder::workspace_bytes::<i8>(log_length, list_sizes),
+            Precision::F32 => decoder::workspace_bytes::<f32>(log_length, list_sizes),
+        });
     };
     let info = packed_words("info_set", info_set, block_length)?;
     let code = Code::new(block_length, &info, 0, Check::None)?;
     Ok(match precision {
-        Precision::Int8 => decoder::required_bytes::<i8>(&code, list_size),
-        Precision::F32 => decoder::required_bytes::<f32>(&code, list_size),
-    }?)
+        Precision::Int8 => decoder::required_bytes::<i8>(&code, list_sizes),
+        Precision::F32 => decoder::required_bytes::<f32>(&code, list_sizes),
+    })
 }
 
 enum AnyDecoder {
@@ -121,7 +138,7 @@ impl AnyDecoder {
 #[pyclass(frozen, module = "caligo._native._core")]
 struct PolarDecoder {
     block_length: usize,
-    list_size: usize,
+    list_sizes: ListSizes,
     engine: EngineName,
     precision: Precision,
     allocated_bytes: usize,
@@ -202,9 +219,11 @@ impl PolarDecoder {
     #[new]
     #[pyo3(
         signature = (
-            block_length, info_set, list_size, *, shortened = None, check = None, precision = None, engine = None
+            block_length, info_set, list_size, *, shortened = None, check = None, precision = None, engine = None,
+            escalation = None
         ),
-        text_signature = "(block_length, info_set, list_size, *, shortened=0, check='crc32', precision='int8', engine=None)"
+        text_signature = "(block_length, info_set, list_size, *, shortened=0, check='crc32', precision='int8', \
+            engine=None, escalation=())"
     )]
     #[allow(clippy::too_many_arguments, reason = "keywords of a constructor")]
     fn new(
@@ -215,10 +234,11 @@ impl PolarDecoder {
         check: Option<&Bound<'_, PyAny>>,
         precision: Option<&Bound<'_, PyAny>>,
         engine: Option<&Bound<'_, PyAny>>,
+        escalation: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let block_length: usize = integer("block_length", block_length)?;
         block_log2(block_length)?;
-        let list_size: usize = integer("list_size", list_size)?;
+        let list_sizes = list_sizes(escalation, list_size)?;
         let shortened: usize = shortened.map_or(Ok(0), |value| integer("shortened", value))?;
         let check =
             check.map_or(Ok(Check::Crc32), |value| Ok::<_, PyErr>(Check::from_name(&name("check", value)?)?))?;
@@ -234,17 +254,17 @@ impl PolarDecoder {
         let code = Code::new(block_length, &info, shortened, check)?;
         let (decoder, allocated_bytes) = match precision {
             Precision::Int8 => {
-                let decoder = Decoder::new(code, list_size, engine)?;
+                let decoder = Decoder::with_list_sizes(code, list_sizes, engine)?;
                 let bytes = decoder.allocated_bytes();
                 (AnyDecoder::Int8(decoder), bytes)
             }
             Precision::F32 => {
-                let decoder = Decoder::new(code, list_size, engine)?;
+                let decoder = Decoder::with_list_sizes(code, list_sizes, engine)?;
                 let bytes = decoder.allocated_bytes();
                 (AnyDecoder::F32(decoder), bytes)
             }
         };
-        Ok(Self { block_length, list_size, engine, precision, allocated_bytes, decoder: Mutex::new(decoder) })
+        Ok(Self { block_length, list_sizes, engine, precision, allocated_bytes, decoder: Mutex::new(decoder) })
     }
 
     #[getter]
@@ -254,7 +274,13 @@ impl PolarDecoder {
 
     #[getter]
     fn list_size(&self) -> usize {
-        self.list_size
+        self.list_sizes.largest()
+    }
+
+    #[getter]
+    fn escalation<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let sizes: Vec<usize> = self.list_sizes.iter().collect();
+        PyTuple::new(py, &sizes[..sizes.len() - 1])
     }
 
     #[getter]
@@ -279,7 +305,7 @@ impl PolarDecoder {
         format!(
             "PolarDecoder(block_length={}, list_size={}, precision={:?}, engine={:?})",
             self.block_length,
-            self.list_size,
+            self.list_sizes.largest(),
             self.precision(),
             self.engine()
         )

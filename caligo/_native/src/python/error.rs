@@ -59,6 +59,17 @@ fn convert(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
             fields.set_item("got", got)?;
             (Family::Config, "choose one of these list sizes")
         }
+        Error::Escalation { got, list_size } => {
+            fields.set_item("argument", "escalation")?;
+            fields.set_item("got", got)?;
+            fields.set_item("list_size", list_size)?;
+            (Family::Config, "choose sizes such as (1, 8) before 32")
+        }
+        Error::CheckRequired { what } => {
+            fields.set_item("argument", what)?;
+            fields.set_item("got", "none")?;
+            (Family::Config, "choose one of the checks crc16, crc24, crc32")
+        }
         Error::Length { what, expected, got } => {
             fields.set_item("argument", what)?;
             fields.set_item("expected", expected)?;
