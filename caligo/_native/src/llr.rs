@@ -29,6 +29,8 @@ pub trait Metric: Copy + PartialOrd + Debug + Default + Send + Sync + 'static {
     const DEAD: Self;
     /// Candidates further than this above the best candidate are dropped.
     const THRESHOLD: Self;
+    /// The smallest metric beyond [`Metric::THRESHOLD`].
+    const BEYOND: Self;
     /// Sum, saturating below [`Metric::DEAD`]'s value for `u16`.
     fn plus(self, other: Self) -> Self;
     /// Difference, not below zero.
@@ -41,6 +43,7 @@ impl Metric for u16 {
     const ZERO: Self = 0;
     const DEAD: Self = u16::MAX;
     const THRESHOLD: Self = 70;
+    const BEYOND: Self = 71;
     #[inline(always)]
     fn plus(self, other: Self) -> Self {
         self.saturating_add(other)
@@ -59,6 +62,7 @@ impl Metric for f32 {
     const ZERO: Self = 0.0;
     const DEAD: Self = f32::INFINITY;
     const THRESHOLD: Self = 35.0;
+    const BEYOND: Self = 35.0f32.next_up();
     #[inline(always)]
     fn plus(self, other: Self) -> Self {
         self + other
@@ -107,24 +111,44 @@ impl Total for f32 {
 /// A magnitude with its position in a node of at most 32 values: orders by magnitude, then by position.
 pub trait NodeKey: Copy + Ord + Debug + Default + Send + Sync + 'static {
     /// Larger than any key of a real value.
-    const USED: Self;
+    const LAST: Self;
     /// The position, 0..32.
     fn position(self) -> u32;
+    /// Orders keys beginning with the one that follows `key`; those up to `key`, and it, come last.
+    fn after(self, key: Self) -> Self;
+    /// The key that [`NodeKey::after`] turned into `self`.
+    fn following(self, key: Self) -> Self;
 }
 
 impl NodeKey for u16 {
-    const USED: Self = u16::MAX;
+    const LAST: Self = u16::MAX;
     #[inline(always)]
     fn position(self) -> u32 {
         u32::from(self & 31)
     }
+    #[inline(always)]
+    fn after(self, key: Self) -> Self {
+        self.wrapping_sub(key).wrapping_sub(1)
+    }
+    #[inline(always)]
+    fn following(self, key: Self) -> Self {
+        self.wrapping_add(key).wrapping_add(1)
+    }
 }
 
 impl NodeKey for u64 {
-    const USED: Self = u64::MAX;
+    const LAST: Self = u64::MAX;
     #[inline(always)]
     fn position(self) -> u32 {
         (self & 31) as u32
+    }
+    #[inline(always)]
+    fn after(self, key: Self) -> Self {
+        self.wrapping_sub(key).wrapping_sub(1)
+    }
+    #[inline(always)]
+    fn following(self, key: Self) -> Self {
+        self.wrapping_add(key).wrapping_add(1)
     }
 }
 
@@ -161,7 +185,7 @@ pub trait Llr: crate::decoder::workspace::Plain + Default + PartialEq + Debug + 
     fn narrow(total: Self::Total) -> Self::Metric;
     /// Magnitude and position as one key.
     fn node_key(self, position: usize) -> Self::Key;
-    /// The magnitude of a key; not called on [`NodeKey::USED`] of a live comparison.
+    /// The magnitude of a key.
     fn key_magnitude(key: Self::Key) -> Self::Metric;
     /// LLR magnitude of a binary symmetric channel with crossover probability `qber` (0 < qber < 0.5).
     fn from_crossover(qber: f64) -> Self;

@@ -248,18 +248,19 @@ pub trait Kernels<T: KernelLlr>: Copy {
         }
     }
 
-    /// Replaces the keys equal to `used` by [`crate::llr::NodeKey::USED`] and returns the smallest that remain.
+    /// Per lane the smallest of `keys` above `last`; every key is above [`NodeKey::LAST`].
     #[inline(always)]
-    fn next_keys(self, keys: &mut [Lanes<T::Key>], used: &Lanes<T::Key>) -> Lanes<T::Key> {
-        let mut smallest = Lanes([T::Key::USED; LANES]);
+    fn next_keys(self, keys: &[Lanes<T::Key>], last: &Lanes<T::Key>) -> Lanes<T::Key> {
+        let mut next = Lanes([T::Key::LAST; LANES]);
         for row in keys {
             for lane in 0..LANES {
-                let key = if row.0[lane] == used.0[lane] { T::Key::USED } else { row.0[lane] };
-                row.0[lane] = key;
-                smallest.0[lane] = smallest.0[lane].min(key);
+                next.0[lane] = next.0[lane].min(row.0[lane].after(last.0[lane]));
             }
         }
-        smallest
+        for lane in 0..LANES {
+            next.0[lane] = next.0[lane].following(last.0[lane]);
+        }
+        next
     }
 
     /// `out[p] = row[source[p]]` for keys.
@@ -272,6 +273,117 @@ pub trait Kernels<T: KernelLlr>: Copy {
     #[inline(always)]
     fn select_bits(self, row: &LaneBits, source: &Selection) -> LaneBits {
         LaneBits(std::array::from_fn(|lane| row.0[usize::from(source.0[lane] & 31)]))
+    }
+
+    /// `out[p] = row[source[p]]` for lanes.
+    #[inline(always)]
+    fn select_selection(self, row: &Selection, source: &Selection) -> Selection {
+        Selection(std::array::from_fn(|lane| row.0[usize::from(source.0[lane] & 31)]))
+    }
+
+    /// `out[p] = mask[source[p]]` for a mask of lanes.
+    #[inline(always)]
+    fn select_mask(self, mask: u32, source: &Selection) -> u32 {
+        (0..LANES).fold(0, |out, lane| out | (mask >> (source.0[lane] & 31) & 1) << lane)
+    }
+
+    /// Toggles, in the lanes of `flipped`, the bit at the position of the lane's key.
+    #[inline(always)]
+    fn toggle(self, bits: &LaneBits, flipped: u32, keys: &Lanes<T::Key>) -> LaneBits {
+        let mut out = *bits;
+        for lane in 0..LANES {
+            out.0[lane] ^= (flipped >> lane & 1) << keys.0[lane].position();
+        }
+        out
+    }
+
+    /// `word` in the lanes of `mask`, zero in the others.
+    #[inline(always)]
+    fn fill(self, mask: u32, word: u32) -> LaneBits {
+        LaneBits(std::array::from_fn(|lane| (mask >> lane & 1).wrapping_neg() & word))
+    }
+
+    /// `metric + cost`, in the lanes of `mask` alone.
+    #[inline(always)]
+    fn charged(self, metric: &Lanes<T::Metric>, cost: &Lanes<T::Metric>, mask: u32) -> Lanes<T::Metric> {
+        let mut out = *metric;
+        for lane in 0..LANES {
+            let charged = metric.0[lane].plus(cost.0[lane]);
+            out.0[lane] = if mask >> lane & 1 == 1 { charged } else { metric.0[lane] };
+        }
+        out
+    }
+
+    /// Metrics when the positions of `keys` flip.
+    #[inline(always)]
+    fn offers(self, metric: &Lanes<T::Metric>, keys: &Lanes<T::Key>) -> Lanes<T::Metric> {
+        let mut out = *metric;
+        for lane in 0..LANES {
+            out.0[lane] = metric.0[lane].plus(T::key_magnitude(keys.0[lane]));
+        }
+        out
+    }
+
+    /// Metrics when the positions of `keys` and `least` flip, the latter back again in the lanes of `odd`.
+    #[inline(always)]
+    fn parity_offers(
+        self,
+        metric: &Lanes<T::Metric>,
+        keys: &Lanes<T::Key>,
+        least: &Lanes<T::Key>,
+        odd: u32,
+    ) -> Lanes<T::Metric> {
+        let mut out = *metric;
+        for lane in 0..LANES {
+            let (flip, least) = (T::key_magnitude(keys.0[lane]), T::key_magnitude(least.0[lane]));
+            let cost = if odd >> lane & 1 == 1 { flip.minus(least) } else { flip.plus(least) };
+            out.0[lane] = metric.0[lane].plus(cost);
+        }
+        out
+    }
+
+    /// Metrics with the smaller and with the larger of two costs, and where the smaller one is that of `ones` alone.
+    #[inline(always)]
+    fn cheaper(
+        self,
+        metric: &Lanes<T::Metric>,
+        zeros: &[T::Metric; LANES],
+        ones: &[T::Metric; LANES],
+    ) -> (Lanes<T::Metric>, Lanes<T::Metric>, u32) {
+        let (mut stay, mut flip, mut decided) = (*metric, *metric, 0);
+        for lane in 0..LANES {
+            let one = ones[lane] < zeros[lane];
+            decided |= u32::from(one) << lane;
+            stay.0[lane] = metric.0[lane].plus(if one { ones[lane] } else { zeros[lane] });
+            flip.0[lane] = metric.0[lane].plus(if one { zeros[lane] } else { ones[lane] });
+        }
+        (stay, flip, decided)
+    }
+
+    /// The lanes whose metric is below `bound`.
+    #[inline(always)]
+    fn below(self, metric: &Lanes<T::Metric>, bound: T::Metric) -> u32 {
+        let mut any = false;
+        for lane in 0..LANES {
+            any |= metric.0[lane] < bound;
+        }
+        if !any {
+            return 0;
+        }
+        (0..LANES).fold(0, |mask, lane| mask | u32::from(metric.0[lane] < bound) << lane)
+    }
+
+    /// `metric − best` in the first `live` lanes, [`Metric::DEAD`] in the others, and the largest of them.
+    #[inline(always)]
+    fn rebased(self, metric: &Lanes<T::Metric>, best: T::Metric, live: usize) -> (Lanes<T::Metric>, T::Metric) {
+        let mut out = *metric;
+        let mut worst = T::Metric::ZERO;
+        for lane in 0..LANES {
+            let rebased = metric.0[lane].minus(best);
+            out.0[lane] = if lane < live { rebased } else { T::Metric::DEAD };
+            worst = if lane < live && rebased > worst { rebased } else { worst };
+        }
+        (out, worst)
     }
 
     /// Composes index rows: the first `live` entries of every row become `row[source[p]]`.

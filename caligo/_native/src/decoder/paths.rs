@@ -21,6 +21,8 @@ pub struct Paths<M: Metric> {
     pub metric: Lanes<M>,
     /// Live lanes.
     pub live: usize,
+    /// The smallest metric with which a flip could not survive.
+    bound: M,
     list_size: usize,
     stages: usize,
     /// Row of each path's LLRs, by stage.
@@ -44,6 +46,7 @@ impl<M: Metric> Paths<M> {
         let mut paths = Self {
             metric: Lanes([M::DEAD; LANES]),
             live: 1,
+            bound: M::BEYOND,
             list_size,
             stages: log_length as usize + 1,
             alpha: [Selection::FIRST; STAGES],
@@ -63,6 +66,7 @@ impl<M: Metric> Paths<M> {
         self.metric = Lanes([M::DEAD; LANES]);
         self.metric.0[0] = M::ZERO;
         self.live = 1;
+        self.bound = M::BEYOND;
         self.alpha = [Selection::FIRST; STAGES];
         self.beta = [Selection::FIRST; STAGES];
     }
@@ -70,16 +74,12 @@ impl<M: Metric> Paths<M> {
     /// Whether no candidate of these metrics, all flips, could survive: each is beyond the threshold, or the list is full
     /// and it does not beat the worst path.
     #[inline(always)]
-    pub fn none_survives(&self, candidate: &Lanes<M>) -> bool {
-        let mut best = M::DEAD;
-        let mut worst = M::ZERO;
-        for lane in 0..LANES {
-            if lane < self.live {
-                best = if candidate.0[lane] < best { candidate.0[lane] } else { best };
-                worst = if self.metric.0[lane] > worst { self.metric.0[lane] } else { worst };
-            }
-        }
-        !self.survives(best, worst)
+    pub fn none_survives<T, E>(&self, engine: E, candidate: &Lanes<M>) -> bool
+    where
+        T: KernelLlr<Metric = M>,
+        E: Kernels<T>,
+    {
+        engine.below(candidate, self.bound) == 0
     }
 
     /// Whether a flip with this metric could survive among paths of which the worst has metric `worst`.
@@ -108,18 +108,56 @@ impl<M: Metric> Paths<M> {
     {
         let (best, stays, flips) = engine.within_threshold(&stay.0, flip.map(|flip| &flip.0), self.live);
         if flips == 0 && stays == lane_mask(self.live) {
-            for lane in 0..LANES {
-                self.metric.0[lane] = if lane < self.live { stay.0[lane].minus(best) } else { M::DEAD };
-            }
+            let (metric, worst) = engine.rebased(stay, best, self.live);
+            self.metric = metric;
+            self.set_bound(worst);
             return None;
         }
-        let survivors = engine.survivors(&stay.0, &flip.unwrap_or(stay).0, best, (stays, flips), self.list_size);
+        Some(self.keep::<T, E>(engine, stage, (stay, flip.unwrap_or(stay)), best, (stays, flips)))
+    }
+
+    /// As [`Paths::fork`] where every path may stay at no cost and flip at the metric `flip`. `None` when no flip could
+    /// survive.
+    #[inline(always)]
+    pub fn offer<T, E>(&mut self, engine: E, stage: usize, flip: &Lanes<M>) -> Option<Fork>
+    where
+        T: KernelLlr<Metric = M>,
+        E: Kernels<T>,
+    {
+        let flips = engine.below(flip, self.bound);
+        if flips == 0 {
+            return None;
+        }
+        let stay = self.metric;
+        Some(self.keep::<T, E>(engine, stage, (&stay, flip), M::ZERO, (lane_mask(self.live), flips)))
+    }
+
+    #[inline(always)]
+    fn keep<T, E>(
+        &mut self,
+        engine: E,
+        stage: usize,
+        (stay, flip): (&Lanes<M>, &Lanes<M>),
+        best: M,
+        masks: (u32, u32),
+    ) -> Fork
+    where
+        T: KernelLlr<Metric = M>,
+        E: Kernels<T>,
+    {
+        let survivors = engine.survivors(&stay.0, &flip.0, best, masks, self.list_size);
         self.metric = survivors.metric;
         self.live = survivors.live;
+        self.set_bound(survivors.worst);
         let fork = Fork { source: survivors.source, flipped: lane_mask(survivors.live) & !lane_mask(survivors.stayed) };
         engine.select_rows(&mut self.alpha[stage..self.stages], &fork.source, self.live);
         engine.select_rows(&mut self.beta[stage..self.stages], &fork.source, self.live);
-        Some(fork)
+        fork
+    }
+
+    #[inline(always)]
+    fn set_bound(&mut self, worst: M) {
+        self.bound = if self.live < self.list_size { M::BEYOND } else { worst };
     }
 
     /// The live lanes, best metric first, ties by lane.

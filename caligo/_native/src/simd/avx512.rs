@@ -76,6 +76,20 @@ mod int8 {
         };
     }
 
+    /// Binary digits of the metrics within the threshold; a byte holds them.
+    const DIGITS: u32 = u16::THRESHOLD.ilog2() + 1;
+
+    /// The numbers of the candidates of a fork.
+    const CANDIDATES: [i8; 64] = {
+        let mut numbers = [0; 64];
+        let mut number = 0;
+        while number < 64 {
+            numbers[number] = number as i8;
+            number += 1;
+        }
+        numbers
+    };
+
     proven! {
         fn load64(values: &[i8; 64]) -> __m512i {
             // SAFETY: the array is 64 readable bytes.
@@ -395,18 +409,14 @@ mod int8 {
             }
         }
 
-        fn next_keys(keys: &mut [Lanes<u16>], used: &Lanes<u16>) -> Lanes<u16> {
-            let (used, top) = (load_u16(&used.0), _mm512_set1_epi16(-1));
-            let mut least = top;
+        fn next_keys(keys: &[Lanes<u16>], last: &Lanes<u16>) -> Lanes<u16> {
+            // Keys up to the last one wrap around to the top.
+            let base = _mm512_add_epi16(load_u16(&last.0), _mm512_set1_epi16(1));
+            let mut least = _mm512_set1_epi16(-1);
             for row in keys {
-                let key = load_u16(&row.0);
-                let key = _mm512_mask_blend_epi16(_mm512_cmpeq_epi16_mask(key, used), key, top);
-                store_u16(&mut row.0, key);
-                least = _mm512_min_epu16(least, key);
+                least = _mm512_min_epu16(least, _mm512_sub_epi16(load_u16(&row.0), base));
             }
-            let mut out = Lanes([0; LANES]);
-            store_u16(&mut out.0, least);
-            out
+            stored(_mm512_add_epi16(least, base))
         }
 
         fn select_keys(row: &Lanes<u16>, source: &Selection) -> Lanes<u16> {
@@ -430,6 +440,88 @@ mod int8 {
             out
         }
 
+        fn select_selection(row: &Selection, source: &Selection) -> Selection {
+            let mut out = Selection::FIRST;
+            store_selection(&mut out, _mm256_permutexvar_epi8(load_selection(source), load_selection(row)));
+            out
+        }
+
+        fn select_mask(mask: u32, source: &Selection) -> u32 {
+            let mask = _mm256_movm_epi8(mask);
+            _mm256_movepi8_mask(_mm256_permutexvar_epi8(load_selection(source), mask)) as u32
+        }
+
+        fn toggle(bits: &LaneBits, flipped: u32, keys: &Lanes<u16>) -> LaneBits {
+            let (low, high) = load_bits(bits);
+            let position = _mm512_and_si512(load_u16(&keys.0), _mm512_set1_epi16(31));
+            let one = _mm512_set1_epi32(1);
+            let of_low = _mm512_sllv_epi32(one, _mm512_cvtepu16_epi32(_mm512_castsi512_si256(position)));
+            let of_high = _mm512_sllv_epi32(one, _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64::<1>(position)));
+            let mut out = LaneBits([0; LANES]);
+            let toggled = (
+                _mm512_mask_xor_epi32(low, flipped as u16, low, of_low),
+                _mm512_mask_xor_epi32(high, (flipped >> 16) as u16, high, of_high),
+            );
+            store_bits(&mut out, toggled);
+            out
+        }
+
+        fn fill(mask: u32, word: u32) -> LaneBits {
+            let mut out = LaneBits([0; LANES]);
+            let words = (
+                _mm512_maskz_set1_epi32(mask as u16, word as i32),
+                _mm512_maskz_set1_epi32((mask >> 16) as u16, word as i32),
+            );
+            store_bits(&mut out, words);
+            out
+        }
+
+        fn stored(value: __m512i) -> Lanes<u16> {
+            let mut out = Lanes([0; LANES]);
+            store_u16(&mut out.0, value);
+            out
+        }
+
+        fn charged(metric: &Lanes<u16>, cost: &Lanes<u16>, mask: u32) -> Lanes<u16> {
+            let metric = load_u16(&metric.0);
+            stored(_mm512_mask_adds_epu16(metric, mask, metric, load_u16(&cost.0)))
+        }
+
+        fn offers(metric: &Lanes<u16>, keys: &Lanes<u16>) -> Lanes<u16> {
+            stored(_mm512_adds_epu16(load_u16(&metric.0), _mm512_srli_epi16::<5>(load_u16(&keys.0))))
+        }
+
+        fn parity_offers(metric: &Lanes<u16>, keys: &Lanes<u16>, least: &Lanes<u16>, odd: u32) -> Lanes<u16> {
+            let flip = _mm512_srli_epi16::<5>(load_u16(&keys.0));
+            let least = _mm512_srli_epi16::<5>(load_u16(&least.0));
+            let cost = _mm512_mask_subs_epu16(_mm512_add_epi16(flip, least), odd, flip, least);
+            stored(_mm512_adds_epu16(load_u16(&metric.0), cost))
+        }
+
+        fn cheaper(metric: &Lanes<u16>, zeros: &[u16; LANES], ones: &[u16; LANES]) -> (Lanes<u16>, Lanes<u16>, u32) {
+            let (metric, zeros, ones) = (load_u16(&metric.0), load_u16(zeros), load_u16(ones));
+            (
+                stored(_mm512_adds_epu16(metric, _mm512_min_epu16(zeros, ones))),
+                stored(_mm512_adds_epu16(metric, _mm512_max_epu16(zeros, ones))),
+                _mm512_cmplt_epu16_mask(ones, zeros),
+            )
+        }
+
+        fn below(metric: &Lanes<u16>, bound: u16) -> u32 {
+            _mm512_cmplt_epu16_mask(load_u16(&metric.0), _mm512_set1_epi16(bound as i16))
+        }
+
+        fn rebased(metric: &Lanes<u16>, best: u16, live: usize) -> (Lanes<u16>, u16) {
+            let rebased = _mm512_subs_epu16(load_u16(&metric.0), _mm512_set1_epi16(best as i16));
+            let dead = _mm512_set1_epi16(-1);
+            let worst = largest_u16(_mm512_maskz_mov_epi16(lane_mask(live), rebased));
+            (stored(_mm512_mask_mov_epi16(dead, lane_mask(live), rebased)), worst)
+        }
+
+        fn largest_u16(value: __m512i) -> u16 {
+            !smallest_u16(_mm512_xor_si512(value, _mm512_set1_epi16(-1)))
+        }
+
         fn select_rows(rows: &mut [Selection], source: &Selection) {
             let source = load_selection(source);
             for row in rows {
@@ -451,58 +543,46 @@ mod int8 {
             masks: (u32, u32),
             list_size: usize,
         ) -> Survivors<u16> {
-            let (stay, flip) = (load_u16(stay), load_u16(flip));
-            let (mut stays, mut flips) = masks;
-            let count = list_size as u32;
-            if stays.count_ones() + flips.count_ones() > count {
-                // The smallest metric that enough candidates do not exceed.
-                let (mut low, mut high) = (best, best.saturating_add(u16::THRESHOLD));
-                while low < high {
-                    let middle = low + (high - low) / 2;
-                    let limit = _mm512_set1_epi16(middle as i16);
-                    let at_most = _mm512_mask_cmple_epu16_mask(stays, stay, limit).count_ones()
-                        + _mm512_mask_cmple_epu16_mask(flips, flip, limit).count_ones();
-                    if at_most >= count {
-                        high = middle;
-                    } else {
-                        low = middle + 1;
-                    }
-                }
-                let limit = _mm512_set1_epi16(low as i16);
-                let below = (
-                    _mm512_mask_cmplt_epu16_mask(stays, stay, limit),
-                    _mm512_mask_cmplt_epu16_mask(flips, flip, limit),
-                );
-                let ties = u64::from(_mm512_mask_cmpeq_epi16_mask(stays, stay, limit))
-                    | u64::from(_mm512_mask_cmpeq_epi16_mask(flips, flip, limit)) << 32;
-                let room = count - below.0.count_ones() - below.1.count_ones();
-                let taken = _pdep_u64((1u64 << room) - 1, ties);
-                stays = below.0 | taken as u32;
-                flips = below.1 | (taken >> 32) as u32;
-            }
-            let (stayed, live) = (stays.count_ones(), stays.count_ones() + flips.count_ones());
-            let identity = load_selection(&Selection::IDENTITY);
-            // Flips go behind the last who stays: expanding moves lane 0 of the compressed flips to lane `stayed`.
-            let behind = lane_mask(live as usize) & !lane_mask(stayed as usize);
-            let from = _mm256_mask_expand_epi8(
-                _mm256_maskz_compress_epi8(stays, identity),
-                behind,
-                _mm256_maskz_compress_epi8(flips, identity),
-            );
+            // A byte a candidate, who stays before who flips: beyond the threshold, which a byte exceeds, nobody is asked.
             let base = _mm512_set1_epi16(best as i16);
-            let metric = _mm512_mask_expand_epi16(
-                _mm512_mask_compress_epi16(_mm512_set1_epi16(-1), stays, _mm512_subs_epu16(stay, base)),
-                behind,
-                _mm512_maskz_compress_epi16(flips, _mm512_subs_epu16(flip, base)),
-            );
+            let stay = _mm512_cvtusepi16_epi8(_mm512_subs_epu16(load_u16(stay), base));
+            let flip = _mm512_cvtusepi16_epi8(_mm512_subs_epu16(load_u16(flip), base));
+            let metric = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(stay), flip);
+            let candidates = u64::from(masks.0) | u64::from(masks.1) << 32;
+            let count = list_size as u32;
+            let (mut kept, mut worst) = (candidates, 0);
+            let chosen = candidates.count_ones() > count;
+            if chosen {
+                // Digit by digit: who has a zero where all before were equal is smaller; either they are enough, or they
+                // are all in and the others are asked for the rest.
+                let (mut room, mut equal) = (count, candidates);
+                kept = 0;
+                for digit in (0..DIGITS).rev() {
+                    let one = _mm512_test_epi8_mask(metric, _mm512_set1_epi8(1 << digit));
+                    let zeros = equal & !one;
+                    let (smaller, found) = (zeros.count_ones(), kept | zeros);
+                    let enough = smaller >= room;
+                    equal = if enough { zeros } else { equal & one };
+                    kept = if enough { kept } else { found };
+                    room = if enough { room } else { room - smaller };
+                    worst = if enough { worst } else { worst | 1 << digit };
+                }
+                kept |= _pdep_u64((1u64 << room) - 1, equal);
+            }
+            let (stayed, live) = ((kept as u32).count_ones(), kept.count_ones());
+            let order = _mm512_castsi512_si256(_mm512_maskz_compress_epi8(kept, load64(&CANDIDATES)));
+            let metric = _mm512_cvtepu8_epi16(_mm512_castsi512_si256(_mm512_maskz_compress_epi8(kept, metric)));
+            if !chosen {
+                worst = largest_u16(metric);
+            }
             let mut out = Survivors {
                 source: Selection::FIRST,
-                metric: Lanes([0; LANES]),
+                metric: stored(_mm512_mask_mov_epi16(_mm512_set1_epi16(-1), lane_mask(live as usize), metric)),
                 stayed: stayed as usize,
                 live: live as usize,
+                worst,
             };
-            store_selection(&mut out.source, from);
-            store_u16(&mut out.metric.0, metric);
+            store_selection(&mut out.source, _mm256_and_si256(order, _mm256_set1_epi8(31)));
             out
         }
 
@@ -583,8 +663,53 @@ mod int8 {
             call!(keys_lanes(node, keys))
         }
         #[inline(always)]
-        fn next_keys(self, keys: &mut [Lanes<u16>], used: &Lanes<u16>) -> Lanes<u16> {
-            call!(next_keys(keys, used))
+        fn next_keys(self, keys: &[Lanes<u16>], last: &Lanes<u16>) -> Lanes<u16> {
+            call!(next_keys(keys, last))
+        }
+        #[inline(always)]
+        fn select_selection(self, row: &Selection, source: &Selection) -> Selection {
+            call!(select_selection(row, source))
+        }
+        #[inline(always)]
+        fn select_mask(self, mask: u32, source: &Selection) -> u32 {
+            call!(select_mask(mask, source))
+        }
+        #[inline(always)]
+        fn toggle(self, bits: &LaneBits, flipped: u32, keys: &Lanes<u16>) -> LaneBits {
+            call!(toggle(bits, flipped, keys))
+        }
+        #[inline(always)]
+        fn fill(self, mask: u32, word: u32) -> LaneBits {
+            call!(fill(mask, word))
+        }
+        #[inline(always)]
+        fn charged(self, metric: &Lanes<u16>, cost: &Lanes<u16>, mask: u32) -> Lanes<u16> {
+            call!(charged(metric, cost, mask))
+        }
+        #[inline(always)]
+        fn offers(self, metric: &Lanes<u16>, keys: &Lanes<u16>) -> Lanes<u16> {
+            call!(offers(metric, keys))
+        }
+        #[inline(always)]
+        fn parity_offers(self, metric: &Lanes<u16>, keys: &Lanes<u16>, least: &Lanes<u16>, odd: u32) -> Lanes<u16> {
+            call!(parity_offers(metric, keys, least, odd))
+        }
+        #[inline(always)]
+        fn cheaper(
+            self,
+            metric: &Lanes<u16>,
+            zeros: &[u16; LANES],
+            ones: &[u16; LANES],
+        ) -> (Lanes<u16>, Lanes<u16>, u32) {
+            call!(cheaper(metric, zeros, ones))
+        }
+        #[inline(always)]
+        fn below(self, metric: &Lanes<u16>, bound: u16) -> u32 {
+            call!(below(metric, bound))
+        }
+        #[inline(always)]
+        fn rebased(self, metric: &Lanes<u16>, best: u16, live: usize) -> (Lanes<u16>, u16) {
+            call!(rebased(metric, best, live))
         }
         #[inline(always)]
         fn select_keys(self, row: &Lanes<u16>, source: &Selection) -> Lanes<u16> {

@@ -73,6 +73,8 @@ pub struct Survivors<M> {
     pub stayed: usize,
     /// Live lanes.
     pub live: usize,
+    /// The largest metric.
+    pub worst: M,
 }
 
 /// The survivors among the candidates `stay` and `flip` of the lanes in `masks`: all of them, or the `list_size` smallest.
@@ -92,16 +94,18 @@ pub fn survivors<M: Metric>(
     let mut source = Selection::FIRST;
     let mut metric = Lanes([M::DEAD; LANES]);
     let mut lane = 0;
+    let mut worst = M::ZERO;
     for (mut mask, candidate) in [(stays, stay), (flips, flip)] {
         while mask != 0 {
             let from = mask.trailing_zeros() as usize;
             mask &= mask - 1;
             source.0[lane] = from as u8;
             metric.0[lane] = candidate[from].minus(best);
+            worst = if metric.0[lane] > worst { metric.0[lane] } else { worst };
             lane += 1;
         }
     }
-    Survivors { source, metric, stayed: stays.count_ones() as usize, live: lane }
+    Survivors { source, metric, stayed: stays.count_ones() as usize, live: lane, worst }
 }
 
 /// The `count` smallest of the candidates in the masks, by bisection on the metric; ties to `stays`, then the lower lane.
