@@ -21,14 +21,8 @@ endif
 # Absolute, because the virtual environment comes first on the PATH below.
 override PYTHON := $(or $(shell command -v "$(PYTHON)" 2>/dev/null),$(PYTHON))
 
-# What this machine has and the tests must therefore not skip. In CI and in `make acceptance` a skip of these is a failure.
-CPU_FLAGS := $(shell grep -m1 '^flags' /proc/cpuinfo 2>/dev/null)
-AVX512 := avx512f avx512bw avx512dq avx512vl avx512vbmi avx512_vbmi2
-FEATURES := oracle wheel mpi $(filter avx2,$(CPU_FLAGS)) $(if $(filter-out $(CPU_FLAGS),$(AVX512)),,avx512)
-COMMA := ,
-EMPTY :=
-SPACE := $(EMPTY) $(EMPTY)
-REQUIRE := $(subst $(SPACE),$(COMMA),$(strip $(FEATURES)))
+# What this machine has and the tests must therefore not skip: in CI and in `make acceptance` a skip of these is a failure.
+REQUIRE = $(shell tests/features)
 
 RUST_SOURCES := $(shell find $(CRATE) -name '*.rs' -not -path '*/tests/*' -not -path '*/benches/*' 2>/dev/null)
 PACKAGE_SOURCES := $(shell find caligo -name '*.py' -o -name '*.pyi' -o -name py.typed)
@@ -41,7 +35,8 @@ export PIP_NO_INPUT := 1
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: help setup demo test acceptance lint lint-rust lint-python test-rust test-python bench wheel sdist lock clean prerequisites
+.PHONY: help setup demo test acceptance acceptance-tools lint lint-rust lint-python test-rust test-python \
+	bench bench-accept flamegraphs wheel sdist lock clean prerequisites
 
 help: ## Show this list
 	@echo "caligo: targets (see CONTRIBUTING.md)"
@@ -110,9 +105,21 @@ test-python: setup
 	@echo "make: pytest"
 	@$(if $(CI),CALIGO_REQUIRE="$${CALIGO_REQUIRE-$(REQUIRE)}") $(BIN)/python -m pytest -q
 
-acceptance: setup wheel sdist ## The long suites; nothing this machine can run is skipped
-	@echo "make: pytest -m acceptance, requiring $${CALIGO_REQUIRE-$(REQUIRE)}"
-	@CALIGO_REQUIRE="$${CALIGO_REQUIRE-$(REQUIRE)}" $(BIN)/python -m pytest -q -m acceptance --timeout 2400
+# Instructions are counted by valgrind. CI installs it where it may; elsewhere its absence is said and those tests are skipped.
+acceptance-tools:
+	@if ! command -v valgrind >/dev/null; then \
+		if [ -n "$${CI:-}" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "make: installing valgrind"; \
+			(apt-get update && apt-get install --yes --no-install-recommends valgrind) >/dev/null || \
+				echo "make: valgrind cannot be installed here, no instructions will be counted" >&2; \
+		else \
+			echo "make: valgrind is missing, no instructions will be counted; remedy: Debian/Ubuntu: apt install valgrind" >&2; \
+		fi; \
+	fi
+
+acceptance: setup acceptance-tools wheel sdist ## The long suites; nothing this machine can run is skipped
+	@features="$${CALIGO_REQUIRE-$$(tests/features)}"; echo "make: pytest -m acceptance, requiring $$features"; \
+		CALIGO_REQUIRE="$$features" $(BIN)/python -m pytest -q -m acceptance --timeout 2400
 
 lint: lint-rust lint-python ## rustfmt, clippy, ruff, mypy --strict, stubtest
 
@@ -140,9 +147,18 @@ lint-python: setup
 	@$(BIN)/mypy
 	@$(BIN)/stubtest caligo._native._core
 
-bench: setup ## Benchmarks; results kept as JSON under .benchmarks/
+bench: setup ## Benchmarks; results kept as JSON under .benchmarks/, criterion's under target/criterion/
 	@mkdir -p .benchmarks
 	@$(BIN)/python -m pytest -q benchmarks --benchmark-json=.benchmarks/$$(date -u +%Y%m%dT%H%M%SZ).json
+	@for bench in kernels decoders; do \
+		cargo bench --quiet --locked --manifest-path $(MANIFEST) --bench $$bench -- \
+			--warm-up-time 0.2 --measurement-time 0.5 --sample-size 10 --noplot; \
+	done
+
+bench-accept: setup ## Accept this machine's counts and ratios as what CI compares with
+	@$(BIN)/python benchmarks/instructions.py accept
+	@$(BIN)/python benchmarks/ratios.py accept
+	@CALIGO_ACCEPT=1 cargo test --quiet --locked --manifest-path $(MANIFEST) --test operations
 
 # --- packages -------------------------------------------------------------------------------------------------------
 

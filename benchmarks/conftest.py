@@ -2,7 +2,8 @@
 
 `make bench` keeps the JSON of every run under `.benchmarks/`. Wall times of two machines, or of one on two days,
 cannot be compared; so every run also times a kernel that is not ours (`test_calibration`), and the JSON gets
-`extra_info.ratio`, each median over the calibration's median. Only ratios are compared, and nothing fails by time.
+`extra_info.ratio`, each median over the calibration's median. Only ratios are compared, with those accepted
+(`benchmarks/ratios.py`), and nothing fails by time.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ def require() -> Require:
     """``require(feature, available, reason)``: skip, or fail where ``CALIGO_REQUIRE`` names the feature.
 
     Features in use: ``avx2``, ``avx512``, ``mpi``, ``slurm``, ``oracle`` (Numba), ``wheel`` (a build from sources),
-    ``cores`` (two of them, free), ``mount`` (a tmpfs may be mounted).
+    ``cores`` (two of them, free), ``mount`` (a tmpfs may be mounted), ``valgrind``, ``sanitizer`` (a toolchain that
+    builds with AddressSanitizer). `tests/features` prints those of this machine.
     """
 
     def check(feature: str, available: bool, reason: str) -> None:
