@@ -47,13 +47,13 @@ use crate::simd::{EngineName, KernelLlr, Kernels, Task};
 use crate::transform::polar_transform;
 use list::{ListState, ListTask};
 use schedule::{Flavour, Instruction};
-use single::{SingleState, SingleTask};
+use single::{SingleState, SingleTask, Step};
 use std::hint::black_box;
 use workspace::AlignedBuffer;
 
 /// What a list of one needs.
 struct Single<T: KernelLlr> {
-    program: Box<[Instruction]>,
+    program: Box<[Step]>,
     state: SingleState<T>,
 }
 
@@ -83,10 +83,9 @@ pub struct Decoder<T: KernelLlr> {
 /// Bytes of everything a [`Decoder`] for `code` allocates.
 #[must_use]
 pub fn required_bytes<T: KernelLlr>(code: &Code, list_sizes: ListSizes) -> usize {
-    let program = |wanted: bool, flavour| if wanted { size_of_val(&*schedule::compile(code, flavour)) } else { 0 };
-    workspace_bytes::<T>(code.log_length(), list_sizes)
-        + program(list_sizes.smallest() == 1, Flavour::Single)
-        + program(list_sizes.largest() > 1, Flavour::List)
+    let single = if list_sizes.smallest() == 1 { size_of_val(&*single::compile(code)) } else { 0 };
+    let list = if list_sizes.largest() > 1 { size_of_val(&*schedule::compile(code, Flavour::List)) } else { 0 };
+    workspace_bytes::<T>(code.log_length(), list_sizes) + single + list
 }
 
 /// Bytes of a decoder's memory apart from its programs, which depend on the code.
@@ -134,10 +133,8 @@ impl<T: KernelLlr> Decoder<T> {
         // The optimiser may leave out memory that nobody looks at.
         drop(black_box(whole));
         let (log_length, largest) = (code.log_length(), list_sizes.largest());
-        let single = (list_sizes.smallest() == 1).then(|| Single {
-            program: schedule::compile(&code, Flavour::Single),
-            state: SingleState::new(log_length),
-        });
+        let single = (list_sizes.smallest() == 1)
+            .then(|| Single { program: single::compile(&code), state: SingleState::new(log_length) });
         let list = (largest > 1).then(|| List {
             program: schedule::compile(&code, Flavour::List),
             state: Box::new(ListState::new(log_length, largest)),
@@ -314,7 +311,7 @@ impl<T: KernelLlr> Decoder<T> {
         let channel = &*self.channel;
         if list_size == 1 {
             if let Some(Single { program, state }) = &mut self.single {
-                T::dispatch(self.engine, SingleTask { program, state, channel });
+                T::dispatch(self.engine, SingleTask { program, info: self.code.info(), state, channel });
             }
         } else if let Some(List { program, state }) = &mut self.list {
             state.set_list_size(list_size);

@@ -183,6 +183,8 @@ pub trait Llr: crate::decoder::workspace::Plain + Default + PartialEq + Debug + 
     fn widen(metric: Self::Metric) -> Self::Total;
     /// A total as a metric, saturating.
     fn narrow(total: Self::Total) -> Self::Metric;
+    /// Whether an LLR of this magnitude, met by none that is smaller, cannot become 0 in `depth` f-kernels.
+    fn outlasts(magnitude: Self::Metric, depth: u8) -> bool;
     /// Magnitude and position as one key.
     fn node_key(self, position: usize) -> Self::Key;
     /// The magnitude of a key.
@@ -239,6 +241,10 @@ impl Llr for i8 {
     #[inline(always)]
     fn narrow(total: u32) -> u16 {
         total.min(u32::from(u16::MAX)) as u16
+    }
+    #[inline(always)]
+    fn outlasts(magnitude: u16, depth: u8) -> bool {
+        magnitude > u16::from(depth)
     }
     #[inline(always)]
     fn node_key(self, position: usize) -> u16 {
@@ -304,6 +310,10 @@ impl Llr for f32 {
     #[inline(always)]
     fn narrow(total: f32) -> f32 {
         total
+    }
+    #[inline(always)]
+    fn outlasts(magnitude: f32, _depth: u8) -> bool {
+        magnitude > 0.0
     }
     #[inline(always)]
     fn node_key(self, position: usize) -> u64 {

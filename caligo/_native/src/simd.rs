@@ -60,6 +60,7 @@ mod avx2;
 mod avx512;
 pub mod lanes;
 mod portable;
+pub mod settle;
 
 pub use avx2::Avx2;
 pub use avx512::Avx512;
@@ -68,6 +69,7 @@ pub use portable::Portable;
 use crate::error::{Error, Result};
 use crate::llr::{Llr, Metric, NodeKey, Total};
 use lanes::{LANES, LaneBits, LaneSigns, Lanes, Selection, Survivors};
+use settle::Shape;
 
 /// Work over one LLR representation, to be compiled for an engine.
 pub trait Task<T: KernelLlr> {
@@ -131,6 +133,18 @@ pub trait Kernels<T: KernelLlr>: Copy {
             sums.add(block);
         }
         sums.fold()
+    }
+
+    /// Whether no LLR of a node of at least 64 can become 0 in `depth` f-kernels: see [`Llr::outlasts`].
+    #[inline(always)]
+    fn outlast(self, node: &[T], depth: u8) -> bool {
+        node.as_chunks::<64>().0.iter().all(|chunk| T::outlasts(self.smallest(chunk), depth))
+    }
+
+    /// Bits of a subtree of 64 positions under successive cancellation: see [`settle`].
+    #[inline(always)]
+    fn settle(self, node: &[T; 64], info: u64, shape: Shape) -> u64 {
+        settle::settle64(self, node, info, shape, 1)
     }
 
     /// Hard decisions.

@@ -7,6 +7,7 @@ use caligo_polar::decoder::naive;
 use caligo_polar::decoder::{Decoder, required_bytes};
 use caligo_polar::design;
 use caligo_polar::simd::{EngineName, KernelLlr};
+use caligo_polar::transform::polar_transform;
 use common::{Rng, information_set, keep_below};
 
 mod common;
@@ -191,6 +192,37 @@ fn every_engine_agrees_with_the_naive_decoder_where_large_nodes_are_barely_settl
     }
 }
 
+/// Words of the code with few errors and small LLRs, where a single decoder may now skip a descent and now must not: some
+/// LLR below becomes 0, and decides 0.
+#[test]
+fn every_engine_agrees_with_the_naive_decoder_where_a_descent_is_barely_skipped() {
+    let mut rng = Rng(4);
+    for _ in 0..4000 {
+        let length = 4usize << rng.below(9);
+        // Reed-Muller sets, whose nodes are like those of designed codes, and a few strays.
+        let (weight, strays) = (rng.below(6) as u32, rng.unit() * 0.03);
+        let mut info = vec![0u64; length.div_ceil(64)];
+        for index in 0..length {
+            let chosen = index.count_ones() >= weight;
+            info[index / 64] |= u64::from(chosen != (rng.unit() < strays)) << (index % 64);
+        }
+        let mut word: Vec<u64> = info.iter().map(|info| info & rng.next()).collect();
+        polar_transform(&mut word, length).unwrap();
+        let code = Code::new(length, &info, 0, Check::None).unwrap();
+        let (least, spread, errors) = (rng.below(12), 1 + rng.below(8), rng.unit() * rng.unit() * 0.02);
+        let channel: Vec<i8> = (0..length)
+            .map(|index| {
+                let negative = (word[index / 64] >> (index % 64) & 1 == 1) != (rng.unit() < errors);
+                let magnitude = (least + rng.below(spread)) as i8;
+                if negative { -magnitude } else { magnitude }
+            })
+            .collect();
+        hold_against_naive(&code, 1, &channel);
+        let soft: Vec<f32> = channel.iter().map(|&llr| f32::from(llr)).collect();
+        hold_against_naive(&code, 1, &soft);
+    }
+}
+
 /// A designed code at its channel, where many paths live for long and differ near the root: what shared rows are for.
 fn compare_designed<T: Sample>(log_length: u32, list_size: usize, frames: usize) {
     let length = 1usize << log_length;
@@ -221,11 +253,20 @@ fn compare_designed<T: Sample>(log_length: u32, list_size: usize, frames: usize)
 
 #[test]
 fn every_engine_agrees_with_the_naive_decoder_on_designed_codes() {
-    for (log_length, list_size, frames) in
-        [(10, 32, 20), (13, 8, 4), (14, 32, 2), (15, 16, 2), (16, 32, 2), (17, 32, 1)]
-    {
+    for (log_length, list_size, frames) in [
+        (10, 1, 40),
+        (10, 32, 20),
+        (12, 1, 20),
+        (13, 8, 4),
+        (14, 1, 5),
+        (14, 32, 2),
+        (15, 16, 2),
+        (16, 32, 2),
+        (17, 32, 1),
+    ] {
         compare_designed::<i8>(log_length, list_size, frames);
     }
+    compare_designed::<f32>(12, 1, 10);
     compare_designed::<f32>(14, 32, 2);
     compare_designed::<f32>(15, 8, 1);
 }

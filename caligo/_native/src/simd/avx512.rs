@@ -60,6 +60,7 @@ impl Avx512 {
 #[cfg(target_arch = "x86_64")]
 mod int8 {
     use super::super::lanes::{LANES, LaneBits, LaneSigns, Lanes, Selection, Survivors, lane_mask};
+    use super::super::settle::Shape;
     use super::super::{KernelLlr, Kernels};
     use super::Avx512;
     use crate::llr::{Llr, Metric};
@@ -75,6 +76,8 @@ mod int8 {
             )*
         };
     }
+
+    mod settle;
 
     /// Binary digits of the metrics within the threshold; a byte holds them.
     const DIGITS: u32 = u16::THRESHOLD.ilog2() + 1;
@@ -223,6 +226,17 @@ mod int8 {
 
         fn right_block(low: &[i8; 64], high: &[i8; 64], word: u64, out: &mut [i8; 64]) {
             store64(out, g512(load64(low), load64(high), word));
+        }
+
+        fn outlast(node: &[i8], depth: u8) -> bool {
+            let (chunks, rest) = node.as_chunks::<64>();
+            let depth = _mm512_set1_epi8(depth as i8);
+            debug_assert!(rest.is_empty());
+            chunks.iter().all(|chunk| _mm512_cmple_epu8_mask(_mm512_abs_epi8(load64(chunk)), depth) == 0)
+        }
+
+        fn settle(engine: Avx512, node: &[i8; 64], info: u64, shape: Shape) -> u64 {
+            settle::settle64(engine, load64(node), info, shape)
         }
 
         fn signs(node: &[i8], bits: &mut [u64]) {
@@ -625,6 +639,14 @@ mod int8 {
         #[inline(always)]
         fn signs(self, node: &[i8], bits: &mut [u64]) {
             call!(signs(node, bits))
+        }
+        #[inline(always)]
+        fn outlast(self, node: &[i8], depth: u8) -> bool {
+            call!(outlast(node, depth))
+        }
+        #[inline(always)]
+        fn settle(self, node: &[i8; 64], info: u64, shape: Shape) -> u64 {
+            call!(settle(self, node, info, shape))
         }
         #[inline(always)]
         fn smallest(self, node: &[i8]) -> u16 {
