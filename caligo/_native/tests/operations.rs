@@ -8,7 +8,7 @@
 
 use caligo_polar::decoder::list::{ListState, ListTask};
 use caligo_polar::decoder::schedule::{self, Flavour};
-use caligo_polar::decoder::single::{SingleState, SingleTask};
+use caligo_polar::decoder::single::{self, SingleState, SingleTask};
 use caligo_polar::llr::Llr;
 use caligo_polar::simd::lanes::{LANES, LaneBits, LaneSigns, Lanes, Selection, Survivors};
 use caligo_polar::simd::{Kernels, Portable, Task};
@@ -104,16 +104,14 @@ fn operations() -> String {
         (17, 32, 1.2, Noise::Nominal),
     ] {
         let code = code(log_length, efficiency);
-        let flavour = if list_size == 1 { Flavour::Single } else { Flavour::List };
-        let program = &*schedule::compile(&code, flavour);
         let channel = &*channel::<i8>(&code, noise, 0);
         COUNTS.with_borrow_mut(BTreeMap::clear);
         if list_size == 1 {
             let state = &mut SingleState::new(log_length);
-            SingleTask { program, state, channel }.run(Counting);
+            SingleTask { program: &single::compile(&code), info: code.info(), state, channel }.run(Counting);
         } else {
             let state = &mut ListState::new(log_length, list_size);
-            ListTask { program, state, channel }.run(Counting);
+            ListTask { program: &schedule::compile(&code, Flavour::List), state, channel }.run(Counting);
         }
         COUNTS.with_borrow(|counts| {
             for (operation, amount) in counts {
