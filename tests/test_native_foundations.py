@@ -11,6 +11,8 @@ import math
 import re
 import resource
 import statistics
+import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -346,6 +348,46 @@ def test_more_than_the_machine_holds_is_a_resource_error() -> None:
         _native.PolarDecoder(1 << 24, info, 32, precision="f32")
     assert caught.value.fields["expected"] > 1 << 30
     assert _native.PolarDecoder(1 << 10, np.zeros(128, np.uint8), 32).list_size == 32
+
+
+REFUSED = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from caligo import _native
+from caligo.errors import ResourceError
+
+info = np.zeros(1 << 17, np.uint8)
+info[::2] = 0xE8
+calls = {
+    "decoder": lambda: _native.PolarDecoder(1 << 20, info, 8),
+    "single": lambda: _native.PolarDecoder(1 << 20, info, 1, precision="f32"),
+    "density": lambda: _native.design_density_evolution(1 << 24, 1 << 24, 0.02),
+    "gaussian": lambda: _native.design_gaussian(1 << 24, 1 << 24, 0.8),
+    "weight": lambda: _native.design_polarization_weight(1 << 22),
+}
+call = calls[sys.argv[1]]
+_native.design_nr(64)
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+refused = 0
+for megabytes in range(1, int(sys.argv[2])):
+    resource.setrlimit(resource.RLIMIT_AS, (used + (megabytes << 20), -1))
+    try:
+        call()
+    except ResourceError:
+        refused += 1
+print(refused)
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "megabytes"), [("decoder", 40), ("single", 20), ("density", 60), ("gaussian", 60), ("weight", 120)]
+)
+def test_memory_refused_at_any_moment_ends_the_call_and_not_the_process(call: str, megabytes: int) -> None:
+    words = [sys.executable, "-c", REFUSED, call, str(megabytes)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 10
 
 
 def address_space_used() -> int:

@@ -21,6 +21,7 @@
 //! Not covered: choosing an information set, caching, the grid of design QBERs (`specs/design-grid.md`).
 
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::transform;
 
 mod density_evolution;
@@ -56,6 +57,7 @@ fn polarised<C: Channel>(channel: &C, perfect: &C, block_length: usize, payload_
         let (got, max) = (payload_length as f64, block_length as f64);
         return Err(Error::OutOfRange { what: "payload_length", got, min: 1.0, max });
     }
+    memory::ask(block_length * size_of::<f32>())?;
     let mut errors = vec![0.0; block_length];
     polarise(channel, perfect, payload_length, block_length, &mut errors[..payload_length]);
     Ok(errors)

@@ -23,6 +23,7 @@ pub mod design;
 pub mod dispatch;
 pub mod error;
 pub mod llr;
+mod memory;
 pub mod random;
 pub mod simd;
 pub mod transform;

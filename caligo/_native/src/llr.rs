@@ -153,7 +153,9 @@ impl NodeKey for u64 {
 }
 
 /// An LLR representation.
-pub trait Llr: crate::decoder::workspace::Plain + Default + PartialEq + Debug + Send + Sync + sealed::Sealed {
+pub trait Llr:
+    crate::decoder::workspace::Plain + Default + PartialEq + Debug + Into<f64> + Send + Sync + sealed::Sealed
+{
     /// Path metrics over this representation.
     type Metric: Metric;
     /// Sums over whole nodes.

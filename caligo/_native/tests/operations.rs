@@ -111,7 +111,7 @@ fn operations() -> String {
             SingleTask { program: &single::compile(&code), info: code.info(), state, channel }.run(Counting);
         } else {
             let state = &mut ListState::new(log_length, list_size);
-            ListTask { program: &schedule::compile(&code, Flavour::List), state, channel }.run(Counting);
+            ListTask { program: &schedule::compile(&code, Flavour::List).unwrap(), state, channel }.run(Counting);
         }
         COUNTS.with_borrow(|counts| {
             for (operation, amount) in counts {

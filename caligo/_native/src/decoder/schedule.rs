@@ -9,7 +9,9 @@
 //! split, and that a list program carries, behind each rate-1 or single-parity-check node of more than 32 positions, the
 //! same node split: it is entered when the node cannot be settled by hard decisions.
 
+use crate::bits;
 use crate::code::Code;
+use crate::error::{Error, Result};
 
 /// log2 of the positions of the largest node that the list decoder settles as a whole whatever its values.
 pub const LOG_LANE_NODE: u32 = 5;
@@ -78,32 +80,35 @@ pub fn classify(ones: usize, length: usize, first: bool, last: bool) -> Option<N
 
 struct Compiler<'a> {
     info: &'a [u64],
-    /// Ones before each word.
-    ones_before: Vec<u32>,
     flavour: Flavour,
-    program: Vec<Instruction>,
+    /// Instructions so far.
+    length: usize,
+    /// They themselves, unless they are only counted.
+    program: Option<Vec<Instruction>>,
 }
 
 impl Compiler<'_> {
     fn bit(&self, index: usize) -> bool {
-        self.info[index / 64] >> (index % 64) & 1 == 1
+        bits::get(self.info, index)
     }
 
-    fn ones_to(&self, end: usize) -> usize {
-        let partial = match end % 64 {
-            0 => 0,
-            bits => (self.info[end / 64] & ((1u64 << bits) - 1)).count_ones() as usize,
-        };
-        self.ones_before[end / 64] as usize + partial
+    fn ones(&self, start: usize, length: usize) -> usize {
+        match length {
+            ..64 => bits::extract(self.info, start, length).count_ones() as usize,
+            _ => bits::count_ones(&self.info[start / 64..][..length / 64]),
+        }
     }
 
     fn push(&mut self, operation: Operation, stage: u32, side: u8) {
-        self.program.push(Instruction { operation, stage: stage as u8, side, skip: 0 });
+        self.length += 1;
+        if let Some(program) = &mut self.program {
+            program.push(Instruction { operation, stage: stage as u8, side, skip: 0 });
+        }
     }
 
     fn node(&mut self, stage: u32, start: usize, side: u8, is_root: bool) {
         let length = 1usize << stage;
-        let ones = self.ones_to(start + length) - self.ones_to(start);
+        let ones = self.ones(start, length);
         let mut kind = classify(ones, length, self.bit(start), self.bit(start + length - 1));
         let large = self.flavour == Flavour::List && stage > LOG_LANE_NODE;
         if large && is_root {
@@ -111,10 +116,13 @@ impl Compiler<'_> {
         }
         match kind {
             Some(kind @ (NodeKind::Rate1 | NodeKind::ParityCheck)) if large => {
-                let at = self.program.len();
+                let at = self.length;
                 self.push(Operation::Try(kind), stage, side);
                 self.split(stage, start, side);
-                self.program[at].skip = (self.program.len() - at - 1) as u32;
+                let skip = (self.length - at - 1) as u32;
+                if let Some(instruction) = self.program.as_mut().and_then(|program| program.get_mut(at)) {
+                    instruction.skip = skip;
+                }
             }
             Some(kind) => self.push(Operation::Leaf(kind), stage, side),
             None => self.split(stage, start, side),
@@ -130,19 +138,25 @@ impl Compiler<'_> {
     }
 }
 
-/// Compiles `code`.
+/// Bytes of the program that [`compile`] makes; allocates nothing.
 #[must_use]
-pub fn compile(code: &Code, flavour: Flavour) -> Box<[Instruction]> {
-    let mut ones_before = Vec::with_capacity(code.words() + 1);
-    let mut ones = 0u32;
-    ones_before.push(0);
-    for word in code.info() {
-        ones += word.count_ones();
-        ones_before.push(ones);
-    }
-    let mut compiler = Compiler { info: code.info(), ones_before, flavour, program: Vec::new() };
+pub fn bytes_for(code: &Code, flavour: Flavour) -> usize {
+    let mut compiler = Compiler { info: code.info(), flavour, length: 0, program: None };
     compiler.node(code.log_length(), 0, 0, true);
-    compiler.program.into_boxed_slice()
+    compiler.length * size_of::<Instruction>()
+}
+
+/// Compiles `code`.
+///
+/// # Errors
+/// [`Error::Memory`].
+pub fn compile(code: &Code, flavour: Flavour) -> Result<Box<[Instruction]>> {
+    let bytes = bytes_for(code, flavour);
+    let mut program = Vec::new();
+    program.try_reserve_exact(bytes / size_of::<Instruction>()).map_err(|_| Error::Memory { bytes })?;
+    let mut compiler = Compiler { info: code.info(), flavour, length: 0, program: Some(program) };
+    compiler.node(code.log_length(), 0, 0, true);
+    Ok(compiler.program.unwrap_or_default().into_boxed_slice())
 }
 
 #[cfg(test)]
@@ -152,7 +166,7 @@ mod tests {
 
     fn kinds(block_length: usize, info: &[u64], flavour: Flavour) -> Vec<(Operation, u8)> {
         let code = Code::new(block_length, info, 0, Check::None).unwrap();
-        compile(&code, flavour).iter().map(|i| (i.operation, i.stage)).collect()
+        compile(&code, flavour).unwrap().iter().map(|i| (i.operation, i.stage)).collect()
     }
 
     #[test]
@@ -178,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_skip_jumps_exactly_the_split_form_of_its_node() {
-        let program = compile(&Code::new(256, &[0, 0, !0, !0], 0, Check::None).unwrap(), Flavour::List);
+        let program = compile(&Code::new(256, &[0, 0, !0, !0], 0, Check::None).unwrap(), Flavour::List).unwrap();
         let at = program.iter().position(|i| matches!(i.operation, Operation::Try(_))).unwrap();
         let after = program[at + 1 + program[at].skip as usize];
         assert_eq!((after.operation, after.stage), (Operation::Combine, 8));

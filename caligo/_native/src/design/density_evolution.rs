@@ -53,7 +53,7 @@ const TILE: usize = 8;
 ///
 /// # Errors
 /// [`Error::BlockLength`]; [`Error::OutOfRange`] unless `payload_length` is from 1 to `block_length` and `qber` from
-/// [`MIN_QBER`] to [`MAX_QBER`].
+/// [`MIN_QBER`] to [`MAX_QBER`]; [`Error::Memory`].
 pub fn density_evolution(block_length: usize, payload_length: usize, qber: f64) -> Result<Vec<f32>> {
     if !(MIN_QBER..=MAX_QBER).contains(&qber) {
         return Err(Error::OutOfRange { what: "qber", got: qber, min: MIN_QBER, max: MAX_QBER });

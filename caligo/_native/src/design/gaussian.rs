@@ -42,7 +42,7 @@ const SMALLEST: f64 = 1.0 / 67_108_864.0;
 ///
 /// # Errors
 /// [`Error::BlockLength`]; [`Error::OutOfRange`] unless `payload_length` is from 1 to `block_length` and `sigma` from
-/// [`MIN_SIGMA`] to [`MAX_SIGMA`].
+/// [`MIN_SIGMA`] to [`MAX_SIGMA`]; [`Error::Memory`].
 pub fn gaussian(block_length: usize, payload_length: usize, sigma: f64) -> Result<Vec<f32>> {
     if !(MIN_SIGMA..=MAX_SIGMA).contains(&sigma) {
         return Err(Error::OutOfRange { what: "sigma", got: sigma, min: MIN_SIGMA, max: MAX_SIGMA });

@@ -5,6 +5,7 @@
 
 use super::by_rank;
 use crate::error::Result;
+use crate::memory;
 use crate::transform;
 
 /// β = 2^(1/4).
@@ -13,9 +14,11 @@ const BETA: f64 = 1.189_207_115_002_721;
 /// Pseudo error probability of every position: `(N − r)/2N` for the position of rank r (0 is the least reliable).
 ///
 /// # Errors
-/// [`crate::error::Error::BlockLength`].
+/// [`crate::error::Error::BlockLength`]; [`crate::error::Error::Memory`].
 pub fn polarization_weight(block_length: usize) -> Result<Vec<f32>> {
     let log2_length = transform::block_log2(block_length)?;
+    // The two lists of the last round, their order alone, and what is returned.
+    memory::ask(block_length * (size_of::<(f64, u32)>() * 3 / 2 + size_of::<u32>() + size_of::<f32>()))?;
     let mut order: Vec<(f64, u32)> = vec![(0.0, 0)];
     for digit in 0..log2_length {
         // The positions with this digit are those without it, shifted; both lists are in order.
