@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caligo.bench import bench_decoder
+from caligo.bench import bench_decoder, bench_sweep
 from caligo.bench.decoder import BatchSource, default_batch
+from caligo.bench.sweep import SweepCase
 from caligo.cli import main
 from caligo.codes import design_code
 from caligo.errors import ConfigError, ExitCode
@@ -86,7 +87,7 @@ def test_the_command_prints_one_json_object_and_records_the_run(
     document = json.loads(capsys.readouterr().out)
     assert document.keys() >= REQUIRED
     assert document["schema"] == "caligo.bench-decoder/1"
-    assert document["latency_s"].keys() == {"median", "mean", "p95"}
+    assert document["latency_s"].keys() == {"min", "q25", "median", "mean", "q75", "p95"}
     run = load_run(document["run"])
     assert run.state is State.SEALED
     assert run.outcomes() == {"measured": document["calls"]}
@@ -127,6 +128,73 @@ def test_contradictory_or_impossible_requests_are_usage_errors_and_record_nothin
     out, err = capsys.readouterr()
     assert out == ""
     assert "Traceback" not in err
+    assert not list(tmp_path.glob("**/run.json"))
+
+
+SMALL_CASES = (
+    SweepCase("short", BscChannel(0.02), 256, 2, efficiency=2.5),
+    SweepCase("soft", AwgnChannel(4.0), 128, 4, info_length=60, precision="f32"),
+)
+
+
+@pytest.mark.parametrize("kind", ["svg", "png"])
+def test_a_sweep_measures_every_case_then_the_transform_and_records_and_draws_them(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("caligo.bench.sweep.SWEEP", SMALL_CASES)
+    plot = tmp_path / f"sweep.{kind}"
+    words = ["bench", "decoder", "--sweep", "--seconds", "0.02", "--store", str(tmp_path), "--plot", str(plot)]
+    assert main([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "caligo.bench-sweep/1"
+    assert [row["name"] for row in document["rows"]] == ["short", "soft", "transform, N = 2^20"]
+    for row in document["rows"]:
+        assert 0 < row["coded_mbps_q25"] <= row["coded_mbps"] <= row["coded_mbps_q75"]
+    assert plot.read_bytes()[:5] in (b"<?xml", b"\x89PNG\r")
+    run = load_run(document["run"])
+    assert run.state is State.SEALED
+    assert run.outcomes() == {"measured": 3}
+    assert main(words) == 0
+    assert "transform, N = 2^20" in capsys.readouterr().out
+
+
+def test_a_sweep_tells_all_its_progress_and_no_more() -> None:
+    class Told:
+        total: int | None = 0
+        done = 0
+
+        def start(self, description: str, total: int | None, unit: str) -> None:
+            self.total = total
+
+        def advance(self, count: int = 1, **figures: float) -> None:
+            self.done += count
+
+        def finish(self) -> None:
+            pass
+
+    told = Told()
+    bench_sweep(seconds=0.02, cases=SMALL_CASES, progress=told)
+    assert told.total == told.done == 60
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--sweep", "--list-size", "8"],
+        ["--sweep", "--qber", "0.02"],
+        ["--sweep", "--seconds", "0"],
+        ["--sweep", "--seconds", "0.001", "--plot", "sweep.txt"],
+        [*BSC, "--plot", "sweep.svg"],
+        [],
+    ],
+    ids=" ".join,
+)
+def test_what_makes_no_sense_with_or_without_a_sweep_is_a_usage_error(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("caligo.bench.sweep.SWEEP", SMALL_CASES)
+    assert main(["bench", "decoder", *words, "--store", str(tmp_path)]) == ExitCode.USAGE
+    assert "Traceback" not in capsys.readouterr().err
     assert not list(tmp_path.glob("**/run.json"))
 
 

@@ -318,7 +318,10 @@ def _summarise(
     peak = peak_rss_bytes()  # before the interval below loads SciPy
     threads = codec.threads
     samples = Samples(measured.samples)
-    median, mean, p95 = (float(value or 0.0) for value in (samples.median, samples.mean, samples.quantile(0.95)))
+    mean = float(samples.mean or 0.0)
+    shares = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "p95": 0.95}
+    latency_s = {"mean": mean} | {name: float(samples.quantile(share) or 0.0) for name, share in shares.items()}
+    median = latency_s["median"]
     errors = Proportion(measured.detected + measured.undetected, measured.frames)
     low, high = errors.interval()
     qber = configuration["qber"]
@@ -352,7 +355,7 @@ def _summarise(
         coded_mbps=coded_mbps,
         coded_mbps_per_core=coded_mbps / threads,
         payload_mbps=code.payload_length / median / 1e6,
-        latency_s={"median": median, "mean": mean, "p95": p95},
+        latency_s=latency_s,
         decoder_bytes=codec.decoder_bytes,
         peak_rss_bytes=peak,
         allocations_per_decode=measured.allocations / measured.frames if threads == 1 else None,

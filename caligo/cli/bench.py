@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -19,7 +19,10 @@ from caligo.cli._options import (
     seed_option,
     store_option,
 )
-from caligo.cli._output import emit_json, format_bytes, format_seconds, format_value, print_facts, progress
+from caligo.cli._output import Table, emit_json, format_bytes, format_seconds, format_value, print_facts, progress
+
+if TYPE_CHECKING:
+    from caligo.bench import SweepRow
 
 
 @click.group("bench")
@@ -28,8 +31,8 @@ def group() -> None:
 
 
 @group.command("decoder", short_help="Time the decoder on random keys and real noise.")
-@block_length_option(required=True)
-@list_size_option(required=True)
+@block_length_option()
+@list_size_option()
 @channel_options
 @check_option()
 @precision_option(default=None)
@@ -43,11 +46,18 @@ def group() -> None:
     "--batch", metavar="B", type=Count(minimum=1), help="Blocks in a call.  [default: 1 if N >= 2^18, else up to 1024]"
 )
 @seed_option(default=1, help="Seed of keys and noise.")
+@click.option("--sweep", is_flag=True, help="Measure a table of codes, --seconds each, instead of one.")
+@click.option(
+    "--plot", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+    help="With --sweep: draw it, as .svg, .png or .pdf.",
+)  # fmt: skip
 @store_option
 @json_option
+@click.pass_context
 def decoder(
-    block_length: int,
-    list_size: int,
+    context: click.Context,
+    block_length: int | None,
+    list_size: int | None,
     channel: str,
     qber: float | None,
     efficiency: float | None,
@@ -61,6 +71,8 @@ def decoder(
     threads: int,
     batch: int | None,
     seed: int,
+    sweep: bool,
+    plot: Path | None,
     store: Path,
     as_json: bool,
 ) -> None:
@@ -71,6 +83,14 @@ def decoder(
     for AWGN.
     """
     from caligo.bench import bench_decoder
+
+    if sweep:
+        _sweep(context, seconds, engine, seed, plot, store, as_json)
+        return
+    if plot is not None:
+        raise click.UsageError("--plot draws a --sweep.")
+    if block_length is None or list_size is None:
+        raise click.UsageError("Give --block-length and --list-size, or --sweep.")
 
     noise = require_channel(channel, qber, efficiency, ebn0, info_length)
 
@@ -115,3 +135,52 @@ def decoder(
         },
         title="Decoder benchmark",
     )
+
+
+_OF_A_SWEEP = {"sweep", "plot", "seconds", "engine", "seed", "store", "as_json"}
+
+
+def _sweep(
+    context: click.Context,
+    seconds: float,
+    engine: str | None,
+    seed: int,
+    plot: Path | None,
+    store: Path,
+    as_json: bool,
+) -> None:
+    from caligo.bench import bench_sweep, plot_sweep, require_plot
+    from caligo.store.environment import machine_fingerprint
+
+    given = click.core.ParameterSource.COMMANDLINE
+    for parameter in context.command.params:
+        if parameter.name not in _OF_A_SWEEP and context.get_parameter_source(parameter.name or "") == given:
+            raise click.UsageError(f"{parameter.opts[0]} and --sweep exclude each other: a sweep has its own codes.")
+    if plot is not None:
+        require_plot(plot)
+    with progress() as bar:
+        rows, run = bench_sweep(seconds=seconds, engine=engine, seed=seed, store=store, progress=bar)
+    machine = machine_fingerprint()
+    if plot is not None:
+        plot_sweep(rows, plot, f"caligo, {rows[0].engine}, {machine['cpu_model']}")
+    if as_json:
+        document = {"machine": machine, "rows": [row.to_json() for row in rows], "run": run, "plot": plot}
+        emit_json("caligo.bench-sweep/1", document)
+        return
+    table = Table("one core", ">coded Mbit/s", ">quartiles", ">information", ">frame errors", ">memory")
+    for row in rows:
+        spread = f"{_rate(row.coded_mbps_q25)} – {_rate(row.coded_mbps_q75)}"
+        information = "-" if row.information_mbps is None else _rate(row.information_mbps)
+        table.add(row.name, _rate(row.coded_mbps), spread, information, _fer(row), format_bytes(row.decoder_bytes))
+    table.print()
+    print_facts({"machine": machine["cpu_model"], "engine": rows[0].engine, "run": run, "plot": plot and str(plot)})
+
+
+def _fer(row: SweepRow) -> str:
+    if row.fer is None or row.fer_low is None or row.fer_high is None:
+        return "-"
+    return f"{100 * row.fer:.2g} % ({100 * row.fer_low:.1g} – {100 * row.fer_high:.2g})"
+
+
+def _rate(mbps: float) -> str:
+    return f"{mbps:,.1f}" if mbps < 1000 else f"{mbps:,.0f}"
