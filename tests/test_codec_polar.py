@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from caligo import _native
+from caligo.bits import unpack
 from caligo.codes import DesignCache, PolarCode, design_code
 from caligo.errors import ConfigError, ResourceError, ShapeError
 from caligo.reconciliation.codecs import Codec, DecodedBatch, PolarCodec
@@ -27,6 +29,11 @@ def noisy(code: PolarCode, qber: float, count: int, seed: int = 1) -> tuple[Pack
     frames = sample_frames(code, BscChannel(qber), seed, 0, count)
     assert frames.received is not None
     return frames.blocks, frames.received
+
+
+def transform(rows: Packed, length: int) -> Packed:
+    words: Packed = _native.polar_transform(rows, length)
+    return words
 
 
 def same(a: DecodedBatch, b: DecodedBatch) -> bool:
@@ -67,6 +74,69 @@ def test_what_is_disclosed_is_the_transform_on_the_frozen_set_and_the_check(requ
     expected = ReferenceCodec(code, 1).syndrome(blocks)
     assert (frozen_values == expected[0]).all()
     assert (check_values == expected[1]).all()
+
+
+@given(
+    stages=st.integers(7, 12),
+    short=st.integers(0, 3),
+    cut=st.integers(0, 5),
+    check=st.sampled_from(["crc16", "crc24", "crc32"]),
+    design=st.sampled_from(["efficiency", "info_length"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_every_segment_that_carries_information_has_its_check_disclosed_and_counted(
+    stages: int, short: int, cut: int, check: str, design: str
+) -> None:
+    block_length, segment_length = 1 << stages, 64 << min(cut, stages - 7)
+    payload = block_length - short * block_length // 5
+    budget: dict[str, Any] = {"efficiency": 3.0} if design == "efficiency" else {"info_length": block_length // 8}
+    try:
+        code = design_code(
+            block_length,
+            payload_length=payload,
+            qber=0.05,
+            segment_length=segment_length,
+            segment_check=check,
+            cache=CACHE,
+            **budget,
+        )
+    except ConfigError:
+        return  # no room for that many checks
+    info = unpack(code.info_mask, block_length)
+    carries = info.reshape(-1, segment_length).any(axis=1)
+    bits = {"crc16": 16, "crc24": 24, "crc32": 32}[check]
+    assert code.segments == len(carries)
+    assert code.segment_check_bits == bits * carries.sum()
+    assert code.leakage_bits == payload - info.sum() + 32 + code.segment_check_bits
+    assert code.info_length + code.leakage_bits == payload
+    blocks, received = noisy(code, 0.01, 5)
+    with PolarCodec(code, 8, escalation=(1,)) as codec:
+        frozen_values, check_values = codec.syndrome(blocks)
+        answer = codec.decode(received, frozen_values, check_values, 0.01)
+    assert check_values.shape == (5, 1 + code.segments)
+    for row, values in zip(transform(blocks, block_length), check_values, strict=True):
+        words = row.reshape(code.segments, -1).copy()
+        expected = _native.check_values(check, transform(words, segment_length)) * carries
+        assert values[1:].tolist() == expected.tolist()
+    assert (answer.decoded == blocks)[answer.ok].all()
+
+
+def test_a_segment_with_a_wrong_check_value_fails_its_block_and_no_other() -> None:
+    code = design_code(2048, qber=0.02, efficiency=2.0, segment_length=256, cache=CACHE)
+    blocks, received = noisy(code, 0.02, 16)
+    with PolarCodec(code, 8, escalation=(1, 4)) as codec:
+        frozen_values, check_values = codec.syndrome(blocks)
+        good = codec.decode(received, frozen_values, check_values, 0.02)
+        assert good.ok.all()
+        assert (good.decoded == blocks).all()
+        for segment in np.flatnonzero(code.checked_segments):
+            spoilt = check_values.copy()
+            spoilt[3, 1 + segment] ^= 1
+            answer = codec.decode(received, frozen_values, spoilt, 0.02)
+            assert np.flatnonzero(~answer.ok).tolist() == [3]
+        for wrong in (check_values[:, 0].copy(), check_values[:, 1:].copy()):
+            with pytest.raises(ShapeError, match="check_values"):
+                codec.decode(received, frozen_values, wrong, 0.02)
 
 
 @given(

@@ -67,6 +67,12 @@ def code_of(**changes: object) -> PolarCode:
         {"design_qber": math.nan},
         {"design_sigma": 0.0},
         {"design_sigma": math.inf},
+        {"segment_length": 32},
+        {"segment_check": "crc16"},
+        {"segment_length": 32, "segment_check": "crc16"},
+        {"segment_length": 64, "segment_check": "crc16"},
+        {"segment_length": 64, "segment_check": "none"},
+        {"segment_length": 64, "segment_check": "crc8"},
     ],
 )
 def test_an_invalid_code_cannot_be_made(changes: dict[str, object]) -> None:
@@ -101,8 +107,9 @@ def test_the_masks_of_a_code_cannot_be_written() -> None:
         code.check = "none"  # type: ignore[misc]
 
 
-def test_a_code_survives_json_and_pickling() -> None:
-    code = code_of()
+@pytest.mark.parametrize("segments", [{}, {"segment_length": 128, "segment_check": "crc16"}])
+def test_a_code_survives_json_and_pickling(segments: dict[str, object]) -> None:
+    code = code_of(block_length=256, payload_length=200, info_set=bytes(8) + bytes([255] * 8) + bytes(16), **segments)
     assert code.digest
     for again in (PolarCode.from_json(json.loads(json.dumps(code.to_json()))), pickle.loads(pickle.dumps(code))):
         assert again == code
@@ -121,6 +128,15 @@ def test_every_field_enters_the_digest() -> None:
         code_of(design_qber=0.03),
         code_of(design_qber=None),
         code_of(design_sigma=0.5),
+        *(
+            code_of(block_length=256, info_set=bytes([255] * 7) + bytes(25), **segments)
+            for segments in (
+                {},
+                {"segment_length": 64, "segment_check": "crc16"},
+                {"segment_length": 128, "segment_check": "crc16"},
+                {"segment_length": 64, "segment_check": "crc24"},
+            )
+        ),
     ]
     assert len({code.digest for code in variants}) == len(variants)
 

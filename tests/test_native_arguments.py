@@ -107,6 +107,7 @@ CASES: dict[str, tuple[Callable[..., Any], list[st.SearchStrategy[Any]]]] = {
     "polar_transform": (_native.polar_transform, [_rows(16, "u1"), st.just(128)]),
     "check_bits": (_native.check_bits, [st.just("crc16")]),
     "check_values": (_native.check_values, [st.just("crc24"), _rows(16, "u1")]),
+    "segment_check_values": (_native.segment_check_values, [st.just("crc16"), _rows(32, "u1"), st.just(64)]),
     "universal_hash": (_native.universal_hash, [st.just(bytes(32)), _rows(8, "u1").map(np.ravel), st.just(128)]),
     "philox4x32": (_native.philox4x32, [st.just((1, 2, 3, 4)), st.just((1, 2))]),
     "random_bits": (_native.random_bits, [st.just(1), st.just(2), st.just(3), st.just(100)]),

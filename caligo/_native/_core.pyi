@@ -30,6 +30,7 @@ __all__ = [
     "polar_transform",
     "random_bits",
     "required_bytes",
+    "segment_check_values",
     "standard_normal",
     "universal_hash",
 ]
@@ -50,6 +51,9 @@ def polar_transform(packed: NDArray[np.uint8], block_length: int) -> NDArray[np.
 def check_names() -> list[str]: ...
 def check_bits(name: str) -> int: ...
 def check_values(name: str, packed: NDArray[np.uint8]) -> NDArray[np.uint32]: ...
+
+# [blocks, segments]; the check of a segment covers the transform of its part of the block's transform.
+def segment_check_values(name: str, packed: NDArray[np.uint8], segment_length: int) -> NDArray[np.uint32]: ...
 
 # 16-byte tag of one row of `bits` bits; `key` is 16 bytes of evaluation point and 16 of pad, little-endian.
 def universal_hash(key: bytes, packed: NDArray[np.uint8], bits: int) -> bytes: ...
@@ -79,6 +83,7 @@ def required_bytes(
     precision: str,
     info_set: NDArray[np.uint8] | None = None,
     escalation: Sequence[int] = (),
+    segment_length: int | None = None,
 ) -> int: ...
 
 @final
@@ -94,6 +99,8 @@ class PolarDecoder:
         precision: Literal["int8", "f32"] = "int8",
         engine: str | None = None,
         escalation: Sequence[int] = (),
+        segment_length: int | None = None,
+        segment_check: str = "crc16",
     ) -> PolarDecoder: ...
     @property
     def block_length(self) -> int: ...
@@ -108,7 +115,8 @@ class PolarDecoder:
     def precision(self) -> str: ...
     @property
     def allocated_bytes(self) -> int: ...
-    # One row per block. A row that is refused ends the batch with its error; those before it are decoded.
+    # One row per block; check_values is [blocks], or with segments [blocks, 1 + segments]: the block's, then theirs, 0 for
+    # segments without information positions. A row that is refused ends the batch with its error; those before it are decoded.
     def decode_bsc(
         self,
         received: NDArray[np.uint8],

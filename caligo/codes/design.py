@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from caligo import _native
 from caligo.channel import binary_entropy, design_qber, validate_qber, validate_sigma
 from caligo.codes.cache import DesignCache, DesignKey, default_cache_directory
-from caligo.codes.polar_code import PolarCode, validate_block_length
+from caligo.codes.polar_code import PolarCode, validate_block_length, validate_segments
 from caligo.codes.validation import validate_count, validate_name, validate_number
 from caligo.errors import ConfigError
 
@@ -186,6 +186,8 @@ def design_code(
     efficiency: float | None = None,
     info_length: int | None = None,
     check: str = "crc32",
+    segment_length: int | None = None,
+    segment_check: str = "crc16",
     cache: DesignCache | None = None,
 ) -> PolarCode:
     """Design a polar code for a channel and a budget.
@@ -196,10 +198,13 @@ def design_code(
         design: the reliability order: ``de``, ``ga``, ``nr`` (N <= 1024) or ``pw``.
         qber: crossover probability, in (0, 0.5): the design channel of ``de`` and what ``efficiency`` refers to.
         sigma: noise standard deviation of an AWGN channel, BPSK amplitude 1: the design channel of ``ga``.
-        efficiency: budget as leakage (syndrome and check) over ``payload_length · h2(qber)``. Exactly one of
+        efficiency: budget as leakage (syndrome and all checks) over ``payload_length · h2(qber)``. Exactly one of
             ``efficiency`` and ``info_length`` is given.
-        info_length: budget as K, the information bits without the check; the set gets ``K + check_bits`` positions.
+        info_length: budget as K, the information bits without the checks; the set gets K positions and one for each bit
+            of a check.
         check: ``none``, ``crc16``, ``crc24`` or ``crc32``.
+        segment_length: positions of u in a segment, a power of two from 64 to N/2; None: the block is not cut.
+        segment_check: check of a segment, ``crc16``, ``crc24`` or ``crc32``; without segments there is none.
         cache: where designs are kept; default the process-wide one.
 
     Returns:
@@ -213,20 +218,35 @@ def design_code(
         raise ConfigError("give exactly one of efficiency and info_length", what="efficiency")
     validate_name(check, "check", _native.check_names())
     check_bits = int(_native.check_bits(check))
-    if efficiency is not None:
-        if qber is None:
-            raise ConfigError("efficiency refers to a QBER: give qber, or info_length instead", what="qber")
-        positions = payload - syndrome_bits_for_efficiency(payload, qber, efficiency, check_bits)
-    else:
+    segment_check = segment_check if segment_length is not None else "none"
+    validate_segments(block_length, segment_length, segment_check)
+    if efficiency is not None and qber is None:
+        raise ConfigError("efficiency refers to a QBER: give qber, or info_length instead", what="qber")
+
+    def positions_beside(check_bits: int) -> int:
+        if efficiency is not None and qber is not None:
+            return payload - syndrome_bits_for_efficiency(payload, qber, efficiency, check_bits)
         most = payload - check_bits
-        remedy = f"{check} takes {check_bits} of {payload} payload bits"
-        positions = validate_count(info_length, "info_length", 1, most, remedy) + check_bits
-    probabilities = error_probabilities(
-        block_length, payload_length=payload, design=design, qber=qber, sigma=sigma, cache=cache
+        remedy = f"the checks take {check_bits} of {payload} payload bits"
+        return validate_count(info_length, "info_length", 1, most, remedy) + check_bits
+
+    # All segments of the payload have a check, unless it turns out that some hold no information.
+    segments = 0 if segment_length is None else -(-payload // segment_length)
+    bits_each = int(_native.check_bits(segment_check))
+    positions_beside(check_bits + segments * bits_each)
+    order = reliability_order(
+        error_probabilities(block_length, payload_length=payload, design=design, qber=qber, sigma=sigma, cache=cache),
+        payload,
     )
+    while True:
+        chosen = order[: positions_beside(check_bits + segments * bits_each)]
+        checked = segments if segment_length is None else len(np.unique(chosen // segment_length))
+        if checked == segments:
+            break
+        segments = checked
     parameter = _parameter(design, qber, sigma)
     mask = np.zeros(max(8, block_length), dtype=np.uint8)
-    mask[reliability_order(probabilities, payload)[:positions]] = 1
+    mask[chosen] = 1
     return PolarCode(
         block_length=block_length,
         payload_length=payload,
@@ -235,4 +255,6 @@ def design_code(
         design=design,
         design_qber=parameter if design == "de" else None,
         design_sigma=parameter if design == "ga" else None,
+        segment_length=segment_length,
+        segment_check=segment_check,
     )

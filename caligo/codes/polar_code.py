@@ -9,6 +9,9 @@ Natural order throughout: u = x·F^(⊗n) with F = [[1, 0], [1, 1]]. The positio
 - the *frozen set*: Alice discloses u there (the syndrome);
 - the *shortened* positions, the last ``block_length - payload_length``: x and u are zero there and everybody knows it,
   so they are neither disclosed nor decoded.
+
+A block may be cut in *segments*, equal runs of u, each with a check of its own beside the block's: Bob's decoder
+settles a segment by its check before it goes on. A segment without information positions has none.
 """
 
 from __future__ import annotations
@@ -31,9 +34,10 @@ from caligo.channel import binary_entropy, validate_qber, validate_sigma
 from caligo.codes.validation import validate_count, validate_name
 from caligo.errors import ConfigError
 
-__all__ = ["MAX_BLOCK_LENGTH", "PolarCode", "validate_block_length"]
+__all__ = ["MAX_BLOCK_LENGTH", "PolarCode", "validate_block_length", "validate_segments"]
 
 MAX_BLOCK_LENGTH = 1 << 24
+MIN_SEGMENT_LENGTH = 64
 _SCHEMA = "caligo.code/1"
 
 
@@ -60,6 +64,39 @@ def validate_block_length(block_length: object) -> int:
     return value
 
 
+def validate_segments(block_length: int, segment_length: int | None, segment_check: str) -> None:
+    """Check that a block can be cut so: not at all and without a check, or in two or more equal parts with one.
+
+    Args:
+        block_length: N, validated.
+        segment_length: positions of u in a segment, or None.
+        segment_check: name of the check of a segment.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    validate_name(segment_check, "segment_check", _native.check_names())
+    if (segment_length is None) != (segment_check == "none"):
+        raise ConfigError(
+            f"expected a segment length together with a check of segments, got {segment_length} and {segment_check!r}",
+            what="segment_check",
+            segment_length=segment_length,
+            got=segment_check,
+        )
+    if segment_length is None:
+        return
+    most = block_length // 2
+    remedy = "take a power of two, and longer blocks for longer segments"
+    value = validate_count(segment_length, "segment_length", MIN_SEGMENT_LENGTH, None, remedy)
+    if value & (value - 1) or value > most:
+        raise ConfigError(
+            f"segment_length: expected a power of two from {MIN_SEGMENT_LENGTH} to {most}, half the block, got {value}",
+            what="segment_length",
+            got=value,
+            most=most,
+        )
+
+
 @dataclass(frozen=True, repr=False)
 class PolarCode:
     """A validated, immutable, hashable polar code.
@@ -72,6 +109,9 @@ class PolarCode:
         design: how the information set was found: ``de``, ``ga``, ``nr``, ``pw``, or a name of your own.
         design_qber: crossover probability the set was designed for, or None.
         design_sigma: noise standard deviation the set was designed for (BPSK amplitude 1), or None.
+        segment_length: positions of u in a segment, a power of two from 64 to N/2; None: the block is not cut.
+        segment_check: name of the check disclosed for each segment that has information positions; ``none`` if the
+            block is not cut.
 
     Raises:
         ConfigError: a field is out of range or contradicts another.
@@ -84,6 +124,8 @@ class PolarCode:
     design: str
     design_qber: float | None = None
     design_sigma: float | None = None
+    segment_length: int | None = None
+    segment_check: str = "none"
 
     def __post_init__(self) -> None:
         n = validate_block_length(self.block_length)
@@ -111,14 +153,16 @@ class PolarCode:
             validate_qber(self.design_qber, "design_qber")
         if self.design_sigma is not None:
             validate_sigma(self.design_sigma, "design_sigma")
+        validate_segments(n, self.segment_length, self.segment_check)
         positions = mask.bit_count()
-        if positions <= self.check_bits:
+        checks = self.check_bits + self.segment_check_bits
+        if positions <= checks:
             raise ConfigError(
-                f"the information set has {positions} positions, too few for one bit beside the {self.check_bits} bits "
-                f"of {self.check}; disclose less, or take a shorter check",
+                f"the information set has {positions} positions, too few for one bit beside the {checks} bits of its "
+                "checks; disclose less, or take shorter checks",
                 what="info_set",
                 got=positions,
-                check_bits=self.check_bits,
+                check_bits=checks,
             )
 
     @cached_property
@@ -126,15 +170,33 @@ class PolarCode:
         """Length of the check value in bits."""
         return int(_native.check_bits(self.check))
 
+    @property
+    def segments(self) -> int:
+        """Segments of a block; 0 if it is not cut."""
+        return 0 if self.segment_length is None else self.block_length // self.segment_length
+
+    @cached_property
+    def checked_segments(self) -> NDArray[np.bool_]:
+        """Whether each segment has information positions, and so a check; read-only."""
+        words = self.info_mask.reshape(self.segments, -1) if self.segments else np.zeros((0, 1), dtype=np.uint8)
+        checked: NDArray[np.bool_] = np.asarray(words.any(axis=1))
+        checked.flags.writeable = False
+        return checked
+
+    @cached_property
+    def segment_check_bits(self) -> int:
+        """Bits of all check values of segments."""
+        return int(self.checked_segments.sum()) * int(_native.check_bits(self.segment_check))
+
     @cached_property
     def info_positions(self) -> int:
-        """Positions in the information set: information bits and check bits together."""
+        """Positions in the information set: information bits and bits of checks together."""
         return int.from_bytes(self.info_set, "little").bit_count()
 
     @property
     def info_length(self) -> int:
-        """K, the information bits without the check: ``info_positions - check_bits``."""
-        return self.info_positions - self.check_bits
+        """K, the information bits without the checks: ``info_positions - check_bits - segment_check_bits``."""
+        return self.info_positions - self.check_bits - self.segment_check_bits
 
     @property
     def shortened_bits(self) -> int:
@@ -153,12 +215,12 @@ class PolarCode:
 
     @property
     def leakage_bits(self) -> int:
-        """Bits disclosed for one block: syndrome and check."""
-        return self.syndrome_bits + self.check_bits
+        """Bits disclosed for one block: syndrome, check, checks of segments."""
+        return self.syndrome_bits + self.check_bits + self.segment_check_bits
 
     @property
     def code_rate(self) -> float:
-        """Information bits (check excluded) per payload bit."""
+        """Information bits (checks excluded) per payload bit."""
         return self.info_length / self.payload_length
 
     def efficiency(self, qber: float) -> float:
@@ -188,8 +250,14 @@ class PolarCode:
         return hashlib.sha256(rfc8785.dumps(self._identity())).hexdigest()
 
     def _identity(self) -> dict[str, Any]:
-        """What the digest covers; the mask enters by its own digest, so how JSON carries it does not matter."""
-        return {
+        """What the digest covers; the mask enters by its own digest, so how JSON carries it does not matter.
+
+        A code without segments says nothing of them, so that its digest is the one it always had.
+        """
+        segments: dict[str, Any] = {}
+        if self.segment_length is not None:
+            segments = {"segment_length": self.segment_length, "segment_check": self.segment_check}
+        return segments | {
             "schema": _SCHEMA,
             "block_length": self.block_length,
             "payload_length": self.payload_length,
@@ -237,9 +305,11 @@ class PolarCode:
                 design=value["design"],
                 design_qber=value["design_qber"],
                 design_sigma=value["design_sigma"],
+                segment_length=value.get("segment_length"),
+                segment_check=value.get("segment_check", "none"),
             )
             digest = value["digest"]
-        except (KeyError, TypeError, binascii.Error, zlib.error) as error:
+        except (AttributeError, KeyError, TypeError, binascii.Error, zlib.error) as error:
             raise ConfigError(
                 f"the code cannot be read: {type(error).__name__}: {error}; write it with PolarCode.to_json"
             ) from error
@@ -262,6 +332,8 @@ class PolarCode:
             designed = f", design_qber={self.design_qber}"
         elif self.design_sigma is not None:
             designed = f", design_sigma={self.design_sigma}"
+        if self.segment_length is not None:
+            designed += f", segment_length={self.segment_length}, segment_check={self.segment_check!r}"
         return (
             f"PolarCode(block_length={self.block_length}, payload_length={self.payload_length}, "
             f"info_length={self.info_length}, check={self.check!r}, design={self.design!r}{designed}, "

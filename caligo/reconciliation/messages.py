@@ -23,7 +23,8 @@ class Disclosure:
 
     Args:
         frozen_values: uint8 `[B, max(1, N // 8)]`: her transformed blocks at the frozen positions, zero elsewhere.
-        check_values: uint32 `[B]`: check values of her blocks.
+        check_values: uint32 `[B]`: check values of her blocks; uint32 `[B, 1 + segments]` if the code has segments,
+            whose check values follow the block's.
     """
 
     frozen_values: NDArray[np.uint8]

@@ -7,10 +7,13 @@ use crate::bits::{first_one_from, words_for};
 use crate::checksum::Check;
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::transform::block_log2;
+use crate::transform::{block_log2, split_segments};
 
 /// The list sizes that exist.
 pub const LIST_SIZES: [usize; 6] = [1, 2, 4, 8, 16, 32];
+
+/// Positions of the shortest segment: those of a word.
+const MIN_SEGMENT_LENGTH: usize = 64;
 
 /// The list sizes a decoder tries on a block, one after the other, until the check is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +68,58 @@ impl ListSizes {
     }
 }
 
+/// How a block is cut into segments: runs of equal length of u, each with a check over its own transform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segmentation {
+    log_length: u32,
+    check: Check,
+}
+
+impl Segmentation {
+    /// Segments of `segment_length` positions of blocks of `block_length`.
+    ///
+    /// # Errors
+    /// [`Error::SegmentLength`] unless it is a power of two from 64 to half the block; [`Error::CheckRequired`].
+    pub fn new(block_length: usize, segment_length: usize, check: Check) -> Result<Self> {
+        let max = block_length / 2;
+        if !segment_length.is_power_of_two() || !(MIN_SEGMENT_LENGTH..=max).contains(&segment_length) {
+            return Err(Error::SegmentLength { got: segment_length, min: MIN_SEGMENT_LENGTH, max });
+        }
+        if check == Check::None {
+            return Err(Error::CheckRequired { what: "segment_check" });
+        }
+        Ok(Self { log_length: segment_length.trailing_zeros(), check })
+    }
+
+    /// log2 of the positions of a segment, 6 at least.
+    #[must_use]
+    pub fn log_length(self) -> u32 {
+        self.log_length
+    }
+
+    /// Words of a segment.
+    #[must_use]
+    pub fn words(self) -> usize {
+        1 << (self.log_length - 6)
+    }
+
+    /// The check of a segment.
+    #[must_use]
+    pub fn check(self) -> Check {
+        self.check
+    }
+
+    /// The check values of the segments of a block, which is split into its segment words.
+    pub fn check_values(self, block: &mut [u64], values: &mut [u32]) {
+        split_segments(block, self.words());
+        let bytes = 8 * self.words();
+        let of_zero = self.check.value(&vec![0; bytes]);
+        for (word, value) in block.chunks_exact(self.words()).zip(values) {
+            *value = of_zero ^ self.check.linear_value(word, bytes);
+        }
+    }
+}
+
 /// A polar code in natural order.
 #[derive(Debug, Clone)]
 pub struct Code {
@@ -72,6 +127,7 @@ pub struct Code {
     info: Vec<u64>,
     shortened: usize,
     check: Check,
+    segmentation: Option<Segmentation>,
 }
 
 impl Code {
@@ -99,7 +155,28 @@ impl Code {
             return Err(Error::StrayBits { what: "info_set", position });
         }
         memory::ask(size_of_val(info))?;
-        Ok(Self { log_length, info: info.to_vec(), shortened, check })
+        Ok(Self { log_length, info: info.to_vec(), shortened, check, segmentation: None })
+    }
+
+    /// The same code with a check for each segment that has information positions; `segmentation` is one of its length.
+    #[must_use]
+    pub fn with_segments(mut self, segmentation: Option<Segmentation>) -> Self {
+        debug_assert!(segmentation.is_none_or(|cut| cut.log_length < self.log_length));
+        self.segmentation = segmentation;
+        self
+    }
+
+    /// One segment of this code as a code of its own, without shortening or check.
+    #[must_use]
+    pub fn segment(&self, segmentation: Segmentation, index: usize) -> Self {
+        let words = segmentation.words();
+        Self {
+            log_length: segmentation.log_length,
+            info: self.info.iter().skip(index * words).take(words).copied().collect(),
+            shortened: 0,
+            check: Check::None,
+            segmentation: None,
+        }
     }
 
     /// n = log2 N.
@@ -132,6 +209,18 @@ impl Code {
         &self.info
     }
 
+    /// How the block is cut into segments, if it is.
+    #[must_use]
+    pub fn segmentation(&self) -> Option<Segmentation> {
+        self.segmentation
+    }
+
+    /// Segments of the block: none if it is not cut.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.segmentation.map_or(0, |segmentation| self.block_length() >> segmentation.log_length)
+    }
+
     /// The check that selects among the list's survivors.
     #[must_use]
     pub fn check(&self) -> Check {
@@ -153,6 +242,18 @@ mod tests {
         for wrong in [&[8, 1][..], &[1, 1], &[8], &[16]] {
             assert!(matches!(ListSizes::escalating(wrong, 8), Err(Error::Escalation { list_size: 8, .. })));
         }
+    }
+
+    #[test]
+    fn impossible_segments_are_refused_with_fields() {
+        for got in [0, 32, 96, 256, 512] {
+            let cut = Segmentation::new(256, got, Check::Crc16);
+            assert!(matches!(cut, Err(Error::SegmentLength { min: 64, max: 128, .. })));
+        }
+        assert!(matches!(Segmentation::new(256, 64, Check::None), Err(Error::CheckRequired { .. })));
+        let (code, cut) =
+            (Code::new(256, &[!0; 4], 0, Check::Crc16).unwrap(), Segmentation::new(256, 64, Check::Crc16));
+        assert_eq!((code.segment_count(), code.with_segments(cut.ok()).segment_count()), (0, 4));
     }
 
     #[test]

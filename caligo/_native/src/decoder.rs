@@ -18,8 +18,8 @@
 //!
 //! # The parts
 //!
-//! [`schedule`] compiles a code into a flat program; [`single`] and [`list`] run it; [`paths`] selects survivors; [`shared`]
-//! holds what paths have in common near the root;
+//! [`schedule`] compiles a code into a flat program; [`single`] and [`list`] run it; [`segments`] runs one program a segment;
+//! [`paths`] selects survivors; [`shared`] holds what paths have in common near the root;
 //! [`nodes`] settles small subtrees; [`workspace`] is the memory; [`naive`] is the same in the obvious way.
 //!
 //! # Escalation
@@ -34,20 +34,22 @@ pub mod naive;
 pub mod nodes;
 pub mod paths;
 pub mod schedule;
+pub mod segments;
 pub mod shared;
 pub mod single;
 pub mod workspace;
 
 use crate::bits;
 use crate::checksum::Check;
-use crate::code::{Code, ListSizes};
+use crate::code::{Code, ListSizes, Segmentation};
 use crate::error::{Error, Result};
 use crate::llr::Llr;
 use crate::memory;
 use crate::simd::{EngineName, KernelLlr, Kernels, Task};
-use crate::transform::polar_transform;
+use crate::transform::{polar_transform, split_segments};
 use list::{ListState, ListTask};
 use schedule::{Flavour, Instruction};
+use segments::SegmentedState;
 use single::{SingleState, SingleTask, Step};
 use workspace::AlignedBuffer;
 
@@ -72,6 +74,8 @@ pub struct Decoder<T: KernelLlr> {
     check_of_zero: u32,
     single: Option<Single<T>>,
     list: Option<List<T>>,
+    /// In place of both for a code with segments.
+    segmented: Option<Box<SegmentedState<T>>>,
     channel: AlignedBuffer<T>,
     /// Bob's block, or his hard decisions.
     received: AlignedBuffer<u64>,
@@ -80,29 +84,52 @@ pub struct Decoder<T: KernelLlr> {
     candidate: AlignedBuffer<u64>,
 }
 
+/// The check values that Alice discloses of a block.
+#[derive(Debug, Clone, Copy)]
+pub struct Checks<'a> {
+    /// Of the block.
+    pub block: u32,
+    /// Of its segments in order, zero for those without information positions.
+    pub segments: &'a [u32],
+}
+
+impl From<u32> for Checks<'_> {
+    fn from(block: u32) -> Self {
+        Self { block, segments: &[] }
+    }
+}
+
 /// Bytes of everything a [`Decoder`] for `code` allocates.
 #[must_use]
 pub fn required_bytes<T: KernelLlr>(code: &Code, list_sizes: ListSizes) -> usize {
-    let single = if list_sizes.smallest() == 1 { size_of_val(&*single::compile(code)) } else { 0 };
-    let list = if list_sizes.largest() > 1 { schedule::bytes_for(code, Flavour::List) } else { 0 };
-    workspace_bytes::<T>(code.log_length(), list_sizes) + single + list
+    let single = |code| if list_sizes.smallest() == 1 { size_of_val(&*single::compile(code)) } else { 0 };
+    let list = |code| if list_sizes.largest() > 1 { schedule::bytes_for(code, Flavour::List) } else { 0 };
+    let programs = match code.segmentation() {
+        Some(segmentation) => SegmentedState::<T>::program_bytes(code, segmentation, list_sizes),
+        None => single(code) + list(code),
+    };
+    workspace_bytes::<T>(code.log_length(), code.segmentation(), list_sizes) + programs
 }
 
 /// Bytes of a decoder's memory apart from its programs, which depend on the code.
 #[must_use]
-pub fn workspace_bytes<T: KernelLlr>(log_length: u32, list_sizes: ListSizes) -> usize {
+pub fn workspace_bytes<T: KernelLlr>(
+    log_length: u32,
+    segmentation: Option<Segmentation>,
+    list_sizes: ListSizes,
+) -> usize {
     let words = (1usize << log_length).div_ceil(64);
     let single = if list_sizes.smallest() == 1 { SingleState::<T>::bytes_for(log_length) } else { 0 };
     let list = match list_sizes.largest() {
         1 => 0,
         largest => ListState::<T>::bytes_for(log_length, largest) + size_of::<ListState<T>>(),
     };
+    let state = match segmentation {
+        Some(segmentation) => SegmentedState::<T>::bytes_for(log_length, segmentation, list_sizes),
+        None => single + list,
+    };
     // The code's information set, the channel, and the received, offset and candidate words.
-    single
-        + list
-        + words * 8
-        + AlignedBuffer::<T>::bytes_for(1 << log_length)
-        + 3 * AlignedBuffer::<u64>::bytes_for(words)
+    state + words * 8 + AlignedBuffer::<T>::bytes_for(1 << log_length) + 3 * AlignedBuffer::<u64>::bytes_for(words)
 }
 
 impl<T: KernelLlr> Decoder<T> {
@@ -120,18 +147,23 @@ impl<T: KernelLlr> Decoder<T> {
     /// [`Error::CheckRequired`] for several sizes and a code without a check; [`Error::EngineUnavailable`];
     /// [`Error::Memory`].
     pub fn with_list_sizes(code: Code, list_sizes: ListSizes, engine: EngineName) -> Result<Self> {
-        if list_sizes.escalates() && code.check() == Check::None {
+        if list_sizes.escalates() && code.check() == Check::None && code.segmentation().is_none() {
             return Err(Error::CheckRequired { what: "escalation" });
         }
         if !engine.available() {
             return Err(Error::EngineUnavailable { engine: engine.name() });
         }
         // With a byte for every position: more than the single decoder's program takes while it grows, and the zeros below.
-        memory::ask(workspace_bytes::<T>(code.log_length(), list_sizes) + code.block_length())?;
+        memory::ask(workspace_bytes::<T>(code.log_length(), code.segmentation(), list_sizes) + code.block_length())?;
         let (log_length, largest) = (code.log_length(), list_sizes.largest());
-        let single = (list_sizes.smallest() == 1)
+        let segmented = match code.segmentation() {
+            Some(segmentation) => Some(Box::new(SegmentedState::new(&code, segmentation, list_sizes)?)),
+            None => None,
+        };
+        let whole = segmented.is_none();
+        let single = (whole && list_sizes.smallest() == 1)
             .then(|| Single { program: single::compile(&code), state: SingleState::new(log_length) });
-        let list = if largest > 1 {
+        let list = if whole && largest > 1 {
             let program = schedule::compile(&code, Flavour::List)?;
             Some(List { program, state: Box::new(ListState::new(log_length, largest)) })
         } else {
@@ -144,6 +176,7 @@ impl<T: KernelLlr> Decoder<T> {
             check_of_zero: code.check().value(&vec![0; length.div_ceil(8)]),
             single,
             list,
+            segmented,
             channel: AlignedBuffer::new(length),
             received: AlignedBuffer::new(words),
             offset: AlignedBuffer::new(words),
@@ -180,6 +213,7 @@ impl<T: KernelLlr> Decoder<T> {
             .map_or(0, |list| list.state.bytes() + size_of::<ListState<T>>() + size_of_val(&*list.program));
         single
             + list
+            + self.segmented.as_ref().map_or(0, |state| state.bytes())
             + size_of_val(self.code.info())
             + self.channel.bytes()
             + self.received.bytes()
@@ -189,19 +223,19 @@ impl<T: KernelLlr> Decoder<T> {
 
     /// Decodes a block received over a binary symmetric channel.
     ///
-    /// `received` is Bob's packed block, `frozen_values` Alice's transform on the frozen set (zero elsewhere), `check_value`
-    /// the check of her block, `magnitude` the LLR magnitude of a position. `decoded` becomes Alice's block if the result is
+    /// `received` is Bob's packed block, `frozen_values` Alice's transform on the frozen set (zero elsewhere), `checks` the
+    /// check of her block and, if the code has segments, theirs, `magnitude` the LLR magnitude of a position. `decoded` becomes Alice's block if the result is
     /// true; if no survivor passes the check it is the best survivor's, and the result is false. Packed blocks are
     /// `max(1, N / 8)` bytes, little bit order.
     ///
     /// # Errors
     /// [`Error::Length`]; [`Error::StrayBits`] for bits at shortened or missing positions, or frozen values on the
     /// information set; [`Error::OutOfRange`] for a magnitude that is none. `decoded` is then untouched.
-    pub fn decode_bsc(
+    pub fn decode_bsc<'c>(
         &mut self,
         received: &[u8],
         frozen_values: &[u8],
-        check_value: u32,
+        checks: impl Into<Checks<'c>>,
         magnitude: T,
         decoded: &mut [u8],
     ) -> Result<bool> {
@@ -211,11 +245,12 @@ impl<T: KernelLlr> Decoder<T> {
         }
         self.require_block("received", received)?;
         self.require_bytes("decoded", decoded.len())?;
+        let checks = self.require_checks(checks.into())?;
         bits::words_from_bytes(&mut self.received, received);
         self.prepare(frozen_values)?;
         let task = Expand { bits: &self.offset, magnitude, out: &mut self.channel };
         T::dispatch(self.engine, task);
-        Ok(self.decode(check_value, decoded))
+        Ok(self.decode(checks, decoded))
     }
 
     /// Decodes soft values: `llr` in nats, positive meaning 0, one per position; those of shortened positions are ignored.
@@ -223,11 +258,11 @@ impl<T: KernelLlr> Decoder<T> {
     ///
     /// # Errors
     /// As [`Decoder::decode_bsc`], and [`Error::OutOfRange`] for a value that is not finite.
-    pub fn decode_soft(
+    pub fn decode_soft<'c>(
         &mut self,
         llr: &[f32],
         frozen_values: &[u8],
-        check_value: u32,
+        checks: impl Into<Checks<'c>>,
         decoded: &mut [u8],
     ) -> Result<bool> {
         let length = self.code.block_length();
@@ -235,6 +270,7 @@ impl<T: KernelLlr> Decoder<T> {
             return Err(Error::Length { what: "llr", expected: length, got: llr.len() });
         }
         self.require_bytes("decoded", decoded.len())?;
+        let checks = self.require_checks(checks.into())?;
         if let Some(value) = llr.iter().find(|value| !value.is_finite()) {
             let (min, max) = (f64::from(f32::MIN), f64::from(f32::MAX));
             return Err(Error::OutOfRange { what: "llr", got: f64::from(*value), min, max });
@@ -248,7 +284,12 @@ impl<T: KernelLlr> Decoder<T> {
             let bit = self.offset[position / 64] >> (position % 64) & 1 == 1;
             *out = T::from_nats(value.abs()).negate_if(bit);
         }
-        Ok(self.decode(check_value, decoded))
+        Ok(self.decode(checks, decoded))
+    }
+
+    fn require_checks<'c>(&self, checks: Checks<'c>) -> Result<Checks<'c>> {
+        let (expected, got) = (self.code.segment_count(), checks.segments.len());
+        if got == expected { Ok(checks) } else { Err(Error::Length { what: "segment check values", expected, got }) }
     }
 
     fn require_bytes(&self, what: &'static str, got: usize) -> Result<()> {
@@ -289,13 +330,23 @@ impl<T: KernelLlr> Decoder<T> {
     }
 
     /// Decodes what `received`, `offset` and `channel` hold.
-    fn decode(&mut self, check_value: u32, decoded: &mut [u8]) -> bool {
+    fn decode(&mut self, checks: Checks<'_>, decoded: &mut [u8]) -> bool {
         let payload = self.code.payload_length();
         self.channel[payload..].fill(T::CERTAIN);
         // What a survivor says about the error, put back on Bob's block: one pass of the check decides about it.
         bits::xor_into(&mut self.received, &self.offset);
         let (check, bytes) = (self.code.check(), decoded.len());
-        let target = check_value ^ self.check_of_zero;
+        let target = checks.block ^ self.check_of_zero;
+        if let (Some(segmentation), Some(state)) = (self.code.segmentation(), &mut self.segmented) {
+            self.candidate.copy_from_slice(&self.received);
+            split_segments(&mut self.candidate, segmentation.words());
+            state.begin(&self.candidate, checks.segments);
+            let decided = state.run_to(self.engine, &self.code, &self.channel, self.code.segment_count());
+            self.candidate.copy_from_slice(state.finish());
+            bits::xor_into(&mut self.candidate, &self.received);
+            bits::bytes_from_words(decoded, &self.candidate);
+            return decided && check.linear_value(&self.candidate, bytes) == target;
+        }
         let mut found = false;
         for list_size in self.list_sizes.iter() {
             self.run(list_size);
@@ -333,23 +384,14 @@ impl<T: KernelLlr> Decoder<T> {
             return accept(candidate);
         }
         let Some(List { state, .. }) = &self.list else { return false };
-        let (order, live) = state.paths.ranking();
-        let mut put = |lane: u8| {
-            state.word(usize::from(lane), candidate);
-            bits::xor_into(candidate, received);
-            accept(candidate)
-        };
-        for &lane in &order[..live] {
-            if put(lane) {
-                return true;
-            }
-        }
-        put(order[0]);
-        false
+        state.pick(candidate, |word| {
+            bits::xor_into(word, received);
+            accept(word)
+        })
     }
 
     /// Decodes channel LLRs with zero frozen values and returns all survivors of the largest list in lane order: metrics and
-    /// packed words. For study and for tests; it allocates.
+    /// packed words; none for a code with segments. For study and for tests; it allocates.
     ///
     /// # Errors
     /// [`Error::Length`].

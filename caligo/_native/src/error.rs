@@ -34,6 +34,15 @@ pub enum Error {
         /// Which argument.
         what: &'static str,
     },
+    /// A segment length is not a power of two within the range of its block.
+    SegmentLength {
+        /// The length asked for, bits.
+        got: usize,
+        /// Smallest length.
+        min: usize,
+        /// Largest length, half the block.
+        max: usize,
+    },
     /// An array has the wrong number of elements.
     Length {
         /// Which argument.
@@ -97,6 +106,9 @@ impl fmt::Display for Error {
             }
             Error::CheckRequired { what } => {
                 write!(out, "{what}: expected a code with a check, which says when a block failed, got check none")
+            }
+            Error::SegmentLength { got, min, max } => {
+                write!(out, "segment_length: expected a power of two from {min} to {max}, got {got}")
             }
             Error::Length { what, expected, got } => write!(out, "{what}: expected {expected} elements, got {got}"),
             Error::OutOfRange { what, got, min, max } => {

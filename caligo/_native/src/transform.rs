@@ -95,6 +95,18 @@ widest! {
     }
 }
 
+widest! {
+    /// Does the stages above those of segments of `segment` words, in place: what is left are the segments' own transforms,
+    /// one after another. Both numbers of words are powers of two.
+    pub fn split_segments(words: &mut [u64], segment: usize) {
+        debug_assert!(words.len().is_power_of_two() && segment.is_power_of_two());
+        let mut length = words.len();
+        while length > segment {
+            length = large_stages(words, length, segment);
+        }
+    }
+}
+
 /// Does the topmost stages of every block of `length` words, two if that leaves at least `floor` words; returns the
 /// length of the blocks that are left.
 #[inline(always)]

@@ -90,7 +90,8 @@ class Codec(Protocol):
 
         Returns:
             The frozen values uint8[B, max(1, N // 8)], packed, zero outside the frozen set (``code.syndrome_bits`` of
-            these bits are disclosed); the check values uint32[B].
+            these bits are disclosed); the check values uint32[B]. For a code with segments they are
+            uint32[B, 1 + segments]: of the block, then of its segments, 0 for those that have no check.
 
         Raises:
             ShapeError: wrong dtype, shape, layout, or stray bits.
@@ -109,7 +110,7 @@ class Codec(Protocol):
         Args:
             received: uint8[B, max(1, N // 8)], packed: Bob's blocks; shortened positions zero.
             frozen_values: uint8[B, max(1, N // 8)], packed: Alice's u on the frozen set, zero elsewhere.
-            check_values: uint32[B]: her check values.
+            check_values: uint32[B], or uint32[B, 1 + segments]: her check values.
             qber: crossover probability, in (0, 0.5).
 
         Raises:
@@ -127,7 +128,7 @@ class Codec(Protocol):
         Args:
             llr: float32[B, N], ln P(0)/P(1), finite; what stands at shortened positions does not matter.
             frozen_values: uint8[B, max(1, N // 8)], packed: Alice's u on the frozen set, zero elsewhere.
-            check_values: uint32[B]: her check values.
+            check_values: uint32[B], or uint32[B, 1 + segments]: her check values.
 
         Raises:
             ShapeError: wrong dtype, shape, layout, a NaN or an infinity, or stray bits.

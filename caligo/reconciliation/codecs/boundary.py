@@ -87,13 +87,14 @@ def require_frozen_values(frozen_values: NDArray[np.uint8], code: PolarCode, blo
         )
 
 
-def require_check_values(check_values: NDArray[np.uint32], blocks: int) -> None:
-    """Check values of `blocks` blocks: uint32[B].
+def require_check_values(check_values: NDArray[np.uint32], code: PolarCode, blocks: int) -> None:
+    """Check values of `blocks` blocks: uint32[B], or uint32[B, 1 + segments] for a code with segments.
 
     Raises:
         ShapeError: they are not.
     """
-    _require_array(check_values, "check_values", np.uint32, (blocks,))
+    shape = (blocks, 1 + code.segments) if code.segments else (blocks,)
+    _require_array(check_values, "check_values", np.uint32, shape)
 
 
 def require_llr(llr: NDArray[np.float32], code: PolarCode) -> None:

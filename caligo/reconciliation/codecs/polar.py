@@ -52,8 +52,8 @@ class PolarCodec:
         precision: arithmetic of the decoder, ``int8`` (LLRs in half nats) or ``f32``.
         engine: name of the kernels to use; None takes the fastest this CPU has.
         threads: workspaces, and blocks decoded at the same time.
-        escalation: list sizes tried before `list_size`, increasing: ``(1, 8)``. A block goes on to the next only
-            where no candidate has its check.
+        escalation: list sizes tried before `list_size`, increasing: ``(1, 8)``. A block, or a segment of one,
+            goes on to the next only where no candidate has its check.
 
     Raises:
         ConfigError: a parameter is out of range, or this CPU does not have the engine.
@@ -74,7 +74,9 @@ class PolarCodec:
         validate_count(threads, "threads")
         self.code = code
         self.list_size = require_list_size(list_size)
-        self.escalation = require_escalation(escalation, self.list_size, code.check)
+        self.escalation = require_escalation(
+            escalation, self.list_size, code.segment_check if code.segments else code.check
+        )
         self.precision = precision
         self.threads = threads
         decoders: list[PolarDecoder] = [
@@ -87,6 +89,8 @@ class PolarCodec:
                 precision=precision,
                 engine=engine,
                 escalation=self.escalation,
+                segment_length=code.segment_length,
+                segment_check=code.segment_check,
             )
             for _ in range(threads)
         ]
@@ -105,7 +109,12 @@ class PolarCodec:
         """Memory the workspaces of such a codec take, in bytes (the crate's own figure, times `threads`)."""
         each = int(
             _native.required_bytes(
-                code.block_length, list_size, precision, info_set=code.info_mask, escalation=escalation
+                code.block_length,
+                list_size,
+                precision,
+                info_set=code.info_mask,
+                escalation=escalation,
+                segment_length=code.segment_length,
             )
         )
         return threads * each
@@ -138,6 +147,10 @@ class PolarCodec:
         frozen_values: NDArray[np.uint8] = _native.polar_transform(blocks, self.code.block_length)
         frozen_values &= self.code.frozen_mask
         check_values: NDArray[np.uint32] = _native.check_values(self.code.check, blocks)
+        if self.code.segment_length is not None:
+            segments = _native.segment_check_values(self.code.segment_check, blocks, self.code.segment_length)
+            segments *= self.code.checked_segments
+            check_values = np.concatenate([check_values[:, None], segments], axis=1)
         return frozen_values, check_values
 
     def decode(
@@ -150,7 +163,7 @@ class PolarCodec:
         """Decode blocks received over a binary symmetric channel; see `Codec.decode`."""
         require_batch(received, self.code, "received")
         require_frozen_values(frozen_values, self.code, len(received))
-        require_check_values(check_values, len(received))
+        require_check_values(check_values, self.code, len(received))
         qber = validate_qber(qber)
         batch = DecodedBatch.undecided(self.code, len(received))
 
@@ -174,7 +187,7 @@ class PolarCodec:
         """Decode blocks from soft values; see `Codec.decode_soft`."""
         require_llr(llr, self.code)
         require_frozen_values(frozen_values, self.code, len(llr))
-        require_check_values(check_values, len(llr))
+        require_check_values(check_values, self.code, len(llr))
         batch = DecodedBatch.undecided(self.code, len(llr))
 
         def decode_slice(decoder: PolarDecoder, rows: slice) -> None:

@@ -32,7 +32,7 @@ from caligo.bits import pack, unpack
 from caligo.channel import bsc_llr
 from caligo.codes.polar_code import PolarCode
 from caligo.codes.validation import validate_name
-from caligo.errors import ResourceError
+from caligo.errors import ConfigError, ResourceError
 from caligo.reconciliation.codecs import DecodedBatch
 from caligo.reconciliation.codecs.boundary import (
     require_batch,
@@ -251,7 +251,7 @@ class ReferenceCodec:
 
     Raises:
         ResourceError: Numba is not installed.
-        ConfigError: a parameter is out of range.
+        ConfigError: a parameter is out of range, or the code has segments.
     """
 
     def __init__(self, code: PolarCode, list_size: int, *, rule: Literal["exact", "minsum"] = "exact") -> None:
@@ -261,6 +261,8 @@ class ReferenceCodec:
                 extra="oracle",
             )
         validate_name(rule, "rule", ("exact", "minsum"))
+        if code.segments:
+            raise ConfigError("code: expected one without segments, which the reference decoder knows nothing of")
         self.code = code
         self.list_size = require_list_size(list_size, None)
         self.rule = rule
@@ -314,7 +316,7 @@ class ReferenceCodec:
         code = self.code
         blocks = len(llr)
         require_frozen_values(frozen_values, code, blocks)
-        require_check_values(check_values, blocks)
+        require_check_values(check_values, code, blocks)
         llr[:, code.payload_length :] = _CERTAIN
         disclosed = unpack(code.frozen_mask, code.block_length)
         batch = DecodedBatch.undecided(code, blocks)

@@ -135,6 +135,19 @@ impl<T: KernelLlr> ListState<T> {
         }
     }
 
+    /// Leaves in `out` the best path's word, of those that `accept` takes, and what `accept` makes of it; if there is none,
+    /// the best path's.
+    pub fn pick(&self, out: &mut [u64], mut accept: impl FnMut(&mut [u64]) -> bool) -> bool {
+        let (order, live) = self.paths.ranking();
+        for &lane in order[..live].iter().chain(&order[..1]) {
+            self.word(usize::from(lane), out);
+            if accept(out) {
+                return true;
+            }
+        }
+        false
+    }
+
     #[inline(always)]
     fn left<E: Kernels<T>>(&mut self, engine: E, stage: usize, channel: &[T]) {
         let live = self.paths.live;

@@ -4,7 +4,7 @@
 //! carries whole vectors, a fork clones them, and selection sorts. Engines are held against it bit for bit. It is public
 //! for people who want to study the decoder; it is of no use for anything else.
 
-use crate::code::Code;
+use crate::code::{Code, ListSizes, Segmentation};
 use crate::llr::{Llr, Metric, Total};
 
 /// A surviving path: its metric and its word.
@@ -322,4 +322,62 @@ pub fn survivors<T: Llr>(code: &Code, list_size: usize, channel: &[T]) -> Vec<Su
     let mut naive = Naive { info: &info, list_size, paths: vec![path] };
     naive.node(0, length, true);
     naive.paths.into_iter().map(|mut path| (path.metric, path.beta.pop().unwrap_or_default())).collect()
+}
+
+/// A segmented decode of one block.
+struct Segmented<'a, T: Llr, A> {
+    code: &'a Code,
+    segmentation: Segmentation,
+    list_sizes: ListSizes,
+    accept: A,
+    failed: bool,
+    llr: std::marker::PhantomData<T>,
+}
+
+impl<T: Llr, A: Fn(usize, &[bool]) -> bool> Segmented<'_, T, A> {
+    /// The bits of the node with LLRs `alpha` whose first position is `start`.
+    fn node(&mut self, start: usize, alpha: &[T]) -> Vec<bool> {
+        if alpha.len() == 1 << self.segmentation.log_length() {
+            return self.segment(start / alpha.len(), alpha);
+        }
+        let (low, high) = alpha.split_at(alpha.len() / 2);
+        let left: Vec<T> = low.iter().zip(high).map(|(a, b)| a.f(*b)).collect();
+        let left = self.node(start, &left);
+        let right: Vec<T> = low.iter().zip(high).zip(&left).map(|((a, b), &bit)| a.g(*b, bit)).collect();
+        let right = self.node(start + low.len(), &right);
+        left.iter().zip(&right).map(|(l, r)| l ^ r).chain(right.iter().copied()).collect()
+    }
+
+    fn segment(&mut self, index: usize, alpha: &[T]) -> Vec<bool> {
+        let code = self.code.segment(self.segmentation, index);
+        let mut best = vec![false; alpha.len()];
+        if self.failed || code.info().iter().all(|&word| word == 0) {
+            return best;
+        }
+        for list_size in self.list_sizes.iter() {
+            let mut survivors = survivors(&code, list_size, alpha);
+            survivors.sort_by_key(|(metric, _)| metric.key());
+            if let Some((_, word)) = survivors.iter().find(|(_, word)| (self.accept)(index, word)) {
+                return word.clone();
+            }
+            best = survivors.swap_remove(0).1;
+        }
+        self.failed = true;
+        best
+    }
+}
+
+/// The word of a segmented decode of `channel`, and whether every segment had a survivor that `accept` took: it is given the
+/// segment and the survivor's bits. For a code with segments.
+#[must_use]
+pub fn segmented<T: Llr>(
+    code: &Code,
+    list_sizes: ListSizes,
+    channel: &[T],
+    accept: impl Fn(usize, &[bool]) -> bool,
+) -> (bool, Vec<bool>) {
+    let Some(segmentation) = code.segmentation() else { return (true, vec![]) };
+    let mut block = Segmented { code, segmentation, list_sizes, accept, failed: false, llr: std::marker::PhantomData };
+    let word = block.node(0, channel);
+    (!block.failed, word)
 }

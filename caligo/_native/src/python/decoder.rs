@@ -8,8 +8,8 @@ use super::arrays::{check_row_length, readable, rows_of, writable};
 use super::error::{config_error, shape_error};
 use crate::bits;
 use crate::checksum::Check;
-use crate::code::{Code, ListSizes};
-use crate::decoder::{self, Decoder};
+use crate::code::{Code, ListSizes, Segmentation};
+use crate::decoder::{self, Checks, Decoder};
 use crate::error::{Error, Result};
 use crate::llr::Llr;
 use crate::simd::EngineName;
@@ -70,12 +70,28 @@ fn list_sizes(escalation: Option<&Bound<'_, PyAny>>, list_size: &Bound<'_, PyAny
     Ok(ListSizes::escalating(&sizes, list_size)?)
 }
 
+/// Segments of a block, None for none; their check is `crc16` unless it is named.
+fn segmentation(
+    block_length: usize,
+    segment_length: Option<&Bound<'_, PyAny>>,
+    segment_check: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Option<Segmentation>> {
+    let check = match segment_check {
+        Some(value) => Check::from_name(&name("segment_check", value)?)?,
+        None => Check::Crc16,
+    };
+    match segment_length {
+        Some(value) => Ok(Some(Segmentation::new(block_length, integer("segment_length", value)?, check)?)),
+        None => Ok(None),
+    }
+}
+
 /// Bytes a decoder allocates: exact for an information set; without one, its workspace, to which the compiled code adds
 /// (typically below a tenth).
 #[pyfunction]
 #[pyo3(
-    signature = (block_length, list_size, precision, info_set = None, escalation = None),
-    text_signature = "(block_length, list_size, precision, info_set=None, escalation=())"
+    signature = (block_length, list_size, precision, info_set = None, escalation = None, segment_length = None),
+    text_signature = "(block_length, list_size, precision, info_set=None, escalation=(), segment_length=None)"
 )]
 fn required_bytes(
     block_length: &Bound<'_, PyAny>,
@@ -83,19 +99,21 @@ fn required_bytes(
     precision: &Bound<'_, PyAny>,
     info_set: Option<&Bound<'_, PyAny>>,
     escalation: Option<&Bound<'_, PyAny>>,
+    segment_length: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<usize> {
     let block_length: usize = integer("block_length", block_length)?;
     let list_sizes = list_sizes(escalation, list_size)?;
     let precision = precision_named(&name("precision", precision)?)?;
     let log_length = block_log2(block_length)?;
+    let segmentation = segmentation(block_length, segment_length, None)?;
     let Some(info_set) = info_set else {
         return Ok(match precision {
-            Precision::Int8 => decoder::workspace_bytes::<i8>(log_length, list_sizes),
-            Precision::F32 => decoder::workspace_bytes::<f32>(log_length, list_sizes),
+            Precision::Int8 => decoder::workspace_bytes::<i8>(log_length, segmentation, list_sizes),
+            Precision::F32 => decoder::workspace_bytes::<f32>(log_length, segmentation, list_sizes),
         });
     };
     let info = packed_words("info_set", info_set, block_length)?;
-    let code = Code::new(block_length, &info, 0, Check::None)?;
+    let code = Code::new(block_length, &info, 0, Check::None)?.with_segments(segmentation);
     Ok(match precision {
         Precision::Int8 => decoder::required_bytes::<i8>(&code, list_sizes),
         Precision::F32 => decoder::required_bytes::<f32>(&code, list_sizes),
@@ -108,10 +126,10 @@ enum AnyDecoder {
 }
 
 impl AnyDecoder {
-    fn decode_soft(&mut self, llr: &[f32], frozen: &[u8], check_value: u32, decoded: &mut [u8]) -> Result<bool> {
+    fn decode_soft(&mut self, llr: &[f32], frozen: &[u8], checks: Checks<'_>, decoded: &mut [u8]) -> Result<bool> {
         match self {
-            AnyDecoder::Int8(decoder) => decoder.decode_soft(llr, frozen, check_value, decoded),
-            AnyDecoder::F32(decoder) => decoder.decode_soft(llr, frozen, check_value, decoded),
+            AnyDecoder::Int8(decoder) => decoder.decode_soft(llr, frozen, checks, decoded),
+            AnyDecoder::F32(decoder) => decoder.decode_soft(llr, frozen, checks, decoded),
         }
     }
 
@@ -119,16 +137,16 @@ impl AnyDecoder {
         &mut self,
         received: &[u8],
         frozen: &[u8],
-        check_value: u32,
+        checks: Checks<'_>,
         qber: f64,
         decoded: &mut [u8],
     ) -> Result<bool> {
         match self {
             AnyDecoder::Int8(decoder) => {
-                decoder.decode_bsc(received, frozen, check_value, i8::from_crossover(qber), decoded)
+                decoder.decode_bsc(received, frozen, checks, i8::from_crossover(qber), decoded)
             }
             AnyDecoder::F32(decoder) => {
-                decoder.decode_bsc(received, frozen, check_value, f32::from_crossover(qber), decoded)
+                decoder.decode_bsc(received, frozen, checks, f32::from_crossover(qber), decoded)
             }
         }
     }
@@ -138,6 +156,7 @@ impl AnyDecoder {
 #[pyclass(frozen, module = "caligo._native._core")]
 struct PolarDecoder {
     block_length: usize,
+    segment_count: usize,
     list_sizes: ListSizes,
     engine: EngineName,
     precision: Precision,
@@ -153,7 +172,7 @@ impl PolarDecoder {
         })
     }
 
-    /// Decodes rows: `decode(row, frozen, check value, decoded)`.
+    /// Decodes rows: `decode(row, frozen, checks, decoded)`.
     #[allow(clippy::too_many_arguments, reason = "the arrays of a batch")]
     fn batch<'py, I: numpy::Element + Sync>(
         &self,
@@ -164,7 +183,7 @@ impl PolarDecoder {
         decoded: &Bound<'py, PyAny>,
         ok: &Bound<'py, PyAny>,
         elapsed_ns: &Bound<'py, PyAny>,
-        decode: impl Fn(&mut AnyDecoder, &[I], &[u8], u32, &mut [u8]) -> Result<bool> + Sync,
+        decode: impl Fn(&mut AnyDecoder, &[I], &[u8], Checks<'_>, &mut [u8]) -> Result<bool> + Sync,
     ) -> PyResult<()> {
         let (what, input, elements) = input;
         let row_bytes = bits::bytes_for(self.block_length);
@@ -175,7 +194,21 @@ impl PolarDecoder {
             return Err(shape_error(py, what, &expected, &got, "pass one row per block"));
         }
         let frozen_values = readable::<u8>("frozen_values", frozen_values, 2)?;
-        let check_values = readable::<u32>("check_values", check_values, 1)?;
+        // Of the block, then of its segments.
+        let checks_of_block = 1 + self.segment_count;
+        let check_values = readable::<u32>("check_values", check_values, if self.segment_count > 0 { 2 } else { 1 })?;
+        let check_rows = match self.segment_count {
+            0 => check_values.len(),
+            _ => {
+                let (rows, got) = rows_of(check_values.shape());
+                if got != checks_of_block {
+                    let expected = format!("{checks_of_block} values a row, the block's and its segments'");
+                    let remedy = "pass one row per block";
+                    return Err(shape_error(py, "check_values", &expected, &got.to_string(), remedy));
+                }
+                rows
+            }
+        };
         let mut decoded = writable::<u8>("decoded", decoded, 2)?;
         let mut ok = writable::<bool>("ok", ok, 1)?;
         let mut elapsed_ns = writable::<u64>("elapsed_ns", elapsed_ns, 1)?;
@@ -184,7 +217,7 @@ impl PolarDecoder {
         }
         for (what, got) in [
             ("frozen_values", rows_of(frozen_values.shape()).0),
-            ("check_values", check_values.len()),
+            ("check_values", check_rows),
             ("decoded", rows_of(decoded.shape()).0),
             ("ok", ok.len()),
             ("elapsed_ns", elapsed_ns.len()),
@@ -201,11 +234,13 @@ impl PolarDecoder {
         let elapsed_ns = elapsed_ns.as_slice_mut()?;
         let workspace = &mut *workspace;
         py.detach(|| {
-            let blocks = input.chunks_exact(elements).zip(frozen_values.chunks_exact(row_bytes)).zip(check_values);
+            let checks = check_values.chunks_exact(checks_of_block);
+            let checks = checks.map(|values| Checks { block: values[0], segments: &values[1..] });
+            let blocks = input.chunks_exact(elements).zip(frozen_values.chunks_exact(row_bytes)).zip(checks);
             let results = decoded.chunks_exact_mut(row_bytes).zip(ok).zip(elapsed_ns);
-            for (((input, frozen), &check_value), ((decoded, ok), elapsed_ns)) in blocks.zip(results) {
+            for (((input, frozen), checks), ((decoded, ok), elapsed_ns)) in blocks.zip(results) {
                 let start = Instant::now();
-                *ok = u8::from(decode(workspace, input, frozen, check_value, decoded)?);
+                *ok = u8::from(decode(workspace, input, frozen, checks, decoded)?);
                 *elapsed_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
             }
             Result::Ok(())
@@ -220,10 +255,10 @@ impl PolarDecoder {
     #[pyo3(
         signature = (
             block_length, info_set, list_size, *, shortened = None, check = None, precision = None, engine = None,
-            escalation = None
+            escalation = None, segment_length = None, segment_check = None
         ),
         text_signature = "(block_length, info_set, list_size, *, shortened=0, check='crc32', precision='int8', \
-            engine=None, escalation=())"
+            engine=None, escalation=(), segment_length=None, segment_check='crc16')"
     )]
     #[allow(clippy::too_many_arguments, reason = "keywords of a constructor")]
     fn new(
@@ -235,6 +270,8 @@ impl PolarDecoder {
         precision: Option<&Bound<'_, PyAny>>,
         engine: Option<&Bound<'_, PyAny>>,
         escalation: Option<&Bound<'_, PyAny>>,
+        segment_length: Option<&Bound<'_, PyAny>>,
+        segment_check: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let block_length: usize = integer("block_length", block_length)?;
         block_log2(block_length)?;
@@ -251,7 +288,9 @@ impl PolarDecoder {
             None => EngineName::best(),
         };
         let info = packed_words("info_set", info_set, block_length)?;
-        let code = Code::new(block_length, &info, shortened, check)?;
+        let segmentation = segmentation(block_length, segment_length, segment_check)?;
+        let code = Code::new(block_length, &info, shortened, check)?.with_segments(segmentation);
+        let segment_count = code.segment_count();
         let (decoder, allocated_bytes) = match precision {
             Precision::Int8 => {
                 let decoder = Decoder::with_list_sizes(code, list_sizes, engine)?;
@@ -264,7 +303,8 @@ impl PolarDecoder {
                 (AnyDecoder::F32(decoder), bytes)
             }
         };
-        Ok(Self { block_length, list_sizes, engine, precision, allocated_bytes, decoder: Mutex::new(decoder) })
+        let decoder = Mutex::new(decoder);
+        Ok(Self { block_length, segment_count, list_sizes, engine, precision, allocated_bytes, decoder })
     }
 
     #[getter]
@@ -337,7 +377,7 @@ impl PolarDecoder {
             decoded,
             ok,
             elapsed_ns,
-            |decoder, row, frozen, value, out| decoder.decode_bsc(row, frozen, value, qber, out),
+            |decoder, row, frozen, checks, out| decoder.decode_bsc(row, frozen, checks, qber, out),
         )
     }
 
@@ -362,7 +402,7 @@ impl PolarDecoder {
             decoded,
             ok,
             elapsed_ns,
-            |decoder, row, frozen, value, out| decoder.decode_soft(row, frozen, value, out),
+            |decoder, row, frozen, checks, out| decoder.decode_soft(row, frozen, checks, out),
         )
     }
 }

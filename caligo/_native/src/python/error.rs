@@ -70,6 +70,13 @@ fn convert(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
             fields.set_item("got", "none")?;
             (Family::Config, "choose one of the checks crc16, crc24, crc32")
         }
+        Error::SegmentLength { got, min, max } => {
+            fields.set_item("argument", "segment_length")?;
+            fields.set_item("got", got)?;
+            fields.set_item("min", min)?;
+            fields.set_item("max", max)?;
+            (Family::Config, "take at least two segments, or none")
+        }
         Error::Length { what, expected, got } => {
             fields.set_item("argument", what)?;
             fields.set_item("expected", expected)?;

@@ -4,6 +4,7 @@ use super::arguments::{byte_string, integer, name, number};
 use super::arrays::{check_row_length, readable, rows_of, shaped, zeroed};
 use crate::bits;
 use crate::checksum::{self, Check};
+use crate::code::Segmentation;
 use crate::decoder::workspace::AlignedBuffer;
 use crate::random::{self, Source};
 use crate::transform;
@@ -16,6 +17,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(check_names, module)?)?;
     module.add_function(wrap_pyfunction!(check_bits, module)?)?;
     module.add_function(wrap_pyfunction!(check_values, module)?)?;
+    module.add_function(wrap_pyfunction!(segment_check_values, module)?)?;
     module.add_function(wrap_pyfunction!(universal_hash, module)?)?;
     module.add_function(wrap_pyfunction!(philox4x32, module)?)?;
     module.add_function(wrap_pyfunction!(random_bits, module)?)?;
@@ -85,6 +87,33 @@ fn check_values<'py>(
         _ => values.iter_mut().zip(input.chunks_exact(row_bytes)).for_each(|(value, row)| *value = check.value(row)),
     });
     Ok(PyArray1::from_vec(py, values))
+}
+
+/// The check of every segment of one packed block, or of each row of [blocks, bytes], one row of values per block: taken over
+/// the transform of the segment's part of the block's transform.
+#[pyfunction]
+fn segment_check_values<'py>(
+    py: Python<'py>,
+    name: &Bound<'py, PyAny>,
+    packed: &Bound<'py, PyAny>,
+    segment_length: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyArrayDyn<u32>>> {
+    let array = readable::<u8>("packed", packed, 2)?;
+    let (rows, row_bytes) = rows_of(array.shape());
+    transform::block_log2(8 * row_bytes)?;
+    let segmentation = Segmentation::new(8 * row_bytes, integer("segment_length", segment_length)?, check_of(name)?)?;
+    let input = array.as_slice()?;
+    let segments = row_bytes / 8 / segmentation.words();
+    let mut values = zeroed(py, rows * segments)?;
+    py.detach(|| {
+        // A block of a key: its copy is wiped.
+        let mut words = AlignedBuffer::<u64>::new(row_bytes / 8);
+        for (values, row) in values.chunks_exact_mut(segments).zip(input.chunks_exact(row_bytes)) {
+            bits::words_from_bytes(&mut words, row);
+            segmentation.check_values(&mut words, values);
+        }
+    });
+    shaped(py, values, &[rows, segments])
 }
 
 /// The 16-byte universal-hash tag of a packed message of `bits` bits under a 32-byte key.
