@@ -63,7 +63,7 @@ def test_the_json_object_has_every_promised_field_and_is_consistent(
     assert document["strategy"] == "one-way"
     assert document["blocks"] == document["blocks_ok"] + document["blocks_failed"] == math.ceil(20_000 / 1024)
     assert document["leakage_bits"] == sum(document["leakage"].values())
-    assert set(document["leakage"]) == {"syndrome", "check", "verification"}
+    assert set(document["leakage"]) == {"syndrome", "check", "segment_check", "verification"}
     assert document["keys_equal"] is True
     assert document["estimated_qber"] is None
     assert document["design_qber"] == 0.02

@@ -56,6 +56,36 @@ def write_keys(directory: Path, alice: Packed, bob: Packed) -> tuple[Path, Path]
 # --- the way through ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("segment_length", [64, 256, 512, 1024])
+def test_a_key_reconciled_in_segments_accounts_for_their_checks(segment_length: int) -> None:
+    alice, bob = two_keys(20_300, seed=segment_length)
+    report = reconcile(
+        alice,
+        bob,
+        key_bits=20_300,
+        qber=0.02,
+        efficiency=4.0 if segment_length == 64 else 2.4,
+        block_length=1024,
+        list_size=8,
+        strategy="segmented",
+        segment_length=segment_length,
+        threads=2,
+    )
+    assert report.keys_equal
+    assert report.blocks_ok >= 0.8 * report.blocks
+    assert report.strategy == "segmented"
+    assert report.leakage_bits == sum(report.leakage.values())
+    kinds = ("syndrome", "check", "segment_check")
+    assert sum(report.leakage[kind] for kind in kinds) == sum(code.blocks * code.leakage_bits for code in report.codes)
+    whole, rest = report.codes
+    assert whole.efficiency == pytest.approx(4.0 if segment_length == 64 else 2.4, abs=0.01)
+    segments = 0 if segment_length == 1024 else 1024 // segment_length
+    assert whole.segment_length == (segment_length if segments else None)
+    assert report.leakage["segment_check"] <= 16 * segments * report.blocks
+    assert (report.leakage["segment_check"] > 0) == (segments > 0)
+    assert rest.payload_length < 1024
+
+
 @settings(max_examples=25)
 @given(st.integers(600, 20_000), st.booleans(), st.integers(0, 2**32))
 def test_any_key_is_reconciled_sampled_or_reported_and_every_bit_is_counted(
@@ -74,6 +104,7 @@ def test_any_key_is_reconciled_sampled_or_reported_and_every_bit_is_counted(
     assert report.alice_key.size == bits.packed_bytes(report.reconciled_bits)
     disclosed = sum(code.blocks * code.leakage_bits for code in report.codes)
     assert report.leakage["syndrome"] + report.leakage["check"] == disclosed
+    assert report.leakage["segment_check"] == 0
     assert report.leakage["check"] == 32 * report.blocks
     assert report.leakage["verification"] == (TAG_BITS if report.failed_check < report.blocks else 0)
     assert report.leakage_bits == sum(report.leakage.values())

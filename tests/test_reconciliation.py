@@ -27,6 +27,7 @@ from caligo.reconciliation.messages import Disclosure, Tag
 from caligo.reconciliation.parties import Alice, Bob
 from caligo.reconciliation.strategies import CodeRequest, strategy_type
 from caligo.reconciliation.strategies.one_way import OneWay
+from caligo.reconciliation.strategies.segmented import Segmented
 from caligo.reconciliation.verification import MINIMUM_GROUP_BITS, Payload, group_epsilon, group_sizes, tags_agree
 
 Packed = NDArray[np.uint8]
@@ -70,6 +71,30 @@ def test_bob_comes_to_alices_blocks_and_exactly_the_codes_bits_leak(payload: int
         for leakage in outcome.leakage
     )
     assert code.leakage_bits == round(2.5 * payload * binary_entropy(0.02))
+
+
+def test_segments_cost_their_checks_and_a_block_too_short_for_two_is_not_cut() -> None:
+    plain = OneWay.choose_code(request(efficiency=None))
+    cut = Segmented.choose_code(request(efficiency=None, segment_length=256))
+    checked = int(cut.checked_segments.sum())
+    assert cut.segment_check_bits == 16 * checked > 0
+    assert cut.info_set == plain.info_set
+    assert cut.leakage_bits == plain.leakage_bits + cut.segment_check_bits
+    assert Segmented.choose_code(request(efficiency=2.5, segment_length=256)).leakage_bits == round(
+        2.5 * 1024 * binary_entropy(0.02)
+    )
+    assert Segmented.choose_code(request(segment_length=1024)) == OneWay.choose_code(request())
+    assert Segmented.choose_code(request()) == OneWay.choose_code(request())
+
+
+@pytest.mark.parametrize("escalation", [None, (), (1,), (2, 4)])
+def test_the_segmented_strategy_comes_to_alices_blocks_with_any_escalation(escalation: tuple[int, ...] | None) -> None:
+    code = Segmented.choose_code(request(segment_length=256))
+    alice, bob = two_keys(24, 1024, 1024, 0.02, seed=5)
+    outcome = Segmented(code, 8, escalation=escalation).reconcile(alice, bob)
+    assert outcome.ok.sum() >= 18
+    assert np.array_equal(outcome.decoded[outcome.ok], alice[outcome.ok])
+    assert all(leakage.total_bits == code.leakage_bits for leakage in outcome.leakage)
 
 
 def test_bob_decodes_from_his_own_blocks_and_the_message_alone() -> None:
@@ -122,11 +147,18 @@ def test_an_unknown_strategy_and_unknown_settings_are_refused() -> None:
         with pytest.raises(ConfigError):
             OneWay.validate(**(good | {name: value}))  # type: ignore[arg-type]
     OneWay.validate(**good)  # type: ignore[arg-type]
+    for name, value in [("segment_length", 64), ("segment_check", "crc16"), ("escalation", (8,))]:
+        with pytest.raises(ConfigError):
+            OneWay.validate(**(good | {name: value}))  # type: ignore[arg-type]
+    Segmented.validate(**good, segment_length=64, segment_check="crc24", escalation=(1, 4))  # type: ignore[arg-type]
+    for name, value in [("segment_length", 63), ("segment_check", "none"), ("escalation", (4, 1)), ("engine", "x")]:
+        with pytest.raises(ConfigError):
+            Segmented.validate(**(good | {name: value}))  # type: ignore[arg-type]
 
 
 # --- account ------------------------------------------------------------------------------------------------------
 
-leakages = st.builds(Leakage, st.integers(0, 10**9), st.integers(0, 10**6), st.integers(0, 10**6))
+leakages = st.builds(Leakage, *(st.integers(0, 10**k) for k in (9, 6, 6, 6)))
 
 
 @given(leakages, leakages, leakages)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,6 +58,9 @@ class DecoderBenchmark:
     block_length: int
     payload_length: int
     list_size: int
+    escalation: list[int]
+    segment_length: int | None
+    segment_check: str
     channel: str
     qber: float | None
     ebn0_db: float | None
@@ -108,7 +112,7 @@ class Batch:
         sent: uint8[B, max(1, N // 8)], packed.
         noisy: packed uint8 of the same shape (BSC), or LLRs float32[B, N] (AWGN).
         frozen_values: uint8[B, max(1, N // 8)], packed.
-        check_values: uint32[B].
+        check_values: uint32[B], or uint32[B, 1 + segments].
     """
 
     sent: NDArray[np.uint8]
@@ -156,6 +160,9 @@ def bench_decoder(
     efficiency: float | None = None,
     info_length: int | None = None,
     check: str = "crc32",
+    escalation: Sequence[int] = (),
+    segment_length: int | None = None,
+    segment_check: str = "crc16",
     design: str | None = None,
     precision: Literal["int8", "f32"] | None = None,
     engine: str | None = None,
@@ -176,6 +183,9 @@ def bench_decoder(
         efficiency: leakage over the Shannon limit at the QBER (BSC; or give `info_length`).
         info_length: K, information bits without the check.
         check: name of the check value.
+        escalation: list sizes tried before `list_size`, increasing.
+        segment_length: positions of a segment, a power of two; None: the block is not cut.
+        segment_check: name of the check value of a segment.
         design: name of the code design; None takes `de` for the BSC and `ga` for AWGN.
         precision: arithmetic of the decoder; None takes `int8` for the BSC and `f32` for AWGN.
         engine: name of the engine; None takes the fastest.
@@ -199,7 +209,14 @@ def bench_decoder(
     if batch is not None and batch < 1:
         raise ConfigError(f"expected batch >= 1, got {batch}; give the frames in a call", batch=batch)
     code = design_for_channel(
-        channel, block_length, design=design, efficiency=efficiency, info_length=info_length, check=check
+        channel,
+        block_length,
+        design=design,
+        efficiency=efficiency,
+        info_length=info_length,
+        check=check,
+        segment_length=segment_length,
+        segment_check=segment_check,
     )
     arithmetic = precision or ("int8" if isinstance(channel, BscChannel) else "f32")
     frames = batch if batch is not None else default_batch(block_length, threads)
@@ -207,6 +224,9 @@ def bench_decoder(
         "command": "bench decoder",
         "block_length": block_length,
         "list_size": list_size,
+        "escalation": list(escalation),
+        "segment_length": code.segment_length,
+        "segment_check": code.segment_check,
         "channel": "bsc" if isinstance(channel, BscChannel) else "awgn",
         "qber": channel.qber if isinstance(channel, BscChannel) else None,
         "ebn0_db": channel.ebn0_db if isinstance(channel, AwgnChannel) else None,
@@ -220,7 +240,9 @@ def bench_decoder(
         "batch": frames,
         "seconds": seconds,
     }
-    with PolarCodec(code, list_size, precision=arithmetic, engine=engine, threads=threads) as codec:
+    with PolarCodec(
+        code, list_size, precision=arithmetic, engine=engine, threads=threads, escalation=escalation
+    ) as codec:
         source = BatchSource(codec, channel, frames, seed)
         with _recording(store, configuration, seed, codec.engine) as run:
             measured = _measure(source, seconds, run, progress)
@@ -330,6 +352,9 @@ def _summarise(
         block_length=code.block_length,
         payload_length=code.payload_length,
         list_size=codec.list_size,
+        escalation=list(codec.escalation),
+        segment_length=code.segment_length,
+        segment_check=code.segment_check,
         channel=configuration["channel"],
         qber=qber,
         ebn0_db=configuration["ebn0_db"],

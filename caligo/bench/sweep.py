@@ -20,6 +20,7 @@ from caligo import _native
 from caligo.bench.decoder import DecoderBenchmark, bench_decoder
 from caligo.errors import ConfigError, ResourceError
 from caligo.randomness import Stream, simulation_bits
+from caligo.reconciliation.strategies.segmented import DEFAULT_SEGMENT_LENGTH, default_escalation
 from caligo.simulation import AwgnChannel, BscChannel, Channel
 from caligo.statistics import Samples
 from caligo.telemetry import NO_PROGRESS, Progress
@@ -48,6 +49,8 @@ class SweepCase:
         efficiency: leakage over the Shannon limit, for the BSC.
         info_length: information bits without the check, for AWGN.
         precision: arithmetic of the decoder.
+        segment_length: positions in a segment; None: the block is not cut.
+        escalation: list sizes tried before `list_size`.
     """
 
     name: str
@@ -57,11 +60,22 @@ class SweepCase:
     efficiency: float | None = None
     info_length: int | None = None
     precision: Literal["int8", "f32"] = "int8"
+    segment_length: int | None = None
+    escalation: tuple[int, ...] = ()
 
 
 def _bsc(log2: int, list_size: int, efficiency: float) -> SweepCase:
     name = f"N = 2^{log2}, L = {list_size}, f = {efficiency:g}"
     return SweepCase(name, BscChannel(0.02), 1 << log2, list_size, efficiency=efficiency)
+
+
+def _segmented(log2: int, list_size: int, efficiency: float) -> SweepCase:
+    name = f"N = 2^{log2}, L = {list_size}, f = {efficiency:g}, segmented"
+    channel, escalation = BscChannel(0.02), default_escalation(list_size)
+    length = DEFAULT_SEGMENT_LENGTH
+    return SweepCase(
+        name, channel, 1 << log2, list_size, efficiency=efficiency, segment_length=length, escalation=escalation
+    )
 
 
 def _awgn(list_size: int, precision: Literal["int8", "f32"]) -> SweepCase:
@@ -71,6 +85,7 @@ def _awgn(list_size: int, precision: Literal["int8", "f32"]) -> SweepCase:
 
 SWEEP: tuple[SweepCase, ...] = (
     _bsc(20, 32, 1.14),
+    _segmented(20, 32, 1.145),
     _bsc(20, 8, 1.15),
     _bsc(16, 32, 1.24),
     _bsc(16, 8, 1.24),
@@ -195,6 +210,8 @@ def bench_sweep(
                 efficiency=case.efficiency,
                 info_length=case.info_length,
                 precision=case.precision,
+                segment_length=case.segment_length,
+                escalation=case.escalation,
                 engine=engine,
                 seed=seed,
                 progress=share,

@@ -187,6 +187,40 @@ def check_option(*, default: str = "crc32") -> Decorator[Any]:
     )
 
 
+def segment_options(function: Command) -> Command:
+    """Adds `segment_length: int | None` and `segment_check: str | None`."""
+    function = click.option(
+        "--segment-check",
+        type=click.Choice(["crc16", "crc24", "crc32"]),
+        default=None,
+        help="Check value disclosed with each segment.  [default: crc16]",
+    )(function)
+    return click.option(
+        "--segment-length",
+        metavar="S",
+        type=Count(minimum=1),
+        default=None,
+        help="Positions in a segment of a block, a power of two.",
+    )(function)
+
+
+def _sizes(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    return tuple(Count(minimum=1).convert(part, param, ctx) for part in value.split(",") if part.strip())
+
+
+def escalation_option(function: Command) -> Command:
+    """Adds `escalation: tuple[int, ...] | None`."""
+    return click.option(
+        "--escalation",
+        metavar="L,L",
+        default=None,
+        callback=_sizes,
+        help="List sizes tried first, as 1,4; the next where no candidate has the check.",
+    )(function)
+
+
 def precision_option(*, default: str | None = "int8") -> Decorator[Any]:
     """Adds `precision: str`; a default of None leaves the choice to the command."""
     return click.option(

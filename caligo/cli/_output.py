@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -130,6 +130,11 @@ def format_bytes(count: float | None) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     raise AssertionError("unreachable")
+
+
+def list_sizes(escalation: Sequence[int], list_size: int) -> str:
+    """The list sizes a decoder tries, as `1, 4, 32`."""
+    return ", ".join(map(str, (*escalation, list_size)))
 
 
 def format_seconds(seconds: float | None) -> str:

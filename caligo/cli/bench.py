@@ -13,13 +13,24 @@ from caligo.cli._options import (
     block_length_option,
     check_option,
     engine_option,
+    escalation_option,
     json_option,
     list_size_option,
     precision_option,
     seed_option,
+    segment_options,
     store_option,
 )
-from caligo.cli._output import Table, emit_json, format_bytes, format_seconds, format_value, print_facts, progress
+from caligo.cli._output import (
+    Table,
+    emit_json,
+    format_bytes,
+    format_seconds,
+    format_value,
+    list_sizes,
+    print_facts,
+    progress,
+)
 
 if TYPE_CHECKING:
     from caligo.bench import SweepRow
@@ -34,7 +45,14 @@ def group() -> None:
 @block_length_option()
 @list_size_option()
 @channel_options
+@escalation_option
 @check_option()
+@segment_options
+@click.option(
+    "--segmented",
+    is_flag=True,
+    help="As the strategy segmented decodes: segments of 2^16 positions, list sizes 1 and 4 first.",
+)
 @precision_option(default=None)
 @engine_option
 @click.option("--seconds", metavar="S", type=float, default=5.0, show_default=True, help="Decoding time to spend.")
@@ -63,7 +81,11 @@ def decoder(
     efficiency: float | None,
     ebn0: float | None,
     info_length: int | None,
+    escalation: tuple[int, ...] | None,
     check: str,
+    segment_length: int | None,
+    segment_check: str | None,
+    segmented: bool,
     design: str | None,
     precision: Literal["int8", "f32"] | None,
     engine: str | None,
@@ -83,6 +105,11 @@ def decoder(
     for AWGN.
     """
     from caligo.bench import bench_decoder
+    from caligo.reconciliation.strategies.segmented import (
+        DEFAULT_SEGMENT_CHECK,
+        DEFAULT_SEGMENT_LENGTH,
+        default_escalation,
+    )
 
     if sweep:
         _sweep(context, seconds, engine, seed, plot, store, as_json)
@@ -91,7 +118,9 @@ def decoder(
         raise click.UsageError("--plot draws a --sweep.")
     if block_length is None or list_size is None:
         raise click.UsageError("Give --block-length and --list-size, or --sweep.")
-
+    if segmented:
+        segment_length = segment_length or DEFAULT_SEGMENT_LENGTH
+        escalation = default_escalation(list_size) if escalation is None else escalation
     noise = require_channel(channel, qber, efficiency, ebn0, info_length)
 
     with progress("decoding", total=max(1, int(seconds * 1000)) if 0 < seconds < 1e9 else None) as bar:
@@ -103,6 +132,9 @@ def decoder(
             efficiency=efficiency,
             info_length=info_length,
             check=check,
+            escalation=escalation or (),
+            segment_length=segment_length,
+            segment_check=segment_check or DEFAULT_SEGMENT_CHECK,
             design=design,
             precision=precision,
             engine=engine,
@@ -121,7 +153,8 @@ def decoder(
         {
             "code": f"N = {result.block_length}, K = {result.info_length} + {result.check}, {result.design} design",
             "channel": seen + budget,
-            "decoder": f"L = {result.list_size}, {result.precision}, {result.engine}, {result.threads} thread(s)",
+            "decoder": f"L = {list_sizes(result.escalation, result.list_size)}, {result.precision}, {result.engine}, "
+            f"{result.threads} thread(s)",
             "coded": f"{format_value(result.coded_mbps)} Mbit/s ({format_value(result.coded_mbps_per_core)} per core)",
             "payload": f"{format_value(result.payload_mbps)} Mbit/s",
             "time per block": f"median {format_seconds(result.latency_s['median'])}, "

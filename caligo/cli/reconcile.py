@@ -13,6 +13,7 @@ from caligo.cli._options import (
     block_length_option,
     check_option,
     engine_option,
+    escalation_option,
     force_option,
     json_option,
     key_bits_option,
@@ -20,6 +21,7 @@ from caligo.cli._options import (
     out_option,
     precision_option,
     seed_option,
+    segment_options,
     store_option,
     threads_option,
 )
@@ -60,7 +62,15 @@ if TYPE_CHECKING:
     help="Disclose just enough that this share of the blocks fails.  [default: 0.01]",
 )
 @check_option()
-@click.option("--strategy", type=click.Choice(["one-way"]), default="one-way", show_default=True, help="How they talk.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["one-way", "segmented"]),
+    default="one-way",
+    show_default=True,
+    help="How they talk; segmented: a check for each segment of a block, faster for long blocks.",
+)
+@segment_options
+@escalation_option
 @precision_option()
 @engine_option
 @click.option(
@@ -94,6 +104,9 @@ def command(
     target_fer: float | None,
     check: str,
     strategy: str,
+    segment_length: int | None,
+    segment_check: str | None,
+    escalation: tuple[int, ...] | None,
     precision: str,
     engine: str | None,
     format: str | None,
@@ -124,6 +137,9 @@ def command(
         target_fer=target_fer,
         check=check,
         strategy=strategy,
+        segment_length=segment_length,
+        segment_check=segment_check,
+        escalation=escalation,
         sample_bits=sample_bits,
         precision=precision,
         engine=engine,

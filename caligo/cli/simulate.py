@@ -13,14 +13,16 @@ from caligo.cli._options import (
     block_length_option,
     check_option,
     engine_option,
+    escalation_option,
     json_option,
     list_size_option,
     precision_option,
     seed_option,
+    segment_options,
     store_option,
     threads_option,
 )
-from caligo.cli._output import emit_json, format_bytes, format_value, print_facts, progress
+from caligo.cli._output import emit_json, format_bytes, format_value, list_sizes, print_facts, progress
 
 if TYPE_CHECKING:
     from caligo.simulation import FrameBatch, SimulationResult
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
     help="Key bits in a block; the rest is shortened.  [default: the block length]",
 )
 @list_size_option(required=True)
+@escalation_option
 @check_option()
+@segment_options
 @precision_option(default=None)
 @engine_option
 @click.option("--frames", metavar="N", type=Count(minimum=1), default=10_000, show_default=True, help="Most frames.")
@@ -60,7 +64,10 @@ def command(
     block_length: int,
     payload_length: int | None,
     list_size: int,
+    escalation: tuple[int, ...] | None,
     check: str,
+    segment_length: int | None,
+    segment_check: str | None,
     design: str | None,
     precision: Literal["int8", "f32"] | None,
     engine: str | None,
@@ -88,9 +95,18 @@ def command(
         efficiency=efficiency,
         info_length=info_length,
         check=check,
+        segment_length=segment_length,
+        segment_check=segment_check or "crc16",
     )
     with Simulation(
-        code, noise, list_size=list_size, seed=seed, precision=precision, engine=engine, threads=threads
+        code,
+        noise,
+        list_size=list_size,
+        seed=seed,
+        precision=precision,
+        engine=engine,
+        threads=threads,
+        escalation=escalation or (),
     ) as simulation:
         configuration: dict[str, Any] = {
             "channel": channel,
@@ -101,11 +117,14 @@ def command(
             "info_length": code.info_length,
             "code_rate": code.code_rate,
             "check": code.check,
+            "segment_length": code.segment_length,
+            "segment_check": code.segment_check,
             "design": code.design,
             "design_qber": code.design_qber,
             "design_sigma": code.design_sigma,
             "code_digest": code.digest,
             "list_size": list_size,
+            "escalation": list(escalation or ()),
             "precision": simulation.precision,
             "max_frames": frames,
             "max_frame_errors": max_frame_errors,
@@ -117,6 +136,7 @@ def command(
             "leakage_bits": code.leakage_bits,
             "syndrome_bits": code.syndrome_bits,
             "check_bits": code.check_bits,
+            "segment_check_bits": code.segment_check_bits,
             "decoder_bytes": simulation.decoder_bytes,
             "engine": simulation.engine,
         }
@@ -171,15 +191,15 @@ def _print(document: dict[str, Any]) -> None:
             "code": f"N = {document['block_length']}, K = {document['info_length']} + {document['check']}, "
             f"{document['design']} design",
             "channel": noise,
-            "decoder": f"L = {document['list_size']}, {document['precision']}, {document['engine']}, "
-            f"{document['threads']} thread(s)",
+            "decoder": f"L = {list_sizes(document['escalation'], document['list_size'])}, {document['precision']}, "
+            f"{document['engine']}, {document['threads']} thread(s)",
             "frames": document["frames"],
             "frame errors": f"{document['frame_errors']:,} ({document['detected_failures']:,} detected, "
             f"{document['undetected_errors']:,} undetected)",
             "frame error rate": f"{document['fer']:.3g} "
             f"(95 %: {document['fer_low']:.3g} to {document['fer_high']:.3g})",
             "leakage": f"{document['leakage_bits']:,} bits a block ({document['syndrome_bits']:,} syndrome, "
-            f"{document['check_bits']} check)",
+            f"{document['check_bits']} check, {document['segment_check_bits']} checks of segments)",
             "one core": f"{format_value(document['coded_mbps'])} Mbit/s coded, "
             f"{format_value(document['payload_mbps'])} Mbit/s payload",
             "decoder memory": format_bytes(document["decoder_bytes"]),

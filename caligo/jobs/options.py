@@ -35,7 +35,11 @@ class ReconcileOptions:
             block behind whole ones takes what `target_fer` needs where that is more.
         target_fer: frame error rate to aim at, 0 < target_fer < 1; None: 0.01.
         check: check value disclosed with each block.
-        strategy: name of the strategy.
+        strategy: name of the strategy, ``one-way`` or ``segmented``.
+        segment_length: positions of a segment, a power of two from 64 on, for ``segmented``; None: 2^16. A block too
+            short for two segments is not cut.
+        segment_check: check value disclosed with each segment, likewise; None: ``crc16``.
+        escalation: list sizes tried before `list_size`, increasing: (1, 8); None: the strategy's own.
         sample_bits: positions to sample when `qber` is None; None: about key_bits^(2/3).
         precision: arithmetic of the decoder, ``int8`` or ``f32``.
         engine: decoder kernels; None: the fastest this CPU has.
@@ -54,6 +58,9 @@ class ReconcileOptions:
     target_fer: float | None = None
     check: str = "crc32"
     strategy: str = DEFAULT_STRATEGY
+    segment_length: int | None = None
+    segment_check: str | None = None
+    escalation: tuple[int, ...] | None = None
     sample_bits: int | None = None
     precision: str = "int8"
     engine: str | None = None
@@ -62,8 +69,18 @@ class ReconcileOptions:
 
     def __post_init__(self) -> None:
         strategy_type(self.strategy).validate(
-            list_size=self.list_size, check=self.check, precision=self.precision, engine=self.engine
+            list_size=self.list_size,
+            check=self.check,
+            precision=self.precision,
+            engine=self.engine,
+            escalation=self.escalation,
+            segment_length=self.segment_length,
+            segment_check=self.segment_check,
         )
+        if self.escalation is not None:
+            object.__setattr__(self, "escalation", tuple(int(size) for size in self.escalation))
+        if self.segment_length is not None:
+            self._set("segment_length", validate_count(self.segment_length, "segment_length"))
         if self.qber is not None:
             design_qber_above(self.qber)
             self._set("qber", float(self.qber))

@@ -223,6 +223,8 @@ class _Job:
                 efficiency=options.efficiency,
                 target_fer=DEFAULT_TARGET_FER if options.target_fer is None else options.target_fer,
                 raise_efficiency=segment.first_block > 0,
+                segment_length=options.segment_length,
+                segment_check=options.segment_check,
             )
             for segment in self.layout.segments
         ]
@@ -362,6 +364,8 @@ class _Job:
                     efficiency=code.efficiency(self.design_qber),
                     design_qber=self.design_qber,
                     digest=code.digest,
+                    segment_length=code.segment_length,
+                    segment_check=code.segment_check,
                 )
                 for code, segment in zip(self.codes, layout.segments, strict=True)
             ),

@@ -23,7 +23,9 @@ class CodeUse:
         block_length: N.
         payload_length: key bits in a block.
         blocks: blocks of this code.
-        leakage_bits: syndrome and check bits disclosed for each.
+        leakage_bits: bits disclosed for each: syndrome, check, checks of segments.
+        segment_length: positions in a segment of a block; None: it is not cut.
+        segment_check: name of the check of a segment, ``none`` if there are none.
         info_length: K, information bits of a block without the check.
         efficiency: `leakage_bits` over payload · h2(design QBER).
         design_qber: QBER it was designed for.
@@ -38,6 +40,8 @@ class CodeUse:
     efficiency: float
     design_qber: float
     digest: str
+    segment_length: int | None = None
+    segment_check: str = "none"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,14 @@ class Workshop:
         self.segment = segment
         self.workers = workers
         made = [
-            kind(code, options.list_size, precision=options.precision, engine=options.engine) for _ in range(workers)
+            kind(
+                code,
+                options.list_size,
+                precision=options.precision,
+                engine=options.engine,
+                escalation=options.escalation,
+            )
+            for _ in range(workers)
         ]
         self.engine = made[0].engine
         self.decoder_bytes = made[0].decoder_bytes

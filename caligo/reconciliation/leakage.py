@@ -25,13 +25,15 @@ class Leakage:
 
     Args:
         syndrome_bits: bits of polar syndromes.
-        check_bits: bits of check values.
+        check_bits: bits of check values of blocks.
         verification_bits: bits of verification tags.
+        segment_check_bits: bits of check values of segments.
     """
 
     syndrome_bits: int = 0
     check_bits: int = 0
     verification_bits: int = 0
+    segment_check_bits: int = 0
 
     @classmethod
     def of_blocks(cls, code: PolarCode, blocks: int = 1) -> Leakage:
@@ -41,7 +43,11 @@ class Leakage:
             code: the code of the blocks.
             blocks: how many, >= 0.
         """
-        return cls(syndrome_bits=blocks * code.syndrome_bits, check_bits=blocks * code.check_bits)
+        return cls(
+            syndrome_bits=blocks * code.syndrome_bits,
+            check_bits=blocks * code.check_bits,
+            segment_check_bits=blocks * code.segment_check_bits,
+        )
 
     def __add__(self, other: Leakage) -> Leakage:
         if not isinstance(other, Leakage):
@@ -50,16 +56,22 @@ class Leakage:
             self.syndrome_bits + other.syndrome_bits,
             self.check_bits + other.check_bits,
             self.verification_bits + other.verification_bits,
+            self.segment_check_bits + other.segment_check_bits,
         )
 
     @property
     def total_bits(self) -> int:
         """All disclosed bits."""
-        return self.syndrome_bits + self.check_bits + self.verification_bits
+        return self.syndrome_bits + self.check_bits + self.segment_check_bits + self.verification_bits
 
     def by_kind(self) -> dict[str, int]:
-        """The account as a record has it: ``syndrome``, ``check``, ``verification``."""
-        return {"syndrome": self.syndrome_bits, "check": self.check_bits, "verification": self.verification_bits}
+        """The account as a record has it: ``syndrome``, ``check``, ``segment_check``, ``verification``."""
+        return {
+            "syndrome": self.syndrome_bits,
+            "check": self.check_bits,
+            "segment_check": self.segment_check_bits,
+            "verification": self.verification_bits,
+        }
 
 
 def efficiency(leakage_bits: int, payload_bits: int, errors: int) -> float | None:

@@ -95,6 +95,8 @@ def design_for_channel(
     efficiency: float | None = None,
     info_length: int | None = None,
     check: str = "crc32",
+    segment_length: int | None = None,
+    segment_check: str = "crc16",
 ) -> PolarCode:
     """Design a code for the very channel it will be simulated on.
 
@@ -104,8 +106,10 @@ def design_for_channel(
         payload_length: bits sent, 1..N; default N.
         design: ``de``, ``ga``, ``nr`` or ``pw``; default ``de`` for a BSC, ``ga`` for AWGN.
         efficiency: budget over a BSC, as for :func:`caligo.codes.design_code`.
-        info_length: K, information bits without the check; for AWGN it also sets the rate, hence the noise.
+        info_length: K, information bits without the checks; for AWGN it also sets the rate, hence the noise.
         check: ``none``, ``crc16``, ``crc24`` or ``crc32``.
+        segment_length: positions of u in a segment, a power of two from 64 to N/2; None: the block is not cut.
+        segment_check: check of a segment, ``crc16``, ``crc24`` or ``crc32``; without segments there is none.
 
     Raises:
         ConfigError: a parameter is out of range, or the budget does not fit the channel.
@@ -119,6 +123,8 @@ def design_for_channel(
             efficiency=efficiency,
             info_length=info_length,
             check=check,
+            segment_length=segment_length,
+            segment_check=segment_check,
         )
     if efficiency is not None or info_length is None:
         raise ConfigError("over AWGN the budget is info_length, the information bits without the check")
@@ -134,6 +140,8 @@ def design_for_channel(
         sigma=channel.sigma(info_length / sent),
         info_length=info_length,
         check=check,
+        segment_length=segment_length,
+        segment_check=segment_check,
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
@@ -137,6 +137,7 @@ class Simulation:
         engine: kernels to use; None takes the fastest this CPU has.
         threads: frames decoded at the same time.
         codec: ``polar``, or ``reference`` for the textbook decoder (slow; needs the ``oracle`` extra).
+        escalation: list sizes tried before `list_size`, increasing (``polar`` alone).
 
     Raises:
         ConfigError: a parameter is out of range.
@@ -154,6 +155,7 @@ class Simulation:
         engine: str | None = None,
         threads: int = 1,
         codec: Literal["polar", "reference"] = "polar",
+        escalation: Sequence[int] = (),
     ) -> None:
         validate_seed(seed)
         validate_count(threads, "threads")
@@ -167,12 +169,12 @@ class Simulation:
         self.seed = seed
         self.threads = threads
         self.precision: str = precision or ("f32" if isinstance(channel, AwgnChannel) else "int8")
-        self._codecs = [self._make(codec, list_size, engine) for _ in range(threads)]
+        self._codecs = [self._make(codec, list_size, engine, escalation) for _ in range(threads)]
         self._idle: queue.SimpleQueue[Codec] = queue.SimpleQueue()
         for each in self._codecs:
             self._idle.put(each)
 
-    def _make(self, codec: str, list_size: int, engine: str | None) -> Codec:
+    def _make(self, codec: str, list_size: int, engine: str | None, escalation: Sequence[int]) -> Codec:
         if codec == "reference":
             from caligo.reconciliation.codecs.reference import ReferenceCodec
 
@@ -180,7 +182,13 @@ class Simulation:
             return ReferenceCodec(self.code, list_size)
         from caligo.reconciliation.codecs.polar import PolarCodec
 
-        return PolarCodec(self.code, list_size, precision=self.precision, engine=engine)  # type: ignore[arg-type]
+        return PolarCodec(
+            self.code,
+            list_size,
+            precision=self.precision,  # type: ignore[arg-type]
+            engine=engine,
+            escalation=escalation,
+        )
 
     @property
     def engine(self) -> str:
@@ -295,6 +303,7 @@ def simulate(
     precision: Literal["int8", "f32"] | None = None,
     engine: str | None = None,
     codec: Literal["polar", "reference"] = "polar",
+    escalation: Sequence[int] = (),
     on_batch: Callable[[FrameBatch], None] | None = None,
 ) -> SimulationResult:
     """Measure a frame error rate.
@@ -310,6 +319,7 @@ def simulate(
         precision: ``int8`` or ``f32``; default ``int8`` for a BSC, ``f32`` for AWGN.
         engine: kernels to use; None takes the fastest this CPU has.
         codec: ``polar`` or ``reference``.
+        escalation: list sizes tried before `list_size`, increasing (``polar`` alone).
         on_batch: told of every batch in frame order.
 
     Returns:
@@ -328,5 +338,6 @@ def simulate(
         engine=engine,
         threads=threads,
         codec=codec,
+        escalation=escalation,
     ) as simulation:
         return simulation.run(frames, max_frame_errors, on_batch=on_batch)

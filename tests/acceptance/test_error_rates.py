@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 
 from caligo.codes import design_code, efficiency_for_target_fer
@@ -52,6 +55,30 @@ def test_list_decoding_on_the_binary_symmetric_channel_is_as_good_as_promised(
     assert result.undetected_errors == 0
     assert result.fer is not None
     assert result.fer <= most
+
+
+def test_segments_of_a_long_block_keep_the_promised_error_rate() -> None:
+    """N = 2^20, QBER 2 %, f = 1.145 with the checks of the segments, lists of 1 and 4 first: FER at most 2 %."""
+    code = design_code(1 << 20, qber=0.02, efficiency=1.145, segment_length=1 << 16)
+    assert code.segment_check_bits == 16 * 16
+    assert code.efficiency(0.02) == pytest.approx(1.145, abs=1e-4)
+    result = simulate(code, BscChannel(0.02), list_size=32, escalation=(1, 4), frames=2000, seed=1, threads=2)
+    print(result.fer, result)
+    assert result.undetected_errors == 0
+    assert Proportion(result.frame_errors, result.frames).interval(0.95)[1] <= 0.02
+
+
+@pytest.mark.parametrize("escalation", [(), (4,), (1, 4)])
+def test_a_block_in_segments_fails_no_more_often_than_whole(escalation: tuple[int, ...]) -> None:
+    """The same information set, L = 32, where whole blocks fail in 6 of 100."""
+    whole = design_code(1 << 16, qber=0.02, efficiency=1.20)
+    cut = replace(whole, segment_length=1 << 13, segment_check="crc16")
+    channel, frames = BscChannel(0.02), 4000
+    expected = simulate(whole, channel, list_size=32, frames=frames, seed=3, threads=2)
+    result = simulate(cut, channel, list_size=32, escalation=escalation, frames=frames, seed=3, threads=2)
+    print(escalation, expected.fer, result.fer, expected, result)
+    assert result.undetected_errors == 0
+    assert result.frame_errors <= expected.frame_errors + 3 * math.sqrt(expected.frame_errors)
 
 
 @pytest.mark.parametrize(

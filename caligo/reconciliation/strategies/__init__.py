@@ -5,6 +5,7 @@ Covers: what every strategy offers, and the registry. Does not cover: any strate
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, cast
@@ -32,7 +33,10 @@ DEFAULT_STRATEGY = "one-way"
 DEFAULT_TARGET_FER = 0.01
 """Frame error rate aimed at when neither it nor an efficiency is given."""
 
-STRATEGIES: dict[str, str] = {"one-way": "caligo.reconciliation.strategies.one_way:OneWay"}
+STRATEGIES: dict[str, str] = {
+    "one-way": "caligo.reconciliation.strategies.one_way:OneWay",
+    "segmented": "caligo.reconciliation.strategies.segmented:Segmented",
+}
 """Name -> module and class; loaded when it is asked for."""
 
 
@@ -46,9 +50,11 @@ class CodeRequest:
         design_qber: on the design grid.
         list_size: paths the decoder will keep.
         check: name of the check value.
-        efficiency: syndrome and check bits over payload · h2(design QBER); None: choose it for `target_fer`.
+        efficiency: syndrome and bits of checks over payload · h2(design QBER); None: choose it for `target_fer`.
         target_fer: frame error rate aimed at, 0 < target_fer < 1.
         raise_efficiency: take the efficiency that `target_fer` needs where that is greater than the one given.
+        segment_length: positions of a segment, for strategies that cut blocks; None: the strategy's own.
+        segment_check: name of the check value of a segment, likewise.
     """
 
     block_length: int
@@ -59,6 +65,8 @@ class CodeRequest:
     efficiency: float | None = None
     target_fer: float = DEFAULT_TARGET_FER
     raise_efficiency: bool = False
+    segment_length: int | None = None
+    segment_check: str | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -114,13 +122,29 @@ class StrategyType(Protocol):
     name: str
 
     def __call__(
-        self, code: PolarCode, list_size: int, *, precision: str = "int8", engine: str | None = None
+        self,
+        code: PolarCode,
+        list_size: int,
+        *,
+        precision: str = "int8",
+        engine: str | None = None,
+        escalation: Sequence[int] | None = None,
     ) -> Strategy:
-        """Make one."""
+        """Make one; an escalation of None is the strategy's own."""
         ...
 
-    def validate(self, *, list_size: int, check: str, precision: str, engine: str | None) -> None:
-        """Refuse decoder settings that are out of range."""
+    def validate(
+        self,
+        *,
+        list_size: int,
+        check: str,
+        precision: str,
+        engine: str | None,
+        escalation: Sequence[int] | None = None,
+        segment_length: int | None = None,
+        segment_check: str | None = None,
+    ) -> None:
+        """Refuse settings that are out of range."""
         ...
 
     def choose_code(self, request: CodeRequest) -> PolarCode:

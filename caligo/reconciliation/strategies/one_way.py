@@ -9,6 +9,7 @@ disclosed. For a target frame error rate the efficiency is that of :func:`caligo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, cast
 
 import numpy as np
@@ -19,13 +20,53 @@ from caligo.channel import binary_entropy
 from caligo.codes import PolarCode, design_code, efficiency_for_target_fer
 from caligo.errors import ConfigError
 from caligo.reconciliation.codecs import Codec
-from caligo.reconciliation.codecs.boundary import require_list_size
+from caligo.reconciliation.codecs.boundary import require_escalation, require_list_size
 from caligo.reconciliation.codecs.polar import PolarCodec
 from caligo.reconciliation.leakage import Leakage
 from caligo.reconciliation.parties import Alice, Bob
 from caligo.reconciliation.strategies import CodeRequest, ReconciledBlocks
 
-__all__ = ["OneWay"]
+__all__ = ["OneWay", "chosen_efficiency", "validate_decoder"]
+
+
+def validate_decoder(*, list_size: int, check: str, precision: str, engine: str | None) -> None:
+    """Check the settings of a decoder of whole blocks; see `OneWay.validate`."""
+    require_list_size(list_size)
+    known: tuple[tuple[str, str | None, list[str]], ...] = (
+        ("check", check, list(_native.check_names())),
+        ("precision", precision, ["int8", "f32"]),
+        ("engine", engine, list(_native.engines())),
+    )
+    for what, got, allowed in known:
+        if got is not None and got not in allowed:
+            raise ConfigError(f"{what}: expected one of {', '.join(allowed)}, got {got!r}", what=what, got=str(got))
+
+
+def chosen_efficiency(request: CodeRequest, segment_check_bits: int = 0) -> float:
+    """The efficiency asked for, or what the target frame error rate needs.
+
+    Args:
+        request: what is asked for.
+        segment_check_bits: bits of checks that the target's efficiency does not know of, added to it.
+
+    Raises:
+        ConfigError: the request is out of range.
+    """
+    efficiency = request.efficiency
+    if efficiency is not None and not request.raise_efficiency:
+        return efficiency
+    unit = request.payload_length * binary_entropy(request.design_qber)
+    needed = segment_check_bits / unit + efficiency_for_target_fer(
+        request.block_length,
+        request.payload_length,
+        request.design_qber,
+        request.list_size,
+        request.target_fer,
+        request.check,
+    )
+    # Rounding may leave a short block no information bit at an efficiency that leaves a long one some.
+    most = (request.payload_length - 1) / unit
+    return needed if efficiency is None else min(max(efficiency, needed), max(most, needed))
 
 
 class OneWay:
@@ -36,6 +77,7 @@ class OneWay:
         list_size: paths the decoder keeps.
         precision: arithmetic of the decoder, ``int8`` or ``f32``.
         engine: name of the kernels to use; None takes the fastest.
+        escalation: list sizes tried before `list_size`; None tries none.
         codec: decode with this instead of a :class:`PolarCodec` made from the above.
 
     Raises:
@@ -52,13 +94,19 @@ class OneWay:
         *,
         precision: str = "int8",
         engine: str | None = None,
+        escalation: Sequence[int] | None = None,
         codec: Codec | None = None,
     ) -> None:
         if code.design_qber is None:
             raise ConfigError("expected a code designed for a QBER, got one that is not; design it with qber=...")
         if codec is None:
             codec = PolarCodec(
-                code, list_size, precision=cast(Literal["int8", "f32"], precision), engine=engine, threads=1
+                code,
+                list_size,
+                precision=cast(Literal["int8", "f32"], precision),
+                engine=engine,
+                threads=1,
+                escalation=escalation or (),
             )
         self.code = code
         self._codec = codec
@@ -67,27 +115,37 @@ class OneWay:
         self._leakage = Leakage.of_blocks(code)
 
     @staticmethod
-    def validate(*, list_size: int, check: str, precision: str, engine: str | None) -> None:
-        """Check decoder settings without making a decoder.
+    def validate(
+        *,
+        list_size: int,
+        check: str,
+        precision: str,
+        engine: str | None,
+        escalation: Sequence[int] | None = None,
+        segment_length: int | None = None,
+        segment_check: str | None = None,
+    ) -> None:
+        """Check settings without making a decoder.
 
         Args:
             list_size: 1, 2, 4, 8, 16 or 32.
             check: name of a check the crate has.
             precision: ``int8`` or ``f32``.
             engine: name of an engine this CPU has, or None.
+            escalation: list sizes to try before `list_size`, increasing, or None.
+            segment_length: None, since no block is cut.
+            segment_check: None, likewise.
 
         Raises:
             ConfigError: one of them is something else.
         """
-        require_list_size(list_size)
-        known: tuple[tuple[str, str | None, list[str]], ...] = (
-            ("check", check, list(_native.check_names())),
-            ("precision", precision, ["int8", "f32"]),
-            ("engine", engine, list(_native.engines())),
-        )
-        for what, got, allowed in known:
-            if got is not None and got not in allowed:
-                raise ConfigError(f"{what}: expected one of {', '.join(allowed)}, got {got!r}", what=what, got=str(got))
+        if segment_length is not None or segment_check is not None:
+            raise ConfigError(
+                "segment_length and segment_check belong to the strategy segmented; choose it, or leave them out",
+                what="segment_length",
+            )
+        validate_decoder(list_size=list_size, check=check, precision=precision, engine=engine)
+        require_escalation(escalation or (), list_size, check)
 
     @staticmethod
     def choose_code(request: CodeRequest) -> PolarCode:
@@ -102,25 +160,12 @@ class OneWay:
         Raises:
             ConfigError: the request is out of range, or its efficiency leaves no key.
         """
-        efficiency = request.efficiency
-        if efficiency is None or request.raise_efficiency:
-            needed = efficiency_for_target_fer(
-                request.block_length,
-                request.payload_length,
-                request.design_qber,
-                request.list_size,
-                request.target_fer,
-                request.check,
-            )
-            # Rounding may leave a short block no information bit at an efficiency that leaves a long one some.
-            most = (request.payload_length - 1) / (request.payload_length * binary_entropy(request.design_qber))
-            efficiency = needed if efficiency is None else min(max(efficiency, needed), max(most, needed))
         return design_code(
             request.block_length,
             payload_length=request.payload_length,
             design="de",
             qber=request.design_qber,
-            efficiency=efficiency,
+            efficiency=chosen_efficiency(request),
             check=request.check,
         )
 
