@@ -19,8 +19,9 @@
 //! # The parts
 //!
 //! [`schedule`] compiles a code into a flat program; [`single`] and [`list`] run it; [`segments`] runs one program a segment;
-//! [`paths`] selects survivors; [`shared`] holds what paths have in common near the root;
-//! [`nodes`] settles small subtrees; [`workspace`] is the memory; [`naive`] is the same in the obvious way.
+//! [`paths`] selects survivors; [`shared`] holds what paths have in common near the root, [`interleaved`] several paths in a
+//! vector near the leaves; [`nodes`] settles small subtrees; [`workspace`] is the memory; [`naive`] is the same in the
+//! obvious way.
 //!
 //! # Escalation
 //!
@@ -29,6 +30,7 @@
 //!
 //! A [`Decoder`] owns everything it needs: a decode allocates nothing and cannot fail, it can only not find the word.
 
+pub mod interleaved;
 pub mod list;
 pub mod naive;
 pub mod nodes;

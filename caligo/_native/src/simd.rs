@@ -177,62 +177,60 @@ pub trait Kernels<T: KernelLlr>: Copy {
         }
     }
 
-    /// Rows of paths to rows of positions: `out[i][p] = rows[p][i]` for live paths.
+    /// Rows of paths to rows of positions: `out[i * W + p] = rows[p][i]` for live paths.
     #[inline(always)]
-    fn transpose(self, rows: &[[T; LANES]; LANES], live: usize, out: &mut [Lanes<T>]) {
+    fn transpose<const W: usize>(self, rows: &[[T; LANES]; LANES], live: usize, out: &mut [T]) {
         for (path, row) in rows.iter().enumerate().take(live) {
-            for (out, &value) in out.iter_mut().zip(row) {
-                out.0[path] = value;
+            for (out, &value) in out.as_chunks_mut::<W>().0.iter_mut().zip(row) {
+                out[path] = value;
             }
         }
     }
 
-    /// The f-kernel over all lanes: `out[i] = f(node[i], node[i + h])`.
+    /// The f-kernel over all lanes.
     #[inline(always)]
-    fn left_lanes(self, node: &[Lanes<T>], out: &mut [Lanes<T>]) {
-        let half = out.len();
-        for i in 0..half {
-            for lane in 0..LANES {
-                out[i].0[lane] = node[i].0[lane].f(node[i + half].0[lane]);
+    fn left_lanes<const W: usize>(self, node: &[T], out: &mut [T]) {
+        let (low, high) = node.split_at(out.len());
+        let halves = low.as_chunks::<W>().0.iter().zip(high.as_chunks::<W>().0);
+        for (out, (low, high)) in out.as_chunks_mut::<W>().0.iter_mut().zip(halves) {
+            for lane in 0..W {
+                out[lane] = low[lane].f(high[lane]);
             }
         }
     }
 
     /// The g-kernel over all lanes, lane p reading column `source[p]` of `node`; bit i of `bits[p]` belongs to position i.
     #[inline(always)]
-    fn right_lanes(self, node: &[Lanes<T>], source: &Selection, bits: &LaneBits, out: &mut [Lanes<T>]) {
-        let half = out.len();
-        for i in 0..half {
-            let (a, b) = (self.select(&node[i], source), self.select(&node[i + half], source));
-            for lane in 0..LANES {
-                out[i].0[lane] = a.0[lane].g(b.0[lane], bits.0[lane] >> i & 1 == 1);
+    fn right_lanes<const W: usize>(self, node: &[T], source: &Selection, bits: &LaneBits, out: &mut [T]) {
+        let (low, high) = node.split_at(out.len());
+        let halves = low.as_chunks::<W>().0.iter().zip(high.as_chunks::<W>().0);
+        for (i, (out, (low, high))) in out.as_chunks_mut::<W>().0.iter_mut().zip(halves).enumerate() {
+            let (low, high) = (self.select(low, source), self.select(high, source));
+            for lane in 0..W {
+                out[lane] = low[lane].g(high[lane], bits.0[lane] >> i & 1 == 1);
             }
         }
     }
 
     /// `out[p] = row[source[p]]`.
     #[inline(always)]
-    fn select(self, row: &Lanes<T>, source: &Selection) -> Lanes<T> {
-        let mut out = *row;
-        for lane in 0..LANES {
-            out.0[lane] = row.0[usize::from(source.0[lane] & 31)];
-        }
-        out
+    fn select<const W: usize>(self, row: &[T; W], source: &Selection) -> [T; W] {
+        std::array::from_fn(|lane| row[usize::from(source.0[lane]) % W])
     }
 
     /// Hard decisions of every lane.
     #[inline(always)]
-    fn signs_lanes(self, node: &[Lanes<T>]) -> LaneSigns<T::Metric> {
+    fn signs_lanes<const W: usize>(self, node: &[T]) -> LaneSigns<T::Metric> {
         let mut signs = LaneSigns { bits: LaneBits([0; LANES]), smallest: Lanes([T::Metric::DEAD; LANES]), odd: 0 };
-        for (i, row) in node.iter().enumerate() {
-            for lane in 0..LANES {
-                signs.bits.0[lane] |= u32::from(row.0[lane].is_negative()) << i;
-                let magnitude = row.0[lane].magnitude();
+        for (i, row) in node.as_chunks::<W>().0.iter().enumerate() {
+            for lane in 0..W {
+                signs.bits.0[lane] |= u32::from(row[lane].is_negative()) << i;
+                let magnitude = row[lane].magnitude();
                 let smallest = &mut signs.smallest.0[lane];
                 *smallest = if magnitude < *smallest { magnitude } else { *smallest };
             }
         }
-        for lane in 0..LANES {
+        for lane in 0..W {
             signs.odd |= (signs.bits.0[lane].count_ones() & 1) << lane;
         }
         signs
@@ -240,38 +238,39 @@ pub trait Kernels<T: KernelLlr>: Copy {
 
     /// Per lane: cost of deciding all zeros, and all ones.
     #[inline(always)]
-    fn sums_lanes(self, node: &[Lanes<T>]) -> ([T::Metric; LANES], [T::Metric; LANES]) {
+    fn sums_lanes<const W: usize>(self, node: &[T]) -> ([T::Metric; LANES], [T::Metric; LANES]) {
         let mut zeros = [T::Metric::ZERO; LANES];
         let mut ones = [T::Metric::ZERO; LANES];
-        for row in node {
-            for lane in 0..LANES {
-                zeros[lane] = zeros[lane].plus(row.0[lane].negative_part());
-                ones[lane] = ones[lane].plus(row.0[lane].positive_part());
+        for row in node.as_chunks::<W>().0 {
+            for lane in 0..W {
+                zeros[lane] = zeros[lane].plus(row[lane].negative_part());
+                ones[lane] = ones[lane].plus(row[lane].positive_part());
             }
         }
         (zeros, ones)
     }
 
-    /// Keys of every position and lane.
+    /// Keys of every position and lane, interleaved as the node; what is left of a row keeps [`NodeKey::LAST`].
     #[inline(always)]
-    fn keys_lanes(self, node: &[Lanes<T>], keys: &mut [Lanes<T::Key>]) {
-        for (i, (keys, row)) in keys.iter_mut().zip(node).enumerate() {
-            for lane in 0..LANES {
-                keys.0[lane] = row.0[lane].node_key(i);
+    fn keys_lanes<const W: usize>(self, node: &[T], keys: &mut [Lanes<T::Key>]) {
+        let slots = keys.iter_mut().flat_map(|row| row.0.as_chunks_mut::<W>().0);
+        for (i, (keys, row)) in slots.zip(node.as_chunks::<W>().0).enumerate() {
+            for lane in 0..W {
+                keys[lane] = row[lane].node_key(i);
             }
         }
     }
 
     /// Per lane the smallest of `keys` above `last`; every key is above [`NodeKey::LAST`].
     #[inline(always)]
-    fn next_keys(self, keys: &[Lanes<T::Key>], last: &Lanes<T::Key>) -> Lanes<T::Key> {
+    fn next_keys<const W: usize>(self, keys: &[Lanes<T::Key>], last: &Lanes<T::Key>) -> Lanes<T::Key> {
         let mut next = Lanes([T::Key::LAST; LANES]);
-        for row in keys {
-            for lane in 0..LANES {
-                next.0[lane] = next.0[lane].min(row.0[lane].after(last.0[lane]));
+        for row in keys.iter().flat_map(|row| row.0.as_chunks::<W>().0) {
+            for lane in 0..W {
+                next.0[lane] = next.0[lane].min(row[lane].after(last.0[lane]));
             }
         }
-        for lane in 0..LANES {
+        for lane in 0..W {
             next.0[lane] = next.0[lane].following(last.0[lane]);
         }
         next
@@ -285,8 +284,12 @@ pub trait Kernels<T: KernelLlr>: Copy {
 
     /// `out[p] = row[source[p]]` for the bits of small nodes.
     #[inline(always)]
-    fn select_bits(self, row: &LaneBits, source: &Selection) -> LaneBits {
-        LaneBits(std::array::from_fn(|lane| row.0[usize::from(source.0[lane] & 31)]))
+    fn select_bits<const W: usize>(self, row: &LaneBits, source: &Selection) -> LaneBits {
+        let mut out = *row;
+        for lane in 0..W {
+            out.0[lane] = row.0[usize::from(source.0[lane] & 31)];
+        }
+        out
     }
 
     /// `out[p] = row[source[p]]` for lanes.

@@ -48,25 +48,29 @@ impl Kernels<i8> for Counting {
         count("g values", 64);
         Portable.right_block(low, high, word, out);
     }
-    fn left_lanes(self, node: &[Lanes<i8>], out: &mut [Lanes<i8>]) {
-        count("f rows", out.len());
-        Portable.left_lanes(node, out);
+    fn left_lanes<const W: usize>(self, node: &[i8], out: &mut [i8]) {
+        count("f rows", out.len() / W);
+        Portable.left_lanes::<W>(node, out);
     }
-    fn right_lanes(self, node: &[Lanes<i8>], source: &Selection, bits: &LaneBits, out: &mut [Lanes<i8>]) {
-        count("g rows", out.len());
-        Portable.right_lanes(node, source, bits, out);
+    fn right_lanes<const W: usize>(self, node: &[i8], source: &Selection, bits: &LaneBits, out: &mut [i8]) {
+        count("g rows", out.len() / W);
+        Portable.right_lanes::<W>(node, source, bits, out);
     }
     fn smallest(self, node: &[i8]) -> <i8 as Llr>::Metric {
         count("values searched for the smallest", node.len());
         Portable.smallest(node)
     }
-    fn signs_lanes(self, node: &[Lanes<i8>]) -> LaneSigns<<i8 as Llr>::Metric> {
-        count("rows decided", node.len());
-        Portable.signs_lanes(node)
+    fn signs_lanes<const W: usize>(self, node: &[i8]) -> LaneSigns<<i8 as Llr>::Metric> {
+        count("rows decided", node.len() / W);
+        Portable.signs_lanes::<W>(node)
     }
-    fn next_keys(self, keys: &[Lanes<<i8 as Llr>::Key>], used: &Lanes<<i8 as Llr>::Key>) -> Lanes<<i8 as Llr>::Key> {
+    fn next_keys<const W: usize>(
+        self,
+        keys: &[Lanes<<i8 as Llr>::Key>],
+        last: &Lanes<<i8 as Llr>::Key>,
+    ) -> Lanes<<i8 as Llr>::Key> {
         count("searches for the next offer", 1);
-        <Portable as Kernels<i8>>::next_keys(Portable, keys, used)
+        <Portable as Kernels<i8>>::next_keys::<W>(Portable, keys, last)
     }
     fn within_threshold(
         self,

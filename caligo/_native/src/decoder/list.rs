@@ -1,19 +1,19 @@
 //! The list decoder: all paths advance together through the program.
 //!
 //! Stages from 13 up share what their rows have in common ([`shared`](super::shared)). Below them data is path-major: each live path has a row of LLRs and a row of packed bits per stage. From stage 5 down
-//! it is interleaved, one vector holding one position of all 32 paths, where the [`nodes`] are. Index rows
+//! it is interleaved, one vector holding one position of all 32 paths, where the [`nodes`](super::nodes) are. Index rows
 //! ([`Paths`]) say whose row is whose, so a fork moves 32 bytes a stage and no LLRs.
 //!
 //! A stage's LLRs are always written for all live paths before the node below is entered, so a `Left` reads rows in lane
 //! order and only a `Right`, which comes after forks in the left subtree, reads through the index row.
 
-use super::nodes;
+use super::interleaved::Interleaved;
 use super::paths::Paths;
 use super::schedule::{Instruction, LOG_LANE_NODE, NodeKind, Operation};
 use super::shared::{LOG_SHARED, SharedStages};
 use super::workspace::AlignedBuffer;
 use crate::llr::{Metric, Total};
-use crate::simd::lanes::{LANES, LaneBits, Lanes, Selection};
+use crate::simd::lanes::{LANES, Lanes, Selection};
 use crate::simd::{KernelLlr, Kernels, Task};
 use zeroize::Zeroize;
 
@@ -29,10 +29,8 @@ pub struct ListState<T: KernelLlr> {
     alpha: Vec<AlignedBuffer<T>>,
     /// Bit rows by side and stage, likewise.
     beta: [Vec<AlignedBuffer<u64>>; 2],
-    /// Interleaved LLRs: the rows of stage s are `1 << s .. 2 << s`.
-    lane_alpha: Box<[Lanes<T>; 2 << LANE_STAGE]>,
-    /// Interleaved bits by side and stage.
-    lane_beta: [[LaneBits; LANE_STAGE + 1]; 2],
+    /// The stages from 5 down.
+    interleaved: Interleaved<T>,
     /// Rows of stage 5 before they are interleaved.
     rows: Box<[[T; LANES]; LANES]>,
     /// The paths.
@@ -51,8 +49,7 @@ impl<T: KernelLlr> ListState<T> {
             shared: SharedStages::new(n, list_size),
             alpha: (0..n).map(|stage| AlignedBuffer::new(rows(stage))).collect(),
             beta: [bits(), bits()],
-            lane_alpha: Box::new([Lanes([T::default(); LANES]); 2 << LANE_STAGE]),
-            lane_beta: [[LaneBits([0; LANES]); LANE_STAGE + 1]; 2],
+            interleaved: Interleaved::new(list_size),
             rows: Box::new([[T::default(); LANES]; LANES]),
             paths: Paths::new(list_size, log_length),
         }
@@ -62,6 +59,7 @@ impl<T: KernelLlr> ListState<T> {
     pub fn set_list_size(&mut self, list_size: usize) {
         self.list_size = list_size;
         self.paths.set_list_size(list_size);
+        self.interleaved.set_list_size(list_size);
     }
 
     fn stored(stage: usize, log_length: usize) -> bool {
@@ -80,7 +78,7 @@ impl<T: KernelLlr> ListState<T> {
         buffers
             + SharedStages::<T>::bytes_for(n, list_size)
             + n * (size_of::<AlignedBuffer<T>>() + 2 * size_of::<AlignedBuffer<u64>>())
-            + size_of::<[Lanes<T>; 2 << LANE_STAGE]>()
+            + Interleaved::<T>::bytes_for(list_size)
             + size_of::<[[T; LANES]; LANES]>()
     }
 
@@ -93,27 +91,26 @@ impl<T: KernelLlr> ListState<T> {
             + self.shared.bytes()
             + self.alpha.capacity() * size_of::<AlignedBuffer<T>>()
             + (self.beta[0].capacity() + self.beta[1].capacity()) * size_of::<AlignedBuffer<u64>>()
-            + size_of_val(&*self.lane_alpha)
+            + self.interleaved.bytes()
             + size_of_val(&*self.rows)
     }
 
     /// Overwrites the buffers that do not do so themselves when they are dropped.
     fn wipe(&mut self) {
-        self.lane_alpha.iter_mut().for_each(|row| row.0.zeroize());
         self.rows.iter_mut().for_each(|row| row.zeroize());
-        self.lane_beta.iter_mut().flatten().for_each(|bits| bits.0.zeroize());
     }
 
     /// The word of `lane` after a decode, packed.
     pub fn word(&self, lane: usize, out: &mut [u64]) {
         let n = self.log_length;
         if n <= LANE_STAGE {
-            out[0] = u64::from(self.lane_beta[0][n].0[lane]);
+            out[0] = u64::from(self.interleaved.bits(0, n).0[lane]);
             return;
         }
         let left_row = usize::from(self.paths.beta[n - 1].0[lane]);
         if n == LANE_STAGE + 1 {
-            out[0] = joined(self.lane_beta[0][LANE_STAGE].0[left_row], self.lane_beta[1][LANE_STAGE].0[lane]);
+            out[0] =
+                joined(self.interleaved.bits(0, LANE_STAGE).0[left_row], self.interleaved.bits(1, LANE_STAGE).0[lane]);
             return;
         }
         let half = out.len() / 2;
@@ -152,8 +149,7 @@ impl<T: KernelLlr> ListState<T> {
     fn left<E: Kernels<T>>(&mut self, engine: E, stage: usize, channel: &[T]) {
         let live = self.paths.live;
         if stage <= LANE_STAGE {
-            let (below, node) = self.lane_alpha.split_at_mut(1 << stage);
-            engine.left_lanes(&node[..1 << stage], &mut below[1 << (stage - 1)..]);
+            self.interleaved.left(engine, stage);
         } else if stage >= LOG_SHARED {
             let rows = self.paths.alpha[stage];
             self.shared.left(engine, stage, channel, &rows, live, &mut self.alpha[LOG_SHARED - 1]);
@@ -169,7 +165,7 @@ impl<T: KernelLlr> ListState<T> {
                 }
             }
             if stage == LANE_STAGE + 1 {
-                engine.transpose(&self.rows, live, &mut self.lane_alpha[1 << LANE_STAGE..]);
+                self.interleaved.enter(engine, &self.rows, live);
             }
         }
         self.paths.alpha[stage - 1] = Selection::IDENTITY;
@@ -180,9 +176,7 @@ impl<T: KernelLlr> ListState<T> {
         let live = self.paths.live;
         let (sources, bit_rows) = (self.paths.alpha[stage], self.paths.beta[stage - 1]);
         if stage <= LANE_STAGE {
-            let bits = engine.select_bits(&self.lane_beta[0][stage - 1], &bit_rows);
-            let (below, node) = self.lane_alpha.split_at_mut(1 << stage);
-            engine.right_lanes(&node[..1 << stage], &sources, &bits, &mut below[1 << (stage - 1)..]);
+            self.interleaved.right(engine, stage, &sources);
         } else if stage >= LOG_SHARED {
             let (bits, dense) = (&self.beta[0][LOG_SHARED - 1], &mut self.alpha[LOG_SHARED - 1]);
             self.shared.right(engine, stage, channel, &sources, &bit_rows, live, bits, dense);
@@ -194,7 +188,7 @@ impl<T: KernelLlr> ListState<T> {
                 let bit_row = usize::from(bit_rows.0[path]);
                 let node = if stage == self.log_length { channel } else { &above[0][source << stage..][..2 * half] };
                 if stage == LANE_STAGE + 1 {
-                    let word = [u64::from(self.lane_beta[0][LANE_STAGE].0[bit_row])];
+                    let word = [u64::from(self.interleaved.bits(0, LANE_STAGE).0[bit_row])];
                     engine.right(node, &word, &mut self.rows[path]);
                 } else {
                     let bits = &self.beta[0][stage - 1][bit_row * (half / 64)..][..half / 64];
@@ -202,7 +196,7 @@ impl<T: KernelLlr> ListState<T> {
                 }
             }
             if stage == LANE_STAGE + 1 {
-                engine.transpose(&self.rows, live, &mut self.lane_alpha[1 << LANE_STAGE..]);
+                self.interleaved.enter(engine, &self.rows, live);
             }
         }
         self.paths.alpha[stage - 1] = Selection::IDENTITY;
@@ -213,12 +207,7 @@ impl<T: KernelLlr> ListState<T> {
         let live = self.paths.live;
         let rows = self.paths.beta[stage - 1];
         if stage <= LANE_STAGE {
-            let left = engine.select_bits(&self.lane_beta[0][stage - 1], &rows);
-            let right = self.lane_beta[1][stage - 1];
-            let out = &mut self.lane_beta[side][stage];
-            for lane in 0..LANES {
-                out.0[lane] = (left.0[lane] ^ right.0[lane]) | right.0[lane] << (1 << (stage - 1));
-            }
+            self.interleaved.combine(engine, stage, side, &rows);
         } else if stage == self.log_length {
             // The root's words are put together for the paths that are looked at: `word`.
             return;
@@ -226,7 +215,7 @@ impl<T: KernelLlr> ListState<T> {
             let dense = (&*self.beta[0][LOG_SHARED - 1], &*self.beta[1][LOG_SHARED - 1]);
             self.shared.combine(stage, side, &rows, live, dense);
         } else if stage == LANE_STAGE + 1 {
-            let (left, right) = (&self.lane_beta[0][LANE_STAGE], &self.lane_beta[1][LANE_STAGE]);
+            let (left, right) = (self.interleaved.bits(0, LANE_STAGE), self.interleaved.bits(1, LANE_STAGE));
             for path in 0..live {
                 self.beta[side][stage][path] = joined(left.0[usize::from(rows.0[path])], right.0[path]);
             }
@@ -256,8 +245,7 @@ impl<T: KernelLlr> ListState<T> {
     #[inline(always)]
     fn leaf<E: Kernels<T>>(&mut self, engine: E, kind: NodeKind, stage: usize, side: usize) {
         if stage <= LANE_STAGE {
-            let node = &self.lane_alpha[1 << stage..2 << stage];
-            self.lane_beta[side][stage] = nodes::settle(engine, kind, &mut self.paths, self.list_size, stage, node);
+            self.interleaved.settle(engine, kind, &mut self.paths, stage, side);
         } else {
             let ones = match kind {
                 NodeKind::Repetition => self.large_repetition(engine, stage),
@@ -285,7 +273,7 @@ impl<T: KernelLlr> ListState<T> {
     #[inline(always)]
     fn zeros(&mut self, stage: usize) {
         if stage <= LANE_STAGE {
-            self.lane_beta[0][stage].0[0] = 0;
+            self.interleaved.zeros(stage);
         } else if stage >= LOG_SHARED {
             self.shared.constant(stage, 0, 0, 1);
         } else {
@@ -427,10 +415,7 @@ impl<T: KernelLlr> Task<T> for ListTask<'_, T> {
         let Self { program, state, channel } = self;
         state.paths.reset();
         if state.log_length <= LANE_STAGE {
-            for (row, &llr) in state.lane_alpha[1 << state.log_length..].iter_mut().zip(channel) {
-                row.0 = [T::default(); LANES];
-                row.0[0] = llr;
-            }
+            state.interleaved.start(state.log_length, channel);
         }
         let mut counter = 0;
         while let Some(instruction) = program.get(counter) {
@@ -467,12 +452,8 @@ mod tests {
     #[test]
     fn nothing_of_a_decode_is_left_in_a_wiped_state() {
         let mut state = ListState::<i8>::new(7, 8);
-        state.lane_alpha.iter_mut().for_each(|row| row.0 = [3; LANES]);
         state.rows.iter_mut().for_each(|row| *row = [5; LANES]);
-        state.lane_beta = [[LaneBits([7; LANES]); LANE_STAGE + 1]; 2];
         state.wipe();
-        assert!(state.lane_alpha.iter().all(|row| row.0 == [0; LANES]));
         assert!(state.rows.iter().all(|row| *row == [0; LANES]));
-        assert!(state.lane_beta.iter().flatten().all(|bits| bits.0 == [0; LANES]));
     }
 }

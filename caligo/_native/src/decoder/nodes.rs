@@ -1,6 +1,6 @@
 //! Nodes of at most 32 positions, settled as a whole for all paths at once.
 //!
-//! The rules, which `specs/rust-polar-crate.md` §5 states and `naive` restates path by path:
+//! The rules, which `specs/rust-polar-crate.md` §6 states and `naive` restates path by path:
 //!
 //! - rate-0: a path pays for every negative LLR.
 //! - repetition: two candidates a path, the cheaper one staying; ties decide 0.
@@ -18,49 +18,49 @@ use crate::llr::NodeKey;
 use crate::simd::lanes::{LANES, LaneBits, LaneSigns, Lanes, Selection, lane_mask};
 use crate::simd::{KernelLlr, Kernels};
 
-/// Rows of a small node.
-const MAX_ROWS: usize = 32;
+/// Positions of the largest node.
+const POSITIONS: usize = 32;
 
-/// The bits of the node whose LLRs are `node` (one row per position) for every path, the paths having forked.
+/// The bits of the node whose LLRs are `node` (W lanes a position) for every path, the paths having forked.
 #[inline(always)]
-pub fn settle<T: KernelLlr, E: Kernels<T>>(
+pub fn settle<T: KernelLlr, E: Kernels<T>, const W: usize>(
     engine: E,
     kind: NodeKind,
     paths: &mut Paths<T::Metric>,
     list_size: usize,
     stage: usize,
-    node: &[Lanes<T>],
+    node: &[T],
 ) -> LaneBits {
     match kind {
         NodeKind::Rate0 => {
-            let (zeros, _) = engine.sums_lanes(node);
+            let (zeros, _) = engine.sums_lanes::<W>(node);
             let stay = engine.charged(&paths.metric, &Lanes(zeros), !0);
             paths.fork::<T, E>(engine, stage, &stay, None);
             LaneBits([0; LANES])
         }
-        NodeKind::Repetition => repetition(engine, paths, stage, node),
-        NodeKind::Rate1 => rate1(engine, paths, list_size, stage, node),
-        NodeKind::ParityCheck => parity_check(engine, paths, list_size, stage, node),
+        NodeKind::Repetition => repetition::<T, E, W>(engine, paths, stage, node),
+        NodeKind::Rate1 => rate1::<T, E, W>(engine, paths, list_size, stage, node),
+        NodeKind::ParityCheck => parity_check::<T, E, W>(engine, paths, list_size, stage, node),
     }
 }
 
 #[inline(always)]
-fn repetition<T: KernelLlr, E: Kernels<T>>(
+fn repetition<T: KernelLlr, E: Kernels<T>, const W: usize>(
     engine: E,
     paths: &mut Paths<T::Metric>,
     stage: usize,
-    node: &[Lanes<T>],
+    node: &[T],
 ) -> LaneBits {
-    let (zeros, ones) = engine.sums_lanes(node);
+    let (zeros, ones) = engine.sums_lanes::<W>(node);
     let (stay, flip, mut decided) = engine.cheaper(&paths.metric, &zeros, &ones);
     if let Some(fork) = paths.fork::<T, E>(engine, stage, &stay, Some(&flip)) {
         decided = engine.select_mask(decided, &fork.source) ^ fork.flipped;
     }
-    engine.fill(decided, ((1u64 << node.len()) - 1) as u32)
+    engine.fill(decided, ((1u64 << (node.len() / W)) - 1) as u32)
 }
 
 /// The keys of a node as the paths found it. Forks do not move them: a path reads the lane of its ancestor.
-struct Keys<'a, T: KernelLlr> {
+struct Keys<'a, T: KernelLlr, const W: usize> {
     rows: &'a [Lanes<T::Key>],
     /// The smallest key not yet offered.
     next: Lanes<T::Key>,
@@ -68,11 +68,12 @@ struct Keys<'a, T: KernelLlr> {
     origin: Selection,
 }
 
-impl<'a, T: KernelLlr> Keys<'a, T> {
+impl<'a, T: KernelLlr, const W: usize> Keys<'a, T, W> {
     #[inline(always)]
-    fn new<E: Kernels<T>>(engine: E, node: &[Lanes<T>], rows: &'a mut [Lanes<T::Key>]) -> Self {
-        engine.keys_lanes(node, rows);
-        let next = engine.next_keys(rows, &Lanes([T::Key::LAST; LANES]));
+    fn new<E: Kernels<T>>(engine: E, node: &[T], rows: &'a mut [Lanes<T::Key>; POSITIONS]) -> Self {
+        let rows = &mut rows[..node.len().div_ceil(LANES)];
+        engine.keys_lanes::<W>(node, rows);
+        let next = engine.next_keys::<W>(rows, &Lanes([T::Key::LAST; LANES]));
         Self { rows, next, origin: Selection::IDENTITY }
     }
 
@@ -84,29 +85,29 @@ impl<'a, T: KernelLlr> Keys<'a, T> {
 
     #[inline(always)]
     fn advance<E: Kernels<T>>(&mut self, engine: E) {
-        self.next = engine.next_keys(self.rows, &self.next);
+        self.next = engine.next_keys::<W>(self.rows, &self.next);
     }
 }
 
 #[inline(always)]
-fn rate1<T: KernelLlr, E: Kernels<T>>(
+fn rate1<T: KernelLlr, E: Kernels<T>, const W: usize>(
     engine: E,
     paths: &mut Paths<T::Metric>,
     list_size: usize,
     stage: usize,
-    node: &[Lanes<T>],
+    node: &[T],
 ) -> LaneBits {
-    let LaneSigns { mut bits, smallest, .. } = engine.signs_lanes(node);
+    let LaneSigns { mut bits, smallest, .. } = engine.signs_lanes::<W>(node);
     if paths.none_survives::<T, E>(engine, &engine.charged(&paths.metric, &smallest, !0)) {
         return bits;
     }
-    let mut rows = [Lanes([T::Key::LAST; LANES]); MAX_ROWS];
-    let mut keys = Keys::<T>::new(engine, node, &mut rows[..node.len()]);
-    for _ in 0..node.len().min(list_size - 1) {
+    let mut rows = [Lanes([T::Key::LAST; LANES]); POSITIONS];
+    let mut keys = Keys::<T, W>::new(engine, node, &mut rows);
+    for _ in 0..(node.len() / W).min(list_size - 1) {
         let offered = keys.of_paths(engine, &keys.next);
         let flip = engine.offers(&paths.metric, &offered);
         let Some(fork) = paths.offer::<T, E>(engine, stage, &flip) else { break };
-        bits = engine.select_bits(&bits, &fork.source);
+        bits = engine.select_bits::<W>(&bits, &fork.source);
         bits = engine.toggle(&bits, fork.flipped, &engine.select_keys(&offered, &fork.source));
         keys.origin = engine.select_selection(&keys.origin, &fork.source);
         keys.advance(engine);
@@ -115,14 +116,14 @@ fn rate1<T: KernelLlr, E: Kernels<T>>(
 }
 
 #[inline(always)]
-fn parity_check<T: KernelLlr, E: Kernels<T>>(
+fn parity_check<T: KernelLlr, E: Kernels<T>, const W: usize>(
     engine: E,
     paths: &mut Paths<T::Metric>,
     list_size: usize,
     stage: usize,
-    node: &[Lanes<T>],
+    node: &[T],
 ) -> LaneBits {
-    let LaneSigns { mut bits, smallest, mut odd } = engine.signs_lanes(node);
+    let LaneSigns { mut bits, smallest, mut odd } = engine.signs_lanes::<W>(node);
     odd &= lane_mask(paths.live);
     if odd == 0 {
         // Every flip costs at least twice the smallest magnitude.
@@ -131,24 +132,24 @@ fn parity_check<T: KernelLlr, E: Kernels<T>>(
             return bits;
         }
     }
-    let mut rows = [Lanes([T::Key::LAST; LANES]); MAX_ROWS];
-    let mut keys = Keys::<T>::new(engine, node, &mut rows[..node.len()]);
+    let mut rows = [Lanes([T::Key::LAST; LANES]); POSITIONS];
+    let mut keys = Keys::<T, W>::new(engine, node, &mut rows);
     let least = keys.next;
     keys.advance(engine);
     if odd != 0 {
         bits = engine.toggle(&bits, odd, &least);
         let repaired = engine.charged(&paths.metric, &smallest, odd);
         if let Some(fork) = paths.fork::<T, E>(engine, stage, &repaired, None) {
-            bits = engine.select_bits(&bits, &fork.source);
+            bits = engine.select_bits::<W>(&bits, &fork.source);
             odd = engine.select_mask(odd, &fork.source);
             keys.origin = fork.source;
         }
     }
-    for _ in 0..(node.len() - 1).min(list_size - 1) {
+    for _ in 0..(node.len() / W - 1).min(list_size - 1) {
         let (offered, cheapest) = (keys.of_paths(engine, &keys.next), keys.of_paths(engine, &least));
         let flip = engine.parity_offers(&paths.metric, &offered, &cheapest, odd);
         let Some(fork) = paths.offer::<T, E>(engine, stage, &flip) else { break };
-        bits = engine.select_bits(&bits, &fork.source);
+        bits = engine.select_bits::<W>(&bits, &fork.source);
         bits = engine.toggle(&bits, fork.flipped, &engine.select_keys(&offered, &fork.source));
         bits = engine.toggle(&bits, fork.flipped, &engine.select_keys(&cheapest, &fork.source));
         odd = engine.select_mask(odd, &fork.source) ^ fork.flipped;

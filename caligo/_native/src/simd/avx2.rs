@@ -54,7 +54,7 @@ impl Avx2 {
 #[cfg(target_arch = "x86_64")]
 mod int8 {
     use super::super::Kernels;
-    use super::super::lanes::{LANES, Lanes, Selection};
+    use super::super::lanes::{LANES, NARROW, Selection};
     use super::Avx2;
     use std::arch::x86_64::*;
 
@@ -85,12 +85,20 @@ mod int8 {
 
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn select(row: &Lanes<i8>, source: &Selection) -> Lanes<i8> {
-        let mut out = Lanes([0; LANES]);
-        let value = permute(load_signed(&row.0), load(&source.0));
+    fn select(row: &[i8; LANES], source: &Selection) -> [i8; LANES] {
+        let mut out = [0; LANES];
+        let value = permute(load_signed(row), load(&source.0));
         // SAFETY: the array is 32 writable bytes.
-        unsafe { _mm256_storeu_si256(out.0.as_mut_ptr().cast(), value) };
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), value) };
         out
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn select_narrow(row: &[i8; NARROW], source: &Selection) -> [i8; NARROW] {
+        let row = _mm_cvtsi64_si128(i64::from_le_bytes(row.map(|value| value as u8)));
+        let value = _mm_shuffle_epi8(row, _mm256_castsi256_si128(load(&source.0)));
+        _mm_cvtsi128_si64(value).to_le_bytes().map(|byte| byte as i8)
     }
 
     #[target_feature(enable = "avx2")]
@@ -129,9 +137,16 @@ mod int8 {
             unsafe { signs(node, bits) }
         }
         #[inline(always)]
-        fn select(self, row: &Lanes<i8>, source: &Selection) -> Lanes<i8> {
-            // SAFETY: `self` exists only where AVX2 was found.
-            unsafe { select(row, source) }
+        fn select<const W: usize>(self, row: &[i8; W], source: &Selection) -> [i8; W] {
+            let mut out = *row;
+            if let (Some(row), Some(out)) = (row.first_chunk(), out.first_chunk_mut()) {
+                // SAFETY: `self` exists only where AVX2 was found.
+                *out = unsafe { select(row, source) };
+            } else if let (Some(row), Some(out)) = (row.first_chunk(), out.first_chunk_mut()) {
+                // SAFETY: as above.
+                *out = unsafe { select_narrow(row, source) };
+            }
+            out
         }
         #[inline(always)]
         fn select_rows(self, rows: &mut [Selection], source: &Selection, _live: usize) {

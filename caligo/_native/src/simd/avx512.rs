@@ -59,7 +59,7 @@ impl Avx512 {
 /// The int8 kernels.
 #[cfg(target_arch = "x86_64")]
 mod int8 {
-    use super::super::lanes::{LANES, LaneBits, LaneSigns, Lanes, Selection, Survivors, lane_mask};
+    use super::super::lanes::{LANES, LaneBits, LaneSigns, Lanes, NARROW, Selection, Survivors, lane_mask};
     use super::super::settle::Shape;
     use super::super::{KernelLlr, Kernels};
     use super::Avx512;
@@ -92,6 +92,8 @@ mod int8 {
         }
         numbers
     };
+
+    mod narrow;
 
     proven! {
         fn load64(values: &[i8; 64]) -> __m512i {
@@ -295,7 +297,7 @@ mod int8 {
 
         /// Byte unpacking over five levels; levels of bytes, words, … interleave row r with row r + 16, so after them the
         /// registers hold columns.
-        fn transpose(rows: &[[i8; LANES]; LANES], live: usize, out: &mut [Lanes<i8>]) {
+        fn transpose(rows: &[[i8; LANES]; LANES], live: usize, out: &mut [i8]) {
             let zero = _mm256_setzero_si256();
             let mut columns = [zero; LANES];
             for half in 0..2 {
@@ -319,14 +321,14 @@ mod int8 {
                     break;
                 }
             }
-            for (i, out) in out.iter_mut().enumerate() {
+            for (i, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
                 let (low, high) = (columns[i % 16], columns[16 + i % 16]);
                 let column = if i < 16 {
                     _mm256_permute2x128_si256::<0x20>(low, high)
                 } else {
                     _mm256_permute2x128_si256::<0x31>(low, high)
                 };
-                store32(&mut out.0, column);
+                store32(out, column);
             }
         }
 
@@ -335,57 +337,33 @@ mod int8 {
             u32::from(_mm512_test_epi32_mask(bits.0, one)) | u32::from(_mm512_test_epi32_mask(bits.1, one)) << 16
         }
 
-        fn left_lanes(node: &[Lanes<i8>], out: &mut [Lanes<i8>]) {
-            let (low, high) = node.split_at(out.len());
-            if let ([a], [b], [out]) = (low, high, &mut *out) {
-                store32(&mut out.0, f256(load32(&a.0), load32(&b.0)));
-                return;
-            }
-            let pairs = out.as_chunks_mut::<2>().0.iter_mut().zip(low.as_chunks::<2>().0).zip(high.as_chunks::<2>().0);
-            for ((out, a), b) in pairs {
-                store_pair(out, f512(load_pair(a), load_pair(b)));
-            }
-        }
-
-        fn load_pair(rows: &[Lanes<i8>; 2]) -> __m512i {
-            // SAFETY: two rows are 64 readable bytes: a row has 32 bytes and that alignment, hence no padding.
-            unsafe { _mm512_loadu_si512(rows.as_ptr().cast()) }
-        }
-
-        fn store_pair(rows: &mut [Lanes<i8>; 2], value: __m512i) {
-            // SAFETY: as for `load_pair`, writable.
-            unsafe { _mm512_storeu_si512(rows.as_mut_ptr().cast(), value) }
-        }
-
-        fn right_lanes(node: &[Lanes<i8>], source: &Selection, bits: &LaneBits, out: &mut [Lanes<i8>]) {
+        fn right_lanes(node: &[i8], source: &Selection, bits: &LaneBits, out: &mut [i8]) {
             let (low, high) = node.split_at(out.len());
             let bits = load_bits(bits);
             let source = load_selection(source);
-            if let ([a], [b], [out]) = (low, high, &mut *out) {
-                let (a, b) = (
-                    _mm256_permutexvar_epi8(source, load32(&a.0)),
-                    _mm256_permutexvar_epi8(source, load32(&b.0)),
-                );
-                store32(&mut out.0, g256(a, b, position_mask(bits, 0)));
-                return;
+            if out.len() == LANES
+                && let ([a], [b], [out]) = (low.as_chunks().0, high.as_chunks().0, out.as_chunks_mut().0)
+            {
+                let (a, b) = (_mm256_permutexvar_epi8(source, load32(a)), _mm256_permutexvar_epi8(source, load32(b)));
+                return store32(out, g256(a, b, position_mask(bits, 0)));
             }
             let second = _mm256_or_si256(source, _mm256_set1_epi8(32));
             let source = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(source), second);
-            let pairs = out.as_chunks_mut::<2>().0.iter_mut().zip(low.as_chunks::<2>().0).zip(high.as_chunks::<2>().0);
+            let pairs = out.as_chunks_mut().0.iter_mut().zip(low.as_chunks().0).zip(high.as_chunks().0);
             for (i, ((out, a), b)) in pairs.enumerate() {
-                let a = _mm512_permutexvar_epi8(source, load_pair(a));
-                let b = _mm512_permutexvar_epi8(source, load_pair(b));
+                let a = _mm512_permutexvar_epi8(source, load64(a));
+                let b = _mm512_permutexvar_epi8(source, load64(b));
                 let mask = u64::from(position_mask(bits, 2 * i)) | u64::from(position_mask(bits, 2 * i + 1)) << 32;
-                store_pair(out, g512(a, b, mask));
+                store64(out, g512(a, b, mask));
             }
         }
 
-        fn signs_lanes(node: &[Lanes<i8>]) -> LaneSigns<u16> {
+        fn signs_lanes(node: &[i8]) -> LaneSigns<u16> {
             let mut bits = (_mm512_setzero_si512(), _mm512_setzero_si512());
             let mut least = _mm256_set1_epi8(-1);
             let mut odd = 0;
-            for (i, row) in node.iter().enumerate() {
-                let value = load32(&row.0);
+            for (i, row) in node.as_chunks().0.iter().enumerate() {
+                let value = load32(row);
                 let negative = _mm256_movepi8_mask(value) as u32;
                 let one = _mm512_set1_epi32(1 << i);
                 odd ^= negative;
@@ -399,11 +377,11 @@ mod int8 {
             out
         }
 
-        fn sums_lanes(node: &[Lanes<i8>]) -> ([u16; LANES], [u16; LANES]) {
+        fn sums_lanes(node: &[i8]) -> ([u16; LANES], [u16; LANES]) {
             let zero = _mm256_setzero_si256();
             let (mut zeros, mut ones) = (_mm512_setzero_si512(), _mm512_setzero_si512());
-            for row in node {
-                let value = load32(&row.0);
+            for row in node.as_chunks().0 {
+                let value = load32(row);
                 let positive = _mm256_max_epi8(value, zero);
                 let negative = _mm256_max_epi8(_mm256_sub_epi8(zero, value), zero);
                 zeros = _mm512_add_epi16(zeros, _mm512_cvtepu8_epi16(negative));
@@ -415,9 +393,9 @@ mod int8 {
             out
         }
 
-        fn keys_lanes(node: &[Lanes<i8>], keys: &mut [Lanes<u16>]) {
-            for (i, (keys, row)) in keys.iter_mut().zip(node).enumerate() {
-                let magnitude = _mm512_cvtepu8_epi16(_mm256_abs_epi8(load32(&row.0)));
+        fn keys_lanes(node: &[i8], keys: &mut [Lanes<u16>]) {
+            for (i, (keys, row)) in keys.iter_mut().zip(node.as_chunks().0).enumerate() {
+                let magnitude = _mm512_cvtepu8_epi16(_mm256_abs_epi8(load32(row)));
                 let key = _mm512_or_si512(_mm512_slli_epi16::<5>(magnitude), _mm512_set1_epi16(i as i16));
                 store_u16(&mut keys.0, key);
             }
@@ -613,9 +591,9 @@ mod int8 {
 
     /// Calls what the token proves.
     macro_rules! call {
-        ($function:ident($($argument:expr),*)) => {
+        ($($function:ident)::+($($argument:expr),*)) => {
             // SAFETY: `self` is an `Avx512`, which exists only where its `new` found the features of `proven!`.
-            unsafe { $function($($argument),*) }
+            unsafe { $($function)::+($($argument),*) }
         };
     }
 
@@ -661,32 +639,36 @@ mod int8 {
             call!(expand(bits, magnitude, out))
         }
         #[inline(always)]
-        fn transpose(self, rows: &[[i8; LANES]; LANES], live: usize, out: &mut [Lanes<i8>]) {
-            call!(transpose(rows, live, out))
+        fn transpose<const W: usize>(self, rows: &[[i8; LANES]; LANES], live: usize, out: &mut [i8]) {
+            if W == NARROW { call!(narrow::transpose(rows, out)) } else { call!(transpose(rows, live, out)) }
         }
         #[inline(always)]
-        fn left_lanes(self, node: &[Lanes<i8>], out: &mut [Lanes<i8>]) {
-            call!(left_lanes(node, out))
+        fn left_lanes<const W: usize>(self, node: &[i8], out: &mut [i8]) {
+            if W == NARROW { call!(narrow::left(node, out)) } else { call!(left(node, out)) }
         }
         #[inline(always)]
-        fn right_lanes(self, node: &[Lanes<i8>], source: &Selection, bits: &LaneBits, out: &mut [Lanes<i8>]) {
-            call!(right_lanes(node, source, bits, out))
+        fn right_lanes<const W: usize>(self, node: &[i8], source: &Selection, bits: &LaneBits, out: &mut [i8]) {
+            if W == NARROW {
+                call!(narrow::right(node, source, bits, out))
+            } else {
+                call!(right_lanes(node, source, bits, out))
+            }
         }
         #[inline(always)]
-        fn signs_lanes(self, node: &[Lanes<i8>]) -> LaneSigns<u16> {
-            call!(signs_lanes(node))
+        fn signs_lanes<const W: usize>(self, node: &[i8]) -> LaneSigns<u16> {
+            if W == NARROW { call!(narrow::signs(node)) } else { call!(signs_lanes(node)) }
         }
         #[inline(always)]
-        fn sums_lanes(self, node: &[Lanes<i8>]) -> ([u16; LANES], [u16; LANES]) {
-            call!(sums_lanes(node))
+        fn sums_lanes<const W: usize>(self, node: &[i8]) -> ([u16; LANES], [u16; LANES]) {
+            if W == NARROW { call!(narrow::sums(node)) } else { call!(sums_lanes(node)) }
         }
         #[inline(always)]
-        fn keys_lanes(self, node: &[Lanes<i8>], keys: &mut [Lanes<u16>]) {
-            call!(keys_lanes(node, keys))
+        fn keys_lanes<const W: usize>(self, node: &[i8], keys: &mut [Lanes<u16>]) {
+            if W == NARROW { call!(narrow::keys(node, keys)) } else { call!(keys_lanes(node, keys)) }
         }
         #[inline(always)]
-        fn next_keys(self, keys: &[Lanes<u16>], last: &Lanes<u16>) -> Lanes<u16> {
-            call!(next_keys(keys, last))
+        fn next_keys<const W: usize>(self, keys: &[Lanes<u16>], last: &Lanes<u16>) -> Lanes<u16> {
+            if W == NARROW { call!(narrow::next_keys(keys, last)) } else { call!(next_keys(keys, last)) }
         }
         #[inline(always)]
         fn select_selection(self, row: &Selection, source: &Selection) -> Selection {
@@ -738,8 +720,8 @@ mod int8 {
             call!(select_keys(row, source))
         }
         #[inline(always)]
-        fn select_bits(self, row: &LaneBits, source: &Selection) -> LaneBits {
-            call!(select_bits(row, source))
+        fn select_bits<const W: usize>(self, row: &LaneBits, source: &Selection) -> LaneBits {
+            if W == NARROW { call!(narrow::select_bits(row, source)) } else { call!(select_bits(row, source)) }
         }
         #[inline(always)]
         fn select_rows(self, rows: &mut [Selection], source: &Selection, _live: usize) {

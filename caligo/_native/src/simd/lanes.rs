@@ -1,13 +1,19 @@
 //! The vector types of the list decoder: 32 lanes, one per path; and the selection of survivors, portable form.
+//!
+//! Nodes are interleaved: position i of lane p is value `i * W + p`, W being [`LANES`], or [`NARROW`] for lists that fit.
+//! What there is one of per path always has 32 lanes, of which the first `live` count.
 
 use crate::llr::Metric;
 
 /// Lanes of a vector: the largest list.
 pub const LANES: usize = 32;
 
-/// One value per path. Rows of bytes lie side by side, so two make one 64-byte vector.
+/// Lanes of a position in the nodes of short lists; other nodes have [`LANES`].
+pub const NARROW: usize = 8;
+
+/// One value per path; or a row of 32 values of a node.
 #[derive(Debug, Clone, Copy)]
-#[repr(C, align(32))]
+#[repr(C, align(64))]
 pub struct Lanes<T>(pub [T; LANES]);
 
 impl<T: Copy> Lanes<T> {
