@@ -190,13 +190,7 @@ pub trait Kernels<T: KernelLlr>: Copy {
     /// The f-kernel over all lanes.
     #[inline(always)]
     fn left_lanes<const W: usize>(self, node: &[T], out: &mut [T]) {
-        let (low, high) = node.split_at(out.len());
-        let halves = low.as_chunks::<W>().0.iter().zip(high.as_chunks::<W>().0);
-        for (out, (low, high)) in out.as_chunks_mut::<W>().0.iter_mut().zip(halves) {
-            for lane in 0..W {
-                out[lane] = low[lane].f(high[lane]);
-            }
-        }
+        self.left(node, out);
     }
 
     /// The g-kernel over all lanes, lane p reading column `source[p]` of `node`; bit i of `bits[p]` belongs to position i.

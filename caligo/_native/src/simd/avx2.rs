@@ -1,4 +1,4 @@
-//! The portable kernels compiled for AVX2, with its byte permutes.
+//! The portable kernels compiled for AVX2, and with its intrinsics where the vectoriser sees no vectors: in the lanes.
 
 use super::{KernelLlr, Kernels, Task};
 
@@ -50,13 +50,18 @@ impl Avx2 {
     }
 }
 
-/// The int8 kernels that need byte permutes.
+#[cfg(target_arch = "x86_64")]
+pub(super) use int8::lanes::transpose;
+
+/// The int8 kernels that need intrinsics.
 #[cfg(target_arch = "x86_64")]
 mod int8 {
-    use super::super::Kernels;
-    use super::super::lanes::{LANES, NARROW, Selection};
+    use super::super::lanes::{LANES, LaneBits, LaneSigns, Lanes, NARROW, Selection, Survivors};
+    use super::super::{Kernels, Portable};
     use super::Avx2;
     use std::arch::x86_64::*;
+
+    pub mod lanes;
 
     /// `bytes[source[i]]`, sources below 32.
     #[target_feature(enable = "avx2")]
@@ -81,24 +86,6 @@ mod int8 {
     fn load_signed(bytes: &[i8; 32]) -> __m256i {
         // SAFETY: the array is 32 readable bytes.
         unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
-    }
-
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn select(row: &[i8; LANES], source: &Selection) -> [i8; LANES] {
-        let mut out = [0; LANES];
-        let value = permute(load_signed(row), load(&source.0));
-        // SAFETY: the array is 32 writable bytes.
-        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), value) };
-        out
-    }
-
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn select_narrow(row: &[i8; NARROW], source: &Selection) -> [i8; NARROW] {
-        let row = _mm_cvtsi64_si128(i64::from_le_bytes(row.map(|value| value as u8)));
-        let value = _mm_shuffle_epi8(row, _mm256_castsi256_si128(load(&source.0)));
-        _mm_cvtsi128_si64(value).to_le_bytes().map(|byte| byte as i8)
     }
 
     #[target_feature(enable = "avx2")]
@@ -130,28 +117,98 @@ mod int8 {
         }
     }
 
+    /// Calls what the token proves.
+    macro_rules! call {
+        ($($function:ident)::+($($argument:expr),*)) => {
+            // SAFETY: `self` is an `Avx2`, which exists only where its `new` found AVX2 and what else is enabled.
+            unsafe { $($function)::+($($argument),*) }
+        };
+    }
+
     impl Kernels<i8> for Avx2 {
         #[inline(always)]
         fn signs(self, node: &[i8], bits: &mut [u64]) {
-            // SAFETY: `self` exists only where AVX2 was found.
-            unsafe { signs(node, bits) }
+            call!(signs(node, bits))
         }
         #[inline(always)]
-        fn select<const W: usize>(self, row: &[i8; W], source: &Selection) -> [i8; W] {
-            let mut out = *row;
-            if let (Some(row), Some(out)) = (row.first_chunk(), out.first_chunk_mut()) {
-                // SAFETY: `self` exists only where AVX2 was found.
-                *out = unsafe { select(row, source) };
-            } else if let (Some(row), Some(out)) = (row.first_chunk(), out.first_chunk_mut()) {
-                // SAFETY: as above.
-                *out = unsafe { select_narrow(row, source) };
+        fn transpose<const W: usize>(self, rows: &[[i8; LANES]; LANES], live: usize, out: &mut [i8]) {
+            if W == NARROW {
+                call!(lanes::transpose_narrow(rows, out))
+            } else {
+                call!(lanes::transpose(rows, live, out))
             }
-            out
+        }
+        #[inline(always)]
+        fn right_lanes<const W: usize>(self, node: &[i8], source: &Selection, bits: &LaneBits, out: &mut [i8]) {
+            if W == LANES {
+                call!(lanes::right(node, source, bits, out))
+            } else if out.len() >= LANES {
+                call!(lanes::right_narrow(node, source, bits, out))
+            } else {
+                Portable.right_lanes::<W>(node, source, bits, out)
+            }
+        }
+        #[inline(always)]
+        fn signs_lanes<const W: usize>(self, node: &[i8]) -> LaneSigns<u16> {
+            if W == LANES {
+                call!(lanes::signs(node))
+            } else if node.len() >= LANES {
+                call!(lanes::signs_narrow(node))
+            } else {
+                <Portable as Kernels<i8>>::signs_lanes::<W>(Portable, node)
+            }
+        }
+        #[inline(always)]
+        fn select_keys(self, row: &Lanes<u16>, source: &Selection) -> Lanes<u16> {
+            call!(lanes::select_keys(row, source))
+        }
+        #[inline(always)]
+        fn select_bits<const W: usize>(self, row: &LaneBits, source: &Selection) -> LaneBits {
+            if W == NARROW {
+                call!(lanes::select_bits_narrow(row, source))
+            } else {
+                call!(lanes::select_bits(row, source))
+            }
+        }
+        #[inline(always)]
+        fn select_selection(self, row: &Selection, source: &Selection) -> Selection {
+            call!(lanes::select_selection(row, source))
+        }
+        #[inline(always)]
+        fn select_mask(self, mask: u32, source: &Selection) -> u32 {
+            call!(lanes::select_mask(mask, source))
+        }
+        #[inline(always)]
+        fn below(self, metric: &Lanes<u16>, bound: u16) -> u32 {
+            call!(lanes::below(metric, bound))
+        }
+        #[inline(always)]
+        fn cheaper(
+            self,
+            metric: &Lanes<u16>,
+            zeros: &[u16; LANES],
+            ones: &[u16; LANES],
+        ) -> (Lanes<u16>, Lanes<u16>, u32) {
+            call!(lanes::cheaper(metric, zeros, ones))
+        }
+        #[inline(always)]
+        fn survivors(
+            self,
+            stay: &[u16; LANES],
+            flip: &[u16; LANES],
+            best: u16,
+            masks: (u32, u32),
+            list_size: usize,
+        ) -> Survivors<u16> {
+            call!(lanes::survivors(stay, flip, best, masks, list_size))
+        }
+        #[inline(always)]
+        fn within_threshold(self, stay: &[u16; LANES], flip: Option<&[u16; LANES]>, live: usize) -> (u16, u32, u32) {
+            call!(lanes::within_threshold(stay, flip, live))
         }
         #[inline(always)]
         fn select_rows(self, rows: &mut [Selection], source: &Selection, _live: usize) {
-            // SAFETY: `self` exists only where AVX2 was found.
-            unsafe { select_rows(rows, source) }
+            call!(select_rows(rows, source))
         }
     }
 }

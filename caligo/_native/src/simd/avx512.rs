@@ -59,6 +59,7 @@ impl Avx512 {
 /// The int8 kernels.
 #[cfg(target_arch = "x86_64")]
 mod int8 {
+    use super::super::avx2::transpose;
     use super::super::lanes::{LANES, LaneBits, LaneSigns, Lanes, NARROW, Selection, Survivors, lane_mask};
     use super::super::settle::Shape;
     use super::super::{KernelLlr, Kernels};
@@ -292,43 +293,6 @@ mod int8 {
                 for (i, out) in rest.iter_mut().enumerate() {
                     *out = magnitude.negate_if(word >> i & 1 == 1);
                 }
-            }
-        }
-
-        /// Byte unpacking over five levels; levels of bytes, words, … interleave row r with row r + 16, so after them the
-        /// registers hold columns.
-        fn transpose(rows: &[[i8; LANES]; LANES], live: usize, out: &mut [i8]) {
-            let zero = _mm256_setzero_si256();
-            let mut columns = [zero; LANES];
-            for half in 0..2 {
-                let mut a = [zero; 16];
-                for (i, a) in a.iter_mut().enumerate() {
-                    let path = 16 * half + i;
-                    if path < live {
-                        *a = load32(&rows[path]);
-                    }
-                }
-                for _ in 0..4 {
-                    let mut b = [zero; 16];
-                    for i in 0..8 {
-                        b[2 * i] = _mm256_unpacklo_epi8(a[i], a[i + 8]);
-                        b[2 * i + 1] = _mm256_unpackhi_epi8(a[i], a[i + 8]);
-                    }
-                    a = b;
-                }
-                columns[16 * half..][..16].copy_from_slice(&a);
-                if live <= 16 {
-                    break;
-                }
-            }
-            for (i, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-                let (low, high) = (columns[i % 16], columns[16 + i % 16]);
-                let column = if i < 16 {
-                    _mm256_permute2x128_si256::<0x20>(low, high)
-                } else {
-                    _mm256_permute2x128_si256::<0x31>(low, high)
-                };
-                store32(out, column);
             }
         }
 
