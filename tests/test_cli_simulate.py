@@ -64,6 +64,21 @@ def test_a_bsc_simulation_reports_counts_that_fit_together(caligo: Caligo) -> No
     assert document["precision"] == "int8"
 
 
+def test_an_escalation_finds_what_its_list_sizes_find(caligo: Caligo) -> None:
+    document = caligo.result(*BSC, "--frames", "300", "--escalation", "1", "--efficiency", "1.4")
+    assert document["escalation"] == [1]
+    failed = []
+    for list_size in ("1", "2"):
+        plain = caligo.result(*BSC, "--frames", "300", "--list-size", list_size, "--efficiency", "1.4")
+        failed.append({record["block"] for record in load_run(plain["run"]).records() if record["outcome"] != "ok"})
+    run = load_run(document["run"])
+    assert {record["block"] for record in run.records() if record["outcome"] != "ok"} == failed[0] & failed[1]
+    assert len(failed[0] & failed[1]) < len(failed[0])
+    assert run.configuration["escalation"] == [1]
+    code, _, errors = caligo(*BSC, "--escalation", "2,1")
+    assert (code, "escalation" in errors) == (ExitCode.USAGE, True)
+
+
 def test_every_frame_is_recorded(caligo: Caligo) -> None:
     document = caligo.result(*BSC, "--frames", "400", "--max-frame-errors", "30")
     run = load_run(document["run"])

@@ -53,6 +53,18 @@ def write_keys(directory: Path, alice: Packed, bob: Packed) -> tuple[Path, Path]
     return directory / "a.bin", directory / "b.bin"
 
 
+def test_small_lists_first_reconcile_the_same_key() -> None:
+    keys = two_keys(60_000)
+    settings_ = {"qber": 0.02, "block_length": 1024, "efficiency": 1.5, "seed": 5}
+    plain = reconcile(*keys, list_size=8, **settings_)
+    sizes = reconcile(*keys, list_size=8, escalation=[1, 2], **settings_)
+    assert sizes.keys_equal
+    assert sizes.leakage == plain.leakage
+    assert sizes.blocks_ok >= plain.blocks_ok - 2
+    with pytest.raises(ConfigError, match="escalation"):
+        reconcile(*keys, list_size=8, escalation=(8,), **settings_)
+
+
 # --- the way through ----------------------------------------------------------------------------------------------
 
 

@@ -18,10 +18,10 @@
 //!
 //! # The parts
 //!
-//! [`schedule`] compiles a code into a flat program; [`single`] and [`list`] run it; [`segments`] runs one program a segment;
-//! [`paths`] selects survivors; [`shared`] holds what paths have in common near the root, [`interleaved`] several paths in a
-//! vector near the leaves; [`nodes`] settles small subtrees; [`workspace`] is the memory; [`naive`] is the same in the
-//! obvious way.
+//! [`schedule`] compiles a code into a flat program; [`single`], [`frames`] (64 short blocks side by side) and [`list`] run
+//! it; [`segments`] runs one program a segment; [`paths`] selects survivors; [`shared`] holds what paths have in common near
+//! the root, [`interleaved`] several paths in a vector near the leaves; [`nodes`] settles small subtrees; [`workspace`] is the
+//! memory; [`naive`] is the same in the obvious way.
 //!
 //! # Escalation
 //!
@@ -30,6 +30,7 @@
 //!
 //! A [`Decoder`] owns everything it needs: a decode allocates nothing and cannot fail, it can only not find the word.
 
+pub mod frames;
 pub mod interleaved;
 pub mod list;
 pub mod naive;
@@ -47,8 +48,10 @@ use crate::code::{Code, ListSizes, Segmentation};
 use crate::error::{Error, Result};
 use crate::llr::Llr;
 use crate::memory;
+use crate::simd::frames::FRAMES;
 use crate::simd::{EngineName, KernelLlr, Kernels, Task};
 use crate::transform::{polar_transform, split_segments};
+use frames::{FramesState, FramesTask, LEAST_FRAMES, Received};
 use list::{ListState, ListTask};
 use schedule::{Flavour, Instruction};
 use segments::SegmentedState;
@@ -59,12 +62,28 @@ use workspace::AlignedBuffer;
 struct Single<T: KernelLlr> {
     program: Box<[Step]>,
     state: SingleState<T>,
+    /// For groups of short blocks.
+    frames: Option<Frames<T>>,
+}
+
+/// What groups of short blocks need.
+struct Frames<T: KernelLlr> {
+    program: Box<[Instruction]>,
+    state: Box<FramesState<T>>,
 }
 
 /// What lists of two and more need, whatever their size.
 struct List<T: KernelLlr> {
     program: Box<[Instruction]>,
     state: Box<ListState<T>>,
+}
+
+/// What goes with the received blocks of a batch.
+struct Blocks<'a> {
+    frozen_values: &'a [u8],
+    check_values: &'a [u32],
+    decoded: &'a mut [u8],
+    accepted: &'a mut [bool],
 }
 
 /// A decoder for one code: program, workspace and engine.
@@ -101,14 +120,24 @@ impl From<u32> for Checks<'_> {
     }
 }
 
+/// Whether a decoder decodes blocks of a batch side by side.
+fn together<T: KernelLlr>(log_length: u32, segmentation: Option<Segmentation>, list_sizes: ListSizes) -> bool {
+    segmentation.is_none() && list_sizes.smallest() == 1 && frames::is_short::<T>(log_length)
+}
+
 /// Bytes of everything a [`Decoder`] for `code` allocates.
 #[must_use]
 pub fn required_bytes<T: KernelLlr>(code: &Code, list_sizes: ListSizes) -> usize {
     let single = |code| if list_sizes.smallest() == 1 { size_of_val(&*single::compile(code)) } else { 0 };
     let list = |code| if list_sizes.largest() > 1 { schedule::bytes_for(code, Flavour::List) } else { 0 };
+    let frames = if together::<T>(code.log_length(), code.segmentation(), list_sizes) {
+        schedule::bytes_for(code, Flavour::Single)
+    } else {
+        0
+    };
     let programs = match code.segmentation() {
         Some(segmentation) => SegmentedState::<T>::program_bytes(code, segmentation, list_sizes),
-        None => single(code) + list(code),
+        None => single(code) + list(code) + frames,
     };
     workspace_bytes::<T>(code.log_length(), code.segmentation(), list_sizes) + programs
 }
@@ -126,9 +155,14 @@ pub fn workspace_bytes<T: KernelLlr>(
         1 => 0,
         largest => ListState::<T>::bytes_for(log_length, largest) + size_of::<ListState<T>>(),
     };
+    let frames = if together::<T>(log_length, segmentation, list_sizes) {
+        FramesState::<T>::bytes_for(log_length) + size_of::<FramesState<T>>()
+    } else {
+        0
+    };
     let state = match segmentation {
         Some(segmentation) => SegmentedState::<T>::bytes_for(log_length, segmentation, list_sizes),
-        None => single + list,
+        None => single + list + frames,
     };
     // The code's information set, the channel, and the received, offset and candidate words.
     state + words * 8 + AlignedBuffer::<T>::bytes_for(1 << log_length) + 3 * AlignedBuffer::<u64>::bytes_for(words)
@@ -163,8 +197,17 @@ impl<T: KernelLlr> Decoder<T> {
             None => None,
         };
         let whole = segmented.is_none();
-        let single = (whole && list_sizes.smallest() == 1)
-            .then(|| Single { program: single::compile(&code), state: SingleState::new(log_length) });
+        let frames = if together::<T>(log_length, code.segmentation(), list_sizes) {
+            let program = schedule::compile(&code, Flavour::Single)?;
+            Some(Frames { program, state: Box::new(FramesState::new(log_length)) })
+        } else {
+            None
+        };
+        let single = (whole && list_sizes.smallest() == 1).then(|| Single {
+            program: single::compile(&code),
+            state: SingleState::new(log_length),
+            frames,
+        });
         let list = if whole && largest > 1 {
             let program = schedule::compile(&code, Flavour::List)?;
             Some(List { program, state: Box::new(ListState::new(log_length, largest)) })
@@ -208,7 +251,13 @@ impl<T: KernelLlr> Decoder<T> {
     /// Bytes allocated: what [`required_bytes`] says.
     #[must_use]
     pub fn allocated_bytes(&self) -> usize {
-        let single = self.single.as_ref().map_or(0, |single| single.state.bytes() + size_of_val(&*single.program));
+        let single = self.single.as_ref().map_or(0, |single| {
+            let frames = single
+                .frames
+                .as_ref()
+                .map_or(0, |frames| frames.state.bytes() + size_of::<FramesState<T>>() + size_of_val(&*frames.program));
+            single.state.bytes() + frames + size_of_val(&*single.program)
+        });
         let list = self
             .list
             .as_ref()
@@ -241,18 +290,28 @@ impl<T: KernelLlr> Decoder<T> {
         magnitude: T,
         decoded: &mut [u8],
     ) -> Result<bool> {
-        let (got, max) = (magnitude.into(), T::CERTAIN.into());
-        if !(0.0..=max).contains(&got) {
-            return Err(Error::OutOfRange { what: "magnitude", got, min: 0.0, max });
-        }
+        self.decode_bsc_from(0, received, frozen_values, checks.into(), magnitude, decoded)
+    }
+
+    /// [`Decoder::decode_bsc`] without the first `tried` list sizes.
+    fn decode_bsc_from(
+        &mut self,
+        tried: usize,
+        received: &[u8],
+        frozen_values: &[u8],
+        checks: Checks<'_>,
+        magnitude: T,
+        decoded: &mut [u8],
+    ) -> Result<bool> {
+        require_magnitude(magnitude)?;
         self.require_block("received", received)?;
         self.require_bytes("decoded", decoded.len())?;
-        let checks = self.require_checks(checks.into())?;
+        let checks = self.require_checks(checks)?;
         bits::words_from_bytes(&mut self.received, received);
         self.prepare(frozen_values)?;
         let task = Expand { bits: &self.offset, magnitude, out: &mut self.channel };
         T::dispatch(self.engine, task);
-        Ok(self.decode(checks, decoded))
+        Ok(self.decode(tried, checks, decoded))
     }
 
     /// Decodes soft values: `llr` in nats, positive meaning 0, one per position; those of shortened positions are ignored.
@@ -267,16 +326,21 @@ impl<T: KernelLlr> Decoder<T> {
         checks: impl Into<Checks<'c>>,
         decoded: &mut [u8],
     ) -> Result<bool> {
-        let length = self.code.block_length();
-        if llr.len() != length {
-            return Err(Error::Length { what: "llr", expected: length, got: llr.len() });
-        }
+        self.decode_soft_from(0, llr, frozen_values, checks.into(), decoded)
+    }
+
+    /// [`Decoder::decode_soft`] without the first `tried` list sizes.
+    fn decode_soft_from(
+        &mut self,
+        tried: usize,
+        llr: &[f32],
+        frozen_values: &[u8],
+        checks: Checks<'_>,
+        decoded: &mut [u8],
+    ) -> Result<bool> {
+        self.require_llr(llr)?;
         self.require_bytes("decoded", decoded.len())?;
-        let checks = self.require_checks(checks.into())?;
-        if let Some(value) = llr.iter().find(|value| !value.is_finite()) {
-            let (min, max) = (f64::from(f32::MIN), f64::from(f32::MAX));
-            return Err(Error::OutOfRange { what: "llr", got: f64::from(*value), min, max });
-        }
+        let checks = self.require_checks(checks)?;
         self.received.fill(0);
         for (position, value) in llr[..self.code.payload_length()].iter().enumerate() {
             self.received[position / 64] |= u64::from(*value < 0.0) << (position % 64);
@@ -286,7 +350,149 @@ impl<T: KernelLlr> Decoder<T> {
             let bit = self.offset[position / 64] >> (position % 64) & 1 == 1;
             *out = T::from_nats(value.abs()).negate_if(bit);
         }
-        Ok(self.decode(checks, decoded))
+        Ok(self.decode(tried, checks, decoded))
+    }
+
+    /// Blocks that [`Decoder::decode_bsc_batch`] and [`Decoder::decode_soft_batch`] decode together: 64 where a list of one
+    /// comes first and blocks are short, else 1.
+    #[must_use]
+    pub fn group(&self) -> usize {
+        if self.single.as_ref().is_some_and(|single| single.frames.is_some()) { FRAMES } else { 1 }
+    }
+
+    /// Decodes blocks as [`Decoder::decode_bsc`] does, with the same result, but together where that is faster.
+    ///
+    /// Blocks lie one after the other, as do their check values: with segments, the block's and then theirs. `accepted` says for each what [`Decoder::decode_bsc`] returns.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode_bsc`], for the first block that is refused; those before it are decoded.
+    pub fn decode_bsc_batch(
+        &mut self,
+        received: &[u8],
+        frozen_values: &[u8],
+        check_values: &[u32],
+        magnitude: T,
+        decoded: &mut [u8],
+        accepted: &mut [bool],
+    ) -> Result<()> {
+        require_magnitude(magnitude)?;
+        let bytes = bits::bytes_for(self.code.block_length());
+        let blocks = Blocks { frozen_values, check_values, decoded, accepted };
+        self.decode_batch(
+            ("received", received, bytes),
+            blocks,
+            |decoder, block, frozen_values| {
+                decoder.require_block("received", block).and(decoder.require_block("frozen_values", frozen_values))
+            },
+            |blocks| Received::Hard(blocks, magnitude),
+            |decoder, tried, block, frozen_values, checks, decoded| {
+                decoder.decode_bsc_from(tried, block, frozen_values, checks, magnitude, decoded)
+            },
+        )
+    }
+
+    /// Decodes soft values as [`Decoder::decode_soft`] does; else as [`Decoder::decode_bsc_batch`].
+    ///
+    /// # Errors
+    /// As [`Decoder::decode_soft`], for the first block that is refused; those before it are decoded.
+    pub fn decode_soft_batch(
+        &mut self,
+        llr: &[f32],
+        frozen_values: &[u8],
+        check_values: &[u32],
+        decoded: &mut [u8],
+        accepted: &mut [bool],
+    ) -> Result<()> {
+        let blocks = Blocks { frozen_values, check_values, decoded, accepted };
+        self.decode_batch(
+            ("llr", llr, self.code.block_length()),
+            blocks,
+            |decoder, block, frozen_values| decoder.require_llr(block).and(decoder.require_frozen(frozen_values)),
+            |llr| Received::Soft(llr),
+            Self::decode_soft_from,
+        )
+    }
+
+    fn decode_batch<I>(
+        &mut self,
+        (what, input, elements): (&'static str, &[I], usize),
+        blocks: Blocks<'_>,
+        require: impl Fn(&Self, &[I], &[u8]) -> Result<()>,
+        together: impl Fn(&[I]) -> Received<'_, T>,
+        alone: impl Fn(&mut Self, usize, &[I], &[u8], Checks<'_>, &mut [u8]) -> Result<bool>,
+    ) -> Result<()> {
+        let Blocks { frozen_values, check_values, decoded, accepted } = blocks;
+        let (count, bytes) = (accepted.len(), bits::bytes_for(self.code.block_length()));
+        let checks = 1 + self.code.segment_count();
+        for (what, expected, got) in [
+            (what, count * elements, input.len()),
+            ("frozen_values", count * bytes, frozen_values.len()),
+            ("decoded", count * bytes, decoded.len()),
+            ("check_values", count * checks, check_values.len()),
+        ] {
+            if got != expected {
+                return Err(Error::Length { what, expected, got });
+            }
+        }
+        let groups = input
+            .chunks(FRAMES * elements)
+            .zip(frozen_values.chunks(FRAMES * bytes))
+            .zip(check_values.chunks(FRAMES * checks))
+            .zip(decoded.chunks_mut(FRAMES * bytes).zip(accepted.chunks_mut(FRAMES)));
+        for (((input, frozen_values), check_values), (decoded, accepted)) in groups {
+            let sound = input.chunks_exact(elements).zip(frozen_values.chunks_exact(bytes));
+            let mut sound = sound.take_while(|(input, frozen)| require(self, input, frozen).is_ok()).count();
+            let mut tried = 0;
+            while sound >= LEAST_FRAMES
+                && let Some(Single { frames: Some(Frames { program, state }), .. }) = &mut self.single
+            {
+                let task = FramesTask {
+                    program,
+                    state,
+                    info: self.code.info(),
+                    payload: self.code.payload_length(),
+                    received: together(&input[..sound * elements]),
+                    frozen_values: &frozen_values[..sound * bytes],
+                    decoded: &mut decoded[..sound * bytes],
+                };
+                let refused = T::dispatch(self.engine, task);
+                if refused != 0 {
+                    sound = refused.trailing_zeros() as usize;
+                    continue;
+                }
+                let blocks = decoded.chunks_exact(bytes).zip(check_values).take(sound);
+                for (accepted, (block, &check_value)) in accepted.iter_mut().zip(blocks) {
+                    *accepted = self.code.check() == Check::None || self.code.check().value(block) == check_value;
+                }
+                tried = sound;
+                break;
+            }
+            let checks = check_values.chunks_exact(checks);
+            let checks = checks.map(|values| Checks { block: values[0], segments: &values[1..] });
+            let blocks = input.chunks_exact(elements).zip(frozen_values.chunks_exact(bytes)).zip(checks);
+            let results = decoded.chunks_exact_mut(bytes).zip(accepted);
+            for (index, (((input, frozen_values), checks), (decoded, accepted))) in blocks.zip(results).enumerate() {
+                if index >= tried {
+                    *accepted = alone(self, 0, input, frozen_values, checks, decoded)?;
+                } else if !*accepted && self.list_sizes.escalates() {
+                    *accepted = alone(self, 1, input, frozen_values, checks, decoded)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn require_llr(&self, llr: &[f32]) -> Result<()> {
+        let length = self.code.block_length();
+        if llr.len() != length {
+            return Err(Error::Length { what: "llr", expected: length, got: llr.len() });
+        }
+        if llr.iter().fold(true, |finite, value| finite & value.is_finite()) {
+            return Ok(());
+        }
+        let value = llr.iter().find(|value| !value.is_finite()).copied().unwrap_or(f32::NAN);
+        let (min, max) = (f64::from(f32::MIN), f64::from(f32::MAX));
+        Err(Error::OutOfRange { what: "llr", got: f64::from(value), min, max })
     }
 
     fn require_checks<'c>(&self, checks: Checks<'c>) -> Result<Checks<'c>> {
@@ -311,16 +517,27 @@ impl<T: KernelLlr> Decoder<T> {
         }
     }
 
+    /// Packed frozen values that are zero on the information set.
+    fn require_frozen(&self, frozen_values: &[u8]) -> Result<()> {
+        self.require_block("frozen_values", frozen_values)?;
+        let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        let (words, rest) = frozen_values.as_chunks::<8>();
+        let rest = (!rest.is_empty()).then(|| word(rest));
+        let stray = words.iter().map(|bytes| u64::from_le_bytes(*bytes)).chain(rest).zip(self.code.info());
+        if stray.clone().fold(0, |any, (value, info)| any | value & info) == 0 {
+            return Ok(());
+        }
+        let position = stray
+            .enumerate()
+            .find(|(_, (value, info))| value & **info != 0)
+            .map_or(0, |(index, (value, info))| index * 64 + (value & info).trailing_zeros() as usize);
+        Err(Error::StrayBits { what: "frozen_values", position })
+    }
+
     /// Fills `offset` with the word that has the error's syndrome, from `received` and what Alice disclosed.
     fn prepare(&mut self, frozen_values: &[u8]) -> Result<()> {
-        self.require_block("frozen_values", frozen_values)?;
+        self.require_frozen(frozen_values)?;
         bits::words_from_bytes(&mut self.candidate, frozen_values);
-        for (index, (value, info)) in self.candidate.iter().zip(self.code.info()).enumerate() {
-            if value & info != 0 {
-                let position = index * 64 + (value & info).trailing_zeros() as usize;
-                return Err(Error::StrayBits { what: "frozen_values", position });
-            }
-        }
         let length = self.code.block_length();
         self.offset.copy_from_slice(&self.received);
         transform(&mut self.offset, length);
@@ -331,8 +548,8 @@ impl<T: KernelLlr> Decoder<T> {
         Ok(())
     }
 
-    /// Decodes what `received`, `offset` and `channel` hold.
-    fn decode(&mut self, checks: Checks<'_>, decoded: &mut [u8]) -> bool {
+    /// Decodes what `received`, `offset` and `channel` hold, without the first `tried` list sizes.
+    fn decode(&mut self, tried: usize, checks: Checks<'_>, decoded: &mut [u8]) -> bool {
         let payload = self.code.payload_length();
         self.channel[payload..].fill(T::CERTAIN);
         // What a survivor says about the error, put back on Bob's block: one pass of the check decides about it.
@@ -350,7 +567,7 @@ impl<T: KernelLlr> Decoder<T> {
             return decided && check.linear_value(&self.candidate, bytes) == target;
         }
         let mut found = false;
-        for list_size in self.list_sizes.iter() {
+        for list_size in self.list_sizes.iter().skip(tried) {
             self.run(list_size);
             found = self.pick(list_size, |word| check.linear_value(word, bytes) == target);
             if found {
@@ -365,7 +582,7 @@ impl<T: KernelLlr> Decoder<T> {
     fn run(&mut self, list_size: usize) {
         let channel = &*self.channel;
         if list_size == 1 {
-            if let Some(Single { program, state }) = &mut self.single {
+            if let Some(Single { program, state, .. }) = &mut self.single {
                 T::dispatch(self.engine, SingleTask { program, info: self.code.info(), state, channel });
             }
         } else if let Some(List { program, state }) = &mut self.list {
@@ -417,6 +634,12 @@ impl<T: KernelLlr> Decoder<T> {
             (None, None) => Vec::new(),
         })
     }
+}
+
+/// A magnitude that is one.
+fn require_magnitude<T: KernelLlr>(magnitude: T) -> Result<()> {
+    let (got, max) = (magnitude.into(), T::CERTAIN.into());
+    if (0.0..=max).contains(&got) { Ok(()) } else { Err(Error::OutOfRange { what: "magnitude", got, min: 0.0, max }) }
 }
 
 /// The polar transform of a block whose length the code has proved.

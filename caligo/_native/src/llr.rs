@@ -154,7 +154,7 @@ impl NodeKey for u64 {
 
 /// An LLR representation.
 pub trait Llr:
-    crate::decoder::workspace::Plain + Default + PartialEq + Debug + Into<f64> + Send + Sync + sealed::Sealed
+    crate::decoder::workspace::Plain + Default + PartialOrd + Debug + Into<f64> + Send + Sync + sealed::Sealed
 {
     /// Path metrics over this representation.
     type Metric: Metric;

@@ -58,6 +58,9 @@ macro_rules! by_chunks {
 
 mod avx2;
 mod avx512;
+pub mod frames;
+#[cfg(target_arch = "x86_64")]
+mod frames512;
 pub mod lanes;
 mod portable;
 pub mod settle;
@@ -68,6 +71,7 @@ pub use portable::Portable;
 
 use crate::error::{Error, Result};
 use crate::llr::{Llr, Metric, NodeKey, Total};
+use frames::{Planes, Row};
 use lanes::{LANES, LaneBits, LaneSigns, Lanes, Selection, Survivors};
 use settle::Shape;
 
@@ -175,6 +179,37 @@ pub trait Kernels<T: KernelLlr>: Copy {
                 *out = magnitude.negate_if(word >> index & 1 == 1);
             }
         }
+    }
+
+    /// Hard decisions of `g(node[i], node[i + h], bits[i])` for nodes of blocks side by side.
+    #[inline(always)]
+    fn right_signs_frames(self, node: &[Row<T>], bits: &[u64], out: &mut [u64]) {
+        let (low, high) = node.split_at(out.len());
+        for (((out, low), high), &word) in out.iter_mut().zip(low).zip(high).zip(bits) {
+            let mut row = [T::default(); frames::FRAMES];
+            self.right_block(low, high, word, &mut row);
+            self.signs(&row, std::slice::from_mut(out));
+        }
+    }
+
+    /// The values that planes stand for.
+    #[inline(always)]
+    fn expand_frames(self, planes: Planes<'_>, unit: T, double: T, out: &mut [Row<T>]) {
+        for (((row, &one), &two), &negative) in out.iter_mut().zip(planes.one).zip(planes.two).zip(planes.negative) {
+            T::expand_row(one, two, negative, unit, double, row);
+        }
+    }
+
+    /// Flips, in every block of `odd`, the bit of the position with the smallest magnitude, the first of equals.
+    #[inline(always)]
+    fn repair_frames(self, node: &[Row<T>], bits: &mut [u64], odd: u64) {
+        frames::repair(self, node, bits, odd);
+    }
+
+    /// The blocks in which ones are cheaper than zeros.
+    #[inline(always)]
+    fn majority_frames(self, node: &[Row<T>]) -> u64 {
+        T::majority(self, node)
     }
 
     /// Rows of paths to rows of positions: `out[i * W + p] = rows[p][i]` for live paths.
@@ -471,6 +506,10 @@ pub trait KernelLlr: Llr {
     fn smallest(node: &[Self]) -> Self::Metric;
     /// Sums in the order of the specification.
     fn sums(node: &[Self]) -> (Self::Total, Self::Total);
+    /// [`Kernels::expand_frames`] for one position.
+    fn expand_row(one: u64, two: u64, negative: u64, unit: Self, double: Self, out: &mut Row<Self>);
+    /// [`Kernels::majority_frames`].
+    fn majority<E: Kernels<Self>>(engine: E, node: &[Row<Self>]) -> u64;
 }
 
 /// The engines by name, best first.

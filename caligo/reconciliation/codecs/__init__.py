@@ -25,7 +25,8 @@ class DecodedBatch:
     Args:
         decoded: uint8[B, max(1, N // 8)], packed: Alice's block where ``ok``, else the best guess.
         ok: bool[B]: a candidate passed the check (always True for check ``none``).
-        elapsed_ns: uint64[B]: time spent decoding each block.
+        elapsed_ns: uint64[B]: time spent decoding each block; of blocks decoded together, their common time divided by
+            their number.
     """
 
     decoded: NDArray[np.uint8]

@@ -1,7 +1,8 @@
 //! `PolarDecoder`, `required_bytes` and the engines.
 //!
-//! A decoder is one workspace and serves one thread at a time. A call decodes a batch; the interpreter is let go of for the
-//! whole of it, and nothing is allocated from the first block to the last.
+//! A decoder is one workspace and serves one thread at a time. A call decodes a batch, group by group; the interpreter is let
+//! go of while it does, is asked for signals between groups every now and then, and nothing is allocated from the first
+//! block to the last.
 
 use super::arguments::{integer, name, number, type_of};
 use super::arrays::{check_row_length, readable, rows_of, writable};
@@ -9,7 +10,7 @@ use super::error::{config_error, shape_error};
 use crate::bits;
 use crate::checksum::Check;
 use crate::code::{Code, ListSizes, Segmentation};
-use crate::decoder::{self, Checks, Decoder};
+use crate::decoder::{self, Decoder};
 use crate::error::{Error, Result};
 use crate::llr::Llr;
 use crate::simd::EngineName;
@@ -17,7 +18,7 @@ use crate::transform::block_log2;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use std::sync::{Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const PRECISIONS: &[&str] = &[<i8 as Llr>::NAME, <f32 as Llr>::NAME];
 
@@ -125,32 +126,51 @@ enum AnyDecoder {
     F32(Decoder<f32>),
 }
 
+/// What goes with the received blocks of a group.
+struct Group<'a> {
+    frozen_values: &'a [u8],
+    check_values: &'a [u32],
+    decoded: &'a mut [u8],
+    accepted: &'a mut [bool],
+}
+
 impl AnyDecoder {
-    fn decode_soft(&mut self, llr: &[f32], frozen: &[u8], checks: Checks<'_>, decoded: &mut [u8]) -> Result<bool> {
+    /// Blocks that are decoded together.
+    fn group(&self) -> usize {
         match self {
-            AnyDecoder::Int8(decoder) => decoder.decode_soft(llr, frozen, checks, decoded),
-            AnyDecoder::F32(decoder) => decoder.decode_soft(llr, frozen, checks, decoded),
+            AnyDecoder::Int8(decoder) => decoder.group(),
+            AnyDecoder::F32(decoder) => decoder.group(),
         }
     }
 
-    fn decode_bsc(
-        &mut self,
-        received: &[u8],
-        frozen: &[u8],
-        checks: Checks<'_>,
-        qber: f64,
-        decoded: &mut [u8],
-    ) -> Result<bool> {
+    fn decode_soft(&mut self, llr: &[f32], group: Group<'_>) -> Result<()> {
+        let Group { frozen_values, check_values, decoded, accepted } = group;
+        match self {
+            AnyDecoder::Int8(decoder) => decoder.decode_soft_batch(llr, frozen_values, check_values, decoded, accepted),
+            AnyDecoder::F32(decoder) => decoder.decode_soft_batch(llr, frozen_values, check_values, decoded, accepted),
+        }
+    }
+
+    fn decode_bsc(&mut self, received: &[u8], qber: f64, group: Group<'_>) -> Result<()> {
+        let Group { frozen_values, check_values, decoded, accepted } = group;
         match self {
             AnyDecoder::Int8(decoder) => {
-                decoder.decode_bsc(received, frozen, checks, i8::from_crossover(qber), decoded)
+                let magnitude = i8::from_crossover(qber);
+                decoder.decode_bsc_batch(received, frozen_values, check_values, magnitude, decoded, accepted)
             }
             AnyDecoder::F32(decoder) => {
-                decoder.decode_bsc(received, frozen, checks, f32::from_crossover(qber), decoded)
+                let magnitude = f32::from_crossover(qber);
+                decoder.decode_bsc_batch(received, frozen_values, check_values, magnitude, decoded, accepted)
             }
         }
     }
 }
+
+/// The largest group.
+const LARGEST_GROUP: usize = 64;
+
+/// How long blocks are decoded before the interpreter is asked whether somebody wants to stop.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// A decoder for one code: the workspace of one thread.
 #[pyclass(frozen, module = "caligo._native._core")]
@@ -172,7 +192,7 @@ impl PolarDecoder {
         })
     }
 
-    /// Decodes rows: `decode(row, frozen, checks, decoded)`.
+    /// Decodes rows, some at a time: `decode(rows, what goes with them)`. Signals are attended to between groups.
     #[allow(clippy::too_many_arguments, reason = "the arrays of a batch")]
     fn batch<'py, I: numpy::Element + Sync>(
         &self,
@@ -183,7 +203,7 @@ impl PolarDecoder {
         decoded: &Bound<'py, PyAny>,
         ok: &Bound<'py, PyAny>,
         elapsed_ns: &Bound<'py, PyAny>,
-        decode: impl Fn(&mut AnyDecoder, &[I], &[u8], Checks<'_>, &mut [u8]) -> Result<bool> + Sync,
+        decode: impl Fn(&mut AnyDecoder, &[I], Group<'_>) -> Result<()> + Sync,
     ) -> PyResult<()> {
         let (what, input, elements) = input;
         let row_bytes = bits::bytes_for(self.block_length);
@@ -233,19 +253,39 @@ impl PolarDecoder {
         let (decoded, ok) = (decoded.as_slice_mut()?, ok.as_bytes_mut()?);
         let elapsed_ns = elapsed_ns.as_slice_mut()?;
         let workspace = &mut *workspace;
-        py.detach(|| {
-            let checks = check_values.chunks_exact(checks_of_block);
-            let checks = checks.map(|values| Checks { block: values[0], segments: &values[1..] });
-            let blocks = input.chunks_exact(elements).zip(frozen_values.chunks_exact(row_bytes)).zip(checks);
-            let results = decoded.chunks_exact_mut(row_bytes).zip(ok).zip(elapsed_ns);
-            for (((input, frozen), checks), ((decoded, ok), elapsed_ns)) in blocks.zip(results) {
-                let start = Instant::now();
-                *ok = u8::from(decode(workspace, input, frozen, checks, decoded)?);
-                *elapsed_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let size = workspace.group();
+        let blocks = input
+            .chunks(size * elements)
+            .zip(frozen_values.chunks(size * row_bytes))
+            .zip(check_values.chunks(size * checks_of_block));
+        let results = decoded.chunks_mut(size * row_bytes).zip(ok.chunks_mut(size)).zip(elapsed_ns.chunks_mut(size));
+        let mut groups = blocks.zip(results);
+        loop {
+            let finished = py.detach(|| {
+                let began = Instant::now();
+                for (((input, frozen_values), check_values), ((decoded, ok), elapsed_ns)) in groups.by_ref() {
+                    let start = Instant::now();
+                    let mut accepted = [false; LARGEST_GROUP];
+                    let accepted = &mut accepted[..ok.len()];
+                    let group = Group { frozen_values, check_values, decoded, accepted };
+                    let outcome = decode(workspace, input, group);
+                    let spent = start.elapsed().as_nanos() / elapsed_ns.len() as u128;
+                    elapsed_ns.fill(u64::try_from(spent).unwrap_or(u64::MAX));
+                    for (ok, accepted) in ok.iter_mut().zip(accepted) {
+                        *ok = u8::from(*accepted);
+                    }
+                    outcome?;
+                    if began.elapsed() > PATIENCE {
+                        return Result::Ok(false);
+                    }
+                }
+                Result::Ok(true)
+            })?;
+            py.check_signals()?;
+            if finished {
+                return Ok(());
             }
-            Result::Ok(())
-        })?;
-        Ok(())
+        }
     }
 }
 
@@ -369,16 +409,9 @@ impl PolarDecoder {
             return Err(Error::OutOfRange { what: "qber", got: qber, min: f64::MIN_POSITIVE, max: 0.5 }.into());
         }
         let input = ("received", received, bits::bytes_for(self.block_length));
-        self.batch::<u8>(
-            py,
-            input,
-            frozen_values,
-            check_values,
-            decoded,
-            ok,
-            elapsed_ns,
-            |decoder, row, frozen, checks, out| decoder.decode_bsc(row, frozen, checks, qber, out),
-        )
+        self.batch::<u8>(py, input, frozen_values, check_values, decoded, ok, elapsed_ns, |decoder, rows, group| {
+            decoder.decode_bsc(rows, qber, group)
+        })
     }
 
     /// Decodes LLRs in nats.
@@ -394,15 +427,6 @@ impl PolarDecoder {
         elapsed_ns: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let input = ("llr", llr, self.block_length);
-        self.batch::<f32>(
-            py,
-            input,
-            frozen_values,
-            check_values,
-            decoded,
-            ok,
-            elapsed_ns,
-            |decoder, row, frozen, checks, out| decoder.decode_soft(row, frozen, checks, out),
-        )
+        self.batch::<f32>(py, input, frozen_values, check_values, decoded, ok, elapsed_ns, AnyDecoder::decode_soft)
     }
 }

@@ -60,6 +60,8 @@ impl Avx512 {
 #[cfg(target_arch = "x86_64")]
 mod int8 {
     use super::super::avx2::transpose;
+    use super::super::frames::{Planes, Row};
+    use super::super::frames512 as frames;
     use super::super::lanes::{LANES, LaneBits, LaneSigns, Lanes, NARROW, Selection, Survivors, lane_mask};
     use super::super::settle::Shape;
     use super::super::{KernelLlr, Kernels};
@@ -597,6 +599,22 @@ mod int8 {
         #[inline(always)]
         fn sums(self, node: &[i8]) -> (u32, u32) {
             call!(sums(node))
+        }
+        #[inline(always)]
+        fn right_signs_frames(self, node: &[Row<i8>], bits: &[u64], out: &mut [u64]) {
+            call!(frames::right_signs(node, bits, out))
+        }
+        #[inline(always)]
+        fn expand_frames(self, planes: Planes<'_>, unit: i8, double: i8, out: &mut [Row<i8>]) {
+            call!(frames::expand(planes, unit, double, out))
+        }
+        #[inline(always)]
+        fn repair_frames(self, node: &[Row<i8>], bits: &mut [u64], odd: u64) {
+            call!(frames::repair(node, bits, odd))
+        }
+        #[inline(always)]
+        fn majority_frames(self, node: &[Row<i8>]) -> u64 {
+            call!(frames::majority(node))
         }
         #[inline(always)]
         fn expand(self, bits: &[u64], magnitude: i8, out: &mut [i8]) {

@@ -1,5 +1,6 @@
 //! The portable kernels: safe Rust that any target vectorises with its baseline instructions.
 
+use super::frames::{self, Row};
 use super::{KernelLlr, Kernels, Task, ordered_sums};
 use crate::llr::{Llr, Metric};
 
@@ -97,6 +98,25 @@ impl KernelLlr for i8 {
         }
         (zeros, ones)
     }
+
+    #[inline(always)]
+    fn expand_row(one: u64, two: u64, negative: u64, unit: i8, double: i8, out: &mut Row<i8>) {
+        let (unit, double) =
+            (u64::from(unit as u8) * 0x0101_0101_0101_0101, u64::from(double as u8) * 0x0101_0101_0101_0101);
+        for (index, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            let spread = |word: u64| spread(word >> (8 * index) & 0xff);
+            let sized = ((spread(one) & unit) | (spread(two) & double)).to_le_bytes();
+            let masks = spread(negative).to_le_bytes();
+            for i in 0..8 {
+                out[i] = (sized[i] ^ masks[i]).wrapping_sub(masks[i]) as i8;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn majority<E: Kernels<i8>>(engine: E, node: &[Row<i8>]) -> u64 {
+        frames::majority(engine, node)
+    }
 }
 
 impl KernelLlr for f32 {
@@ -131,6 +151,20 @@ impl KernelLlr for f32 {
     #[inline(always)]
     fn sums(node: &[f32]) -> (f32, f32) {
         ordered_sums(node)
+    }
+
+    #[inline(always)]
+    fn expand_row(one: u64, two: u64, negative: u64, unit: f32, double: f32, out: &mut Row<f32>) {
+        for (lane, out) in out.iter_mut().enumerate() {
+            let sized = if one >> lane & 1 == 1 { unit } else { 0.0 };
+            let sized = if two >> lane & 1 == 1 { double } else { sized };
+            *out = sized.negate_if(negative >> lane & 1 == 1);
+        }
+    }
+
+    #[inline(always)]
+    fn majority<E: Kernels<f32>>(_engine: E, node: &[Row<f32>]) -> u64 {
+        frames::ordered_majority(node)
     }
 }
 
