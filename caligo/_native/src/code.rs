@@ -20,18 +20,31 @@ const MIN_SEGMENT_LENGTH: usize = 64;
 pub struct ListSizes {
     /// Bit k: a list of 2^k.
     exponents: u8,
+    /// The largest is tried twice.
+    twice: bool,
+}
+
+/// One try at a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    /// Paths at most.
+    pub list_size: usize,
+    /// No other follows: the threshold on path metrics is the full one. Else it is the narrow one
+    /// ([`crate::llr::Metric::narrow_threshold`]).
+    pub last: bool,
 }
 
 impl ListSizes {
-    /// `list_size`, after the smaller ones of `escalation`.
+    /// `list_size`, after those of `escalation`.
     ///
     /// # Errors
     /// [`Error::ListSize`] for a size that does not exist; [`Error::Escalation`] unless `escalation` increases strictly and
-    /// stays below `list_size`.
+    /// stays below `list_size`, or ends with it where that is a list.
     pub fn escalating(escalation: &[usize], list_size: usize) -> Result<Self> {
-        let mut sizes = Self { exponents: 0 };
+        let twice = list_size > 1 && escalation.last() == Some(&list_size);
+        let mut sizes = Self { exponents: 0, twice };
         let mut last = 0;
-        for &size in escalation.iter().chain([&list_size]) {
+        for &size in escalation.iter().take(escalation.len() - usize::from(twice)).chain([&list_size]) {
             if !LIST_SIZES.contains(&size) {
                 return Err(Error::ListSize { got: size });
             }
@@ -46,7 +59,14 @@ impl ListSizes {
 
     /// The sizes in the order they are tried.
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        LIST_SIZES.into_iter().filter(move |size| self.exponents >> size.trailing_zeros() & 1 == 1)
+        let sizes = LIST_SIZES.into_iter().filter(move |size| self.exponents >> size.trailing_zeros() & 1 == 1);
+        sizes.chain(self.twice.then_some(self.largest()))
+    }
+
+    /// The tries in their order.
+    pub fn attempts(self) -> impl Iterator<Item = Attempt> {
+        let last = self.exponents.count_ones() as usize - usize::from(!self.twice);
+        self.iter().enumerate().map(move |(index, list_size)| Attempt { list_size, last: index == last })
     }
 
     /// The size that is tried first.
@@ -64,7 +84,7 @@ impl ListSizes {
     /// Whether there is more than one.
     #[must_use]
     pub fn escalates(self) -> bool {
-        self.exponents.count_ones() > 1
+        self.twice || self.exponents.count_ones() > 1
     }
 }
 
@@ -239,7 +259,12 @@ mod tests {
         assert_eq!((sizes.smallest(), sizes.largest(), sizes.escalates()), (1, 32, true));
         assert!(!ListSizes::escalating(&[], 4).unwrap().escalates());
         assert!(matches!(ListSizes::escalating(&[3], 8), Err(Error::ListSize { got: 3 })));
-        for wrong in [&[8, 1][..], &[1, 1], &[8], &[16]] {
+        let twice = ListSizes::escalating(&[1, 8], 8).unwrap();
+        assert_eq!(twice.iter().collect::<Vec<_>>(), [1, 8, 8]);
+        assert_eq!(twice.attempts().map(|attempt| attempt.last).collect::<Vec<_>>(), [false, false, true]);
+        assert!(ListSizes::escalating(&[4], 4).unwrap().escalates());
+        assert!(matches!(ListSizes::escalating(&[1], 1), Err(Error::Escalation { list_size: 1, .. })));
+        for wrong in [&[8, 1][..], &[1, 1], &[8, 8], &[16]] {
             assert!(matches!(ListSizes::escalating(wrong, 8), Err(Error::Escalation { list_size: 8, .. })));
         }
     }

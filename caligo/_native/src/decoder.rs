@@ -44,7 +44,7 @@ pub mod workspace;
 
 use crate::bits;
 use crate::checksum::Check;
-use crate::code::{Code, ListSizes, Segmentation};
+use crate::code::{Attempt, Code, ListSizes, Segmentation};
 use crate::error::{Error, Result};
 use crate::llr::Llr;
 use crate::memory;
@@ -455,7 +455,7 @@ impl<T: KernelLlr> Decoder<T> {
                     frozen_values: &frozen_values[..sound * bytes],
                     decoded: &mut decoded[..sound * bytes],
                 };
-                let refused = T::dispatch(self.engine, task);
+                let refused = T::decode_frames(self.engine, task);
                 if refused != 0 {
                     sound = refused.trailing_zeros() as usize;
                     continue;
@@ -567,9 +567,9 @@ impl<T: KernelLlr> Decoder<T> {
             return decided && check.linear_value(&self.candidate, bytes) == target;
         }
         let mut found = false;
-        for list_size in self.list_sizes.iter().skip(tried) {
-            self.run(list_size);
-            found = self.pick(list_size, |word| check.linear_value(word, bytes) == target);
+        for attempt in self.list_sizes.attempts().skip(tried) {
+            self.run(attempt);
+            found = self.pick(attempt.list_size, |word| check.linear_value(word, bytes) == target);
             if found {
                 break;
             }
@@ -578,16 +578,16 @@ impl<T: KernelLlr> Decoder<T> {
         found
     }
 
-    /// Decodes `channel` with a list of `list_size`.
-    fn run(&mut self, list_size: usize) {
+    /// Decodes `channel`.
+    fn run(&mut self, attempt: Attempt) {
         let channel = &*self.channel;
-        if list_size == 1 {
+        if attempt.list_size == 1 {
             if let Some(Single { program, state, .. }) = &mut self.single {
-                T::dispatch(self.engine, SingleTask { program, info: self.code.info(), state, channel });
+                T::decode_single(self.engine, SingleTask { program, info: self.code.info(), state, channel });
             }
         } else if let Some(List { program, state }) = &mut self.list {
-            state.set_list_size(list_size);
-            T::dispatch(self.engine, ListTask { program, state, channel });
+            state.set_attempt(attempt, self.code.log_length());
+            T::decode_list(self.engine, ListTask { program, state, channel });
         }
     }
 
@@ -609,29 +609,40 @@ impl<T: KernelLlr> Decoder<T> {
         })
     }
 
-    /// Decodes channel LLRs with zero frozen values and returns all survivors of the largest list in lane order: metrics and
+    /// Decodes channel LLRs with zero frozen values and returns all survivors of the last attempt in lane order: metrics and
     /// packed words; none for a code with segments. For study and for tests; it allocates.
     ///
     /// # Errors
     /// [`Error::Length`].
     pub fn survivors(&mut self, channel: &[T]) -> Result<Vec<(T::Metric, Vec<u64>)>> {
+        self.survivors_of(channel, Attempt { list_size: self.list_sizes.largest(), last: true })
+    }
+
+    /// [`Decoder::survivors`] of another attempt, one of the decoder's list sizes.
+    ///
+    /// # Errors
+    /// [`Error::Length`]; [`Error::ListSize`] for another list size.
+    pub fn survivors_of(&mut self, channel: &[T], attempt: Attempt) -> Result<Vec<(T::Metric, Vec<u64>)>> {
+        if !self.list_sizes.iter().any(|size| size == attempt.list_size) {
+            return Err(Error::ListSize { got: attempt.list_size });
+        }
         if channel.len() != self.code.block_length() {
             return Err(Error::Length { what: "channel", expected: self.code.block_length(), got: channel.len() });
         }
         self.channel.copy_from_slice(channel);
-        self.run(self.list_sizes.largest());
+        self.run(attempt);
         Ok(match (&self.single, &self.list) {
-            (_, Some(List { state, .. })) => (0..state.paths.live)
+            (_, Some(List { state, .. })) if attempt.list_size > 1 => (0..state.paths.live)
                 .map(|lane| {
                     let mut word = vec![0; self.code.words()];
                     state.word(lane, &mut word);
                     (state.paths.metric.0[lane], word)
                 })
                 .collect(),
-            (Some(Single { state, .. }), None) => {
+            (Some(Single { state, .. }), _) => {
                 vec![(<T::Metric as crate::llr::Metric>::ZERO, state.word().to_vec())]
             }
-            (None, None) => Vec::new(),
+            (None, _) => Vec::new(),
         })
     }
 }

@@ -102,7 +102,7 @@ impl fmt::Display for Error {
             }
             Error::ListSize { got } => write!(out, "list_size: expected 1, 2, 4, 8, 16 or 32, got {got}"),
             Error::Escalation { got, list_size } => {
-                write!(out, "escalation: expected increasing list sizes below {list_size}, got {got:?}")
+                write!(out, "escalation: expected increasing list sizes, at most {list_size}, got {got:?}")
             }
             Error::CheckRequired { what } => {
                 write!(out, "{what}: expected a code with a check, which says when a block failed, got check none")

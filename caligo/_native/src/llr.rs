@@ -27,10 +27,12 @@ pub trait Metric: Copy + PartialOrd + Debug + Default + Send + Sync + 'static {
     const ZERO: Self;
     /// The metric of a lane without a path; compares above every live metric.
     const DEAD: Self;
-    /// Candidates further than this above the best candidate are dropped.
+    /// Candidates further than this above the best candidate are dropped, in the last attempt at a block.
     const THRESHOLD: Self;
-    /// The smallest metric beyond [`Metric::THRESHOLD`].
-    const BEYOND: Self;
+    /// The threshold of an attempt that is not the last: n + 4 half-nats for a block of 2^n.
+    fn narrow_threshold(log_length: u32) -> Self;
+    /// The smallest metric beyond this one.
+    fn next(self) -> Self;
     /// Sum, saturating below [`Metric::DEAD`]'s value for `u16`.
     fn plus(self, other: Self) -> Self;
     /// Difference, not below zero.
@@ -43,7 +45,13 @@ impl Metric for u16 {
     const ZERO: Self = 0;
     const DEAD: Self = u16::MAX;
     const THRESHOLD: Self = 70;
-    const BEYOND: Self = 71;
+    fn narrow_threshold(log_length: u32) -> Self {
+        (log_length + 4) as u16
+    }
+    #[inline(always)]
+    fn next(self) -> Self {
+        self + 1
+    }
     #[inline(always)]
     fn plus(self, other: Self) -> Self {
         self.saturating_add(other)
@@ -62,7 +70,13 @@ impl Metric for f32 {
     const ZERO: Self = 0.0;
     const DEAD: Self = f32::INFINITY;
     const THRESHOLD: Self = 35.0;
-    const BEYOND: Self = 35.0f32.next_up();
+    fn narrow_threshold(log_length: u32) -> Self {
+        (log_length + 4) as f32 / 2.0
+    }
+    #[inline(always)]
+    fn next(self) -> Self {
+        self.next_up()
+    }
     #[inline(always)]
     fn plus(self, other: Self) -> Self {
         self + other

@@ -30,6 +30,18 @@ macro_rules! dispatch {
             }
             Portable.run(task)
         }
+
+        fn decode_single(engine: $crate::simd::EngineName, task: $crate::decoder::single::SingleTask<'_, Self>) {
+            Self::dispatch(engine, task);
+        }
+
+        fn decode_frames(engine: $crate::simd::EngineName, task: $crate::decoder::frames::FramesTask<'_, Self>) -> u64 {
+            Self::dispatch(engine, task)
+        }
+
+        fn decode_list(engine: $crate::simd::EngineName, task: $crate::decoder::list::ListTask<'_, Self>) {
+            Self::dispatch(engine, task);
+        }
     };
 }
 
@@ -69,6 +81,9 @@ pub use avx2::Avx2;
 pub use avx512::Avx512;
 pub use portable::Portable;
 
+use crate::decoder::frames::FramesTask;
+use crate::decoder::list::ListTask;
+use crate::decoder::single::SingleTask;
 use crate::error::{Error, Result};
 use crate::llr::{Llr, Metric, NodeKey, Total};
 use frames::{Planes, Row};
@@ -457,13 +472,14 @@ pub trait Kernels<T: KernelLlr>: Copy {
     }
 
     /// Of the candidates `stay` and (where given) `flip` of the first `live` lanes: the smallest metric, and which are
-    /// within the threshold of it.
+    /// within `threshold` of it.
     #[inline(always)]
     fn within_threshold(
         self,
         stay: &[T::Metric; LANES],
         flip: Option<&[T::Metric; LANES]>,
         live: usize,
+        threshold: T::Metric,
     ) -> (T::Metric, u32, u32) {
         let dead = [T::Metric::DEAD; LANES];
         let (mut stay, mut flip) = (*stay, *flip.unwrap_or(&dead));
@@ -474,7 +490,7 @@ pub trait Kernels<T: KernelLlr>: Copy {
             let least = if flip[lane] < stay[lane] { flip[lane] } else { stay[lane] };
             best = if least < best { least } else { best };
         }
-        let limit = best.plus(T::Metric::THRESHOLD);
+        let limit = best.plus(threshold);
         let (mut lost, mut won) = (false, false);
         for lane in 0..LANES {
             lost |= lane < live && stay[lane] > limit;
@@ -497,6 +513,13 @@ pub trait KernelLlr: Llr {
     /// Runs `task` compiled for `engine`; an engine that this CPU lacks falls back to the portable one, with the same
     /// result.
     fn dispatch<K: Task<Self>>(engine: EngineName, task: K) -> K::Output;
+    /// [`KernelLlr::dispatch`] of a single decode. The decoders are not generic here, so that they are compiled once, in this
+    /// crate, and not in each that uses them.
+    fn decode_single(engine: EngineName, task: SingleTask<'_, Self>);
+    /// [`KernelLlr::dispatch`] of single decodes side by side.
+    fn decode_frames(engine: EngineName, task: FramesTask<'_, Self>) -> u64;
+    /// [`KernelLlr::dispatch`] of a list decode.
+    fn decode_list(engine: EngineName, task: ListTask<'_, Self>);
 
     /// The g-kernel over at most 64 positions.
     fn right_chunk<const M: usize>(low: &[Self; M], high: &[Self; M], word: u64, out: &mut [Self; M]);

@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use caligo_polar::checksum::Check;
-use caligo_polar::code::{Code, ListSizes};
+use caligo_polar::code::{Attempt, Code, ListSizes};
 use caligo_polar::decoder::naive;
 use caligo_polar::decoder::{Decoder, required_bytes};
 use caligo_polar::design;
+use caligo_polar::llr::Metric;
 use caligo_polar::simd::{EngineName, KernelLlr};
 use caligo_polar::transform::polar_transform;
 use common::{Rng, information_set, keep_below};
@@ -82,12 +83,14 @@ fn compare<T: Sample>(rng: &mut Rng, length: usize, list_size: usize) {
     let mut channel: Vec<T> = (0..length).map(|_| T::sample(rng, style)).collect();
     channel[length - shortened..].fill(T::CERTAIN);
     let code = Code::new(length, &info, shortened, Check::None).unwrap();
-    hold_against_naive(&code, list_size, &channel);
+    hold_against_naive(&code, Attempt { list_size, last: rng.below(4) > 0 }, &channel);
 }
 
-fn hold_against_naive<T: Sample>(code: &Code, list_size: usize, channel: &[T]) {
-    let length = code.block_length();
-    let expected: Vec<_> = naive::survivors(code, list_size, channel)
+fn hold_against_naive<T: Sample>(code: &Code, attempt: Attempt, channel: &[T]) {
+    let (length, list_size) = (code.block_length(), attempt.list_size);
+    let narrow = T::Metric::narrow_threshold(code.log_length());
+    let threshold = if attempt.last { T::Metric::THRESHOLD } else { narrow };
+    let expected: Vec<_> = naive::survivors_within(code, list_size, threshold, channel)
         .into_iter()
         .map(|(metric, bits)| {
             let mut words = vec![0u64; length.div_ceil(64)];
@@ -99,7 +102,7 @@ fn hold_against_naive<T: Sample>(code: &Code, list_size: usize, channel: &[T]) {
         .collect();
     for engine in EngineName::ALL.into_iter().filter(|engine| engine.available()) {
         let mut decoder = Decoder::<T>::new(code.clone(), list_size, engine).unwrap();
-        let got = decoder.survivors(channel).unwrap();
+        let got = decoder.survivors_of(channel, attempt).unwrap();
         if list_size == 1 {
             assert_eq!(got[0].1, expected[0].1, "{} N={length} info {:x?}", engine.name(), code.info());
         } else {
@@ -112,7 +115,7 @@ fn hold_against_naive<T: Sample>(code: &Code, list_size: usize, channel: &[T]) {
                 expected.iter().map(|e| e.0).collect::<Vec<_>>()
             );
             // A second decode with the same workspace forgets the first.
-            assert_eq!(decoder.survivors(channel).unwrap(), expected);
+            assert_eq!(decoder.survivors_of(channel, attempt).unwrap(), expected);
         }
         assert_eq!(
             decoder.allocated_bytes(),
@@ -188,7 +191,7 @@ fn every_engine_agrees_with_the_naive_decoder_where_large_nodes_are_barely_settl
                 if rng.unit() < errors { -magnitude } else { magnitude }
             })
             .collect();
-        hold_against_naive(&code, 2 << rng.below(5), &channel);
+        hold_against_naive(&code, Attempt { list_size: 2 << rng.below(5), last: rng.below(4) > 0 }, &channel);
     }
 }
 
@@ -217,9 +220,9 @@ fn every_engine_agrees_with_the_naive_decoder_where_a_descent_is_barely_skipped(
                 if negative { -magnitude } else { magnitude }
             })
             .collect();
-        hold_against_naive(&code, 1, &channel);
+        hold_against_naive(&code, Attempt { list_size: 1, last: true }, &channel);
         let soft: Vec<f32> = channel.iter().map(|&llr| f32::from(llr)).collect();
-        hold_against_naive(&code, 1, &soft);
+        hold_against_naive(&code, Attempt { list_size: 1, last: true }, &soft);
     }
 }
 

@@ -77,9 +77,10 @@ impl Kernels<i8> for Counting {
         stay: &[<i8 as Llr>::Metric; LANES],
         flip: Option<&[<i8 as Llr>::Metric; LANES]>,
         live: usize,
+        threshold: <i8 as Llr>::Metric,
     ) -> (<i8 as Llr>::Metric, u32, u32) {
         count("forks asked", 1);
-        <Portable as Kernels<i8>>::within_threshold(Portable, stay, flip, live)
+        <Portable as Kernels<i8>>::within_threshold(Portable, stay, flip, live, threshold)
     }
     fn survivors(
         self,

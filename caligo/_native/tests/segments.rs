@@ -186,10 +186,10 @@ fn a_decode_that_is_paused_and_sent_back_ends_as_one_that_runs_through() {
                 0 => state.rollback(stop.min(state.next())),
                 1 => assert_eq!(state.run_to(engine, &code, &channel, stop), stop <= ended.1),
                 _ => {
-                    let list_size =
-                        list_sizes.iter().nth(rng.below(list_sizes.iter().count() as u64) as usize).unwrap();
+                    let attempts: Vec<_> = list_sizes.attempts().collect();
+                    let attempt = attempts[rng.below(attempts.len() as u64) as usize];
                     let before = state.next();
-                    let passed = state.retry(engine, &code, &channel, list_size);
+                    let passed = state.retry(engine, &code, &channel, attempt);
                     assert_eq!(state.next(), before + usize::from(passed));
                     // A check may be met by a list that a run would not have come to, and by another word then.
                     state.rollback(before);

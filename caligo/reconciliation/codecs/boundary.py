@@ -122,7 +122,7 @@ def require_list_size(list_size: int, allowed: tuple[int, ...] | None = LIST_SIZ
 
 
 def require_escalation(escalation: Sequence[int], list_size: int, check: str) -> tuple[int, ...]:
-    """List sizes to try before `list_size`, increasing and below it; only a check can say when to go on.
+    """List sizes to try before `list_size`, increasing, the last perhaps the same list; only a check says when to go on.
 
     Raises:
         ConfigError: they are not, or there are some and `check` is ``none``.
@@ -134,9 +134,10 @@ def require_escalation(escalation: Sequence[int], list_size: int, check: str) ->
             got=repr(escalation),
         )
     sizes = tuple(require_list_size(size) for size in escalation)
-    if any(size >= after for size, after in pairwise((*sizes, list_size))):
+    below = sizes[:-1] if sizes[-1:] == (list_size,) and list_size > 1 else sizes
+    if any(size >= after for size, after in pairwise((*below, list_size))):
         raise ConfigError(
-            f"escalation: expected increasing list sizes below {list_size}, got {sizes}",
+            f"escalation: expected increasing list sizes, at most {list_size}, got {sizes}",
             what="escalation",
             got=repr(sizes),
         )

@@ -12,6 +12,7 @@ use super::paths::Paths;
 use super::schedule::{Instruction, LOG_LANE_NODE, NodeKind, Operation};
 use super::shared::{LOG_SHARED, SharedStages};
 use super::workspace::AlignedBuffer;
+use crate::code::Attempt;
 use crate::llr::{Metric, Total};
 use crate::simd::lanes::{LANES, Lanes, Selection};
 use crate::simd::{KernelLlr, Kernels, Task};
@@ -55,10 +56,13 @@ impl<T: KernelLlr> ListState<T> {
         }
     }
 
-    /// Decodes with lists of `list_size` from now on, at most the size the state was made for.
-    pub fn set_list_size(&mut self, list_size: usize) {
+    /// Decodes as `attempt` says from now on; its list is at most of the size the state was made for. Where it is not the
+    /// last, the threshold is that of a block of 2^`log_length`.
+    pub fn set_attempt(&mut self, attempt: Attempt, log_length: u32) {
+        let Attempt { list_size, last } = attempt;
         self.list_size = list_size;
-        self.paths.set_list_size(list_size);
+        let threshold = if last { T::Metric::THRESHOLD } else { T::Metric::narrow_threshold(log_length) };
+        self.paths.set_attempt(list_size, threshold);
         self.interleaved.set_list_size(list_size);
     }
 

@@ -22,6 +22,7 @@ struct Path<T: Llr> {
 struct Naive<'a, T: Llr> {
     info: &'a [bool],
     list_size: usize,
+    threshold: T::Metric,
     paths: Vec<Path<T>>,
 }
 
@@ -76,7 +77,7 @@ impl<T: Llr> Naive<'_, T> {
     /// Step 6 of the specification: threshold, then the L best, who stays before who flips, by lane.
     fn select(&mut self, mut candidates: Vec<Candidate<T>>) -> Vec<bool> {
         let best = candidates.iter().map(|c| c.metric).fold(T::Metric::DEAD, |a, b| if b < a { b } else { a });
-        let limit = best.plus(T::Metric::THRESHOLD);
+        let limit = best.plus(self.threshold);
         candidates.retain(|candidate| candidate.metric <= limit);
         candidates.sort_by_key(|c| (c.metric.key(), c.flips, c.path));
         candidates.truncate(self.list_size);
@@ -96,7 +97,7 @@ impl<T: Llr> Naive<'_, T> {
 
     fn could_survive(&self, metric: T::Metric) -> bool {
         let worst = self.paths.iter().map(|p| p.metric).fold(T::Metric::ZERO, |a, b| if b > a { b } else { a });
-        metric <= T::Metric::THRESHOLD && (self.paths.len() < self.list_size || metric < worst)
+        metric <= self.threshold && (self.paths.len() < self.list_size || metric < worst)
     }
 
     fn node(&mut self, start: usize, length: usize, is_root: bool) {
@@ -313,13 +314,24 @@ impl<T: Llr> Naive<'_, T> {
     }
 }
 
-/// The survivors of decoding `channel` with a list of `list_size`, in lane order.
+/// The survivors of decoding `channel` with a list of `list_size` and the full threshold, in lane order.
 #[must_use]
 pub fn survivors<T: Llr>(code: &Code, list_size: usize, channel: &[T]) -> Vec<Survivor<T>> {
+    survivors_within(code, list_size, T::Metric::THRESHOLD, channel)
+}
+
+/// The survivors of decoding `channel` with a list of `list_size` and paths within `threshold` of the best, in lane order.
+#[must_use]
+pub fn survivors_within<T: Llr>(
+    code: &Code,
+    list_size: usize,
+    threshold: T::Metric,
+    channel: &[T],
+) -> Vec<Survivor<T>> {
     let length = code.block_length();
     let info: Vec<bool> = (0..length).map(|i| code.info()[i / 64] >> (i % 64) & 1 == 1).collect();
     let path = Path { metric: T::Metric::ZERO, alpha: vec![channel.to_vec()], beta: vec![] };
-    let mut naive = Naive { info: &info, list_size, paths: vec![path] };
+    let mut naive = Naive { info: &info, list_size, threshold, paths: vec![path] };
     naive.node(0, length, true);
     naive.paths.into_iter().map(|mut path| (path.metric, path.beta.pop().unwrap_or_default())).collect()
 }
@@ -354,8 +366,10 @@ impl<T: Llr, A: Fn(usize, &[bool]) -> bool> Segmented<'_, T, A> {
         if self.failed || code.info().iter().all(|&word| word == 0) {
             return best;
         }
-        for list_size in self.list_sizes.iter() {
-            let mut survivors = survivors(&code, list_size, alpha);
+        for attempt in self.list_sizes.attempts() {
+            let narrow = T::Metric::narrow_threshold(code.log_length());
+            let threshold = if attempt.last { T::Metric::THRESHOLD } else { narrow };
+            let mut survivors = survivors_within(&code, attempt.list_size, threshold, alpha);
             survivors.sort_by_key(|(metric, _)| metric.key());
             if let Some((_, word)) = survivors.iter().find(|(_, word)| (self.accept)(index, word)) {
                 return word.clone();

@@ -23,6 +23,8 @@ pub struct Paths<M: Metric> {
     pub live: usize,
     /// The smallest metric with which a flip could not survive.
     bound: M,
+    /// Candidates further than this above the best are dropped.
+    threshold: M,
     list_size: usize,
     stages: usize,
     /// Row of each path's LLRs, by stage.
@@ -46,7 +48,8 @@ impl<M: Metric> Paths<M> {
         let mut paths = Self {
             metric: Lanes([M::DEAD; LANES]),
             live: 1,
-            bound: M::BEYOND,
+            bound: M::THRESHOLD.next(),
+            threshold: M::THRESHOLD,
             list_size,
             stages: log_length as usize + 1,
             alpha: [Selection::FIRST; STAGES],
@@ -56,9 +59,11 @@ impl<M: Metric> Paths<M> {
         paths
     }
 
-    /// Keeps lists of `list_size` from now on.
-    pub fn set_list_size(&mut self, list_size: usize) {
+    /// Keeps lists of `list_size` within `threshold`, at most [`Metric::THRESHOLD`], after the next [`Paths::reset`].
+    pub fn set_attempt(&mut self, list_size: usize, threshold: M) {
+        debug_assert!(threshold <= M::THRESHOLD);
         self.list_size = list_size;
+        self.threshold = threshold;
     }
 
     /// Back to one path.
@@ -66,7 +71,7 @@ impl<M: Metric> Paths<M> {
         self.metric = Lanes([M::DEAD; LANES]);
         self.metric.0[0] = M::ZERO;
         self.live = 1;
-        self.bound = M::BEYOND;
+        self.bound = self.threshold.next();
         self.alpha = [Selection::FIRST; STAGES];
         self.beta = [Selection::FIRST; STAGES];
     }
@@ -85,7 +90,7 @@ impl<M: Metric> Paths<M> {
     /// Whether a flip with this metric could survive among paths of which the worst has metric `worst`.
     #[inline(always)]
     pub fn survives(&self, candidate: M, worst: M) -> bool {
-        candidate <= M::THRESHOLD && (self.live < self.list_size || candidate < worst)
+        candidate <= self.threshold && (self.live < self.list_size || candidate < worst)
     }
 
     /// The largest live metric.
@@ -106,7 +111,8 @@ impl<M: Metric> Paths<M> {
         T: KernelLlr<Metric = M>,
         E: Kernels<T>,
     {
-        let (best, stays, flips) = engine.within_threshold(&stay.0, flip.map(|flip| &flip.0), self.live);
+        let (best, stays, flips) =
+            engine.within_threshold(&stay.0, flip.map(|flip| &flip.0), self.live, self.threshold);
         if flips == 0 && stays == lane_mask(self.live) {
             let (metric, worst) = engine.rebased(stay, best, self.live);
             self.metric = metric;
@@ -157,7 +163,7 @@ impl<M: Metric> Paths<M> {
 
     #[inline(always)]
     fn set_bound(&mut self, worst: M) {
-        self.bound = if self.live < self.list_size { M::BEYOND } else { worst };
+        self.bound = if self.live < self.list_size { self.threshold.next() } else { worst };
     }
 
     /// The live lanes, best metric first, ties by lane.

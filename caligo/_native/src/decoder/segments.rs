@@ -17,7 +17,7 @@ use super::list::{ListState, ListTask};
 use super::schedule::{self, Flavour, Instruction};
 use super::single::{self, SingleState, SingleTask, Step};
 use super::workspace::AlignedBuffer;
-use crate::code::{Code, ListSizes, Segmentation};
+use crate::code::{Attempt, Code, ListSizes, Segmentation};
 use crate::error::Result;
 use crate::simd::{EngineName, KernelLlr, Kernels, Task};
 
@@ -179,17 +179,17 @@ impl<T: KernelLlr> SegmentedState<T> {
     #[must_use]
     pub fn run_to(&mut self, engine: EngineName, code: &Code, channel: &[T], end: usize) -> bool {
         while self.next < end.min(self.count()) {
-            if !self.list_sizes.iter().any(|list_size| self.retry(engine, code, channel, list_size)) {
+            if !self.list_sizes.attempts().any(|attempt| self.retry(engine, code, channel, attempt)) {
                 return false;
             }
         }
         true
     }
 
-    /// Decides the next segment with one of the list sizes, if a survivor has its check: the best such one. Otherwise the
+    /// Decides the next segment in one attempt, of one of the list sizes, if a survivor has its check: the best such one. Otherwise the
     /// best survivor is kept as its word, and the segment remains the next.
     #[must_use]
-    pub fn retry(&mut self, engine: EngineName, code: &Code, channel: &[T], list_size: usize) -> bool {
+    pub fn retry(&mut self, engine: EngineName, code: &Code, channel: &[T], attempt: Attempt) -> bool {
         let Some(programs) = self.segments.get(self.next) else { return false };
         let words = self.segmentation.words();
         let range = self.next * words..(self.next + 1) * words;
@@ -212,15 +212,15 @@ impl<T: KernelLlr> SegmentedState<T> {
         let check = self.segmentation.check();
         let accepted = |word: &[u64]| check.linear_value(word, 8 * words) == target;
         let mut found = false;
-        if list_size == 1 {
+        if attempt.list_size == 1 {
             if let Some(state) = &mut self.single {
-                T::dispatch(engine, SingleTask { program: &programs.single, info, state, channel });
+                T::decode_single(engine, SingleTask { program: &programs.single, info, state, channel });
                 word.copy_from_slice(state.word());
                 found = accepted(word);
             }
         } else if let Some(state) = &mut self.list {
-            state.set_list_size(list_size);
-            T::dispatch(engine, ListTask { program: &programs.list, state, channel });
+            state.set_attempt(attempt, self.segmentation.log_length());
+            T::decode_list(engine, ListTask { program: &programs.list, state, channel });
             found = state.pick(word, |word| accepted(word));
         }
         if found {

@@ -203,8 +203,14 @@ mod int8 {
             call!(lanes::survivors(stay, flip, best, masks, list_size))
         }
         #[inline(always)]
-        fn within_threshold(self, stay: &[u16; LANES], flip: Option<&[u16; LANES]>, live: usize) -> (u16, u32, u32) {
-            call!(lanes::within_threshold(stay, flip, live))
+        fn within_threshold(
+            self,
+            stay: &[u16; LANES],
+            flip: Option<&[u16; LANES]>,
+            live: usize,
+            threshold: u16,
+        ) -> (u16, u32, u32) {
+            call!(lanes::within_threshold(stay, flip, live, threshold))
         }
         #[inline(always)]
         fn select_rows(self, rows: &mut [Selection], source: &Selection, _live: usize) {

@@ -82,7 +82,7 @@ mod int8 {
 
     mod settle;
 
-    /// Binary digits of the metrics within the threshold; a byte holds them.
+    /// Binary digits of the metrics within the largest threshold; a byte holds them.
     const DIGITS: u32 = u16::THRESHOLD.ilog2() + 1;
 
     /// The numbers of the candidates of a fork.
@@ -544,12 +544,17 @@ mod int8 {
             out
         }
 
-        fn within_threshold(stay: &[u16; LANES], flip: Option<&[u16; LANES]>, live: usize) -> (u16, u32, u32) {
+        fn within_threshold(
+            stay: &[u16; LANES],
+            flip: Option<&[u16; LANES]>,
+            live: usize,
+            threshold: u16,
+        ) -> (u16, u32, u32) {
             let (lanes, dead) = (lane_mask(live), _mm512_set1_epi16(-1));
             let stay = _mm512_mask_blend_epi16(lanes, dead, load_u16(stay));
             let flip = flip.map_or(dead, |flip| _mm512_mask_blend_epi16(lanes, dead, load_u16(flip)));
             let best = smallest_u16(_mm512_min_epu16(stay, flip));
-            let limit = _mm512_set1_epi16(best.saturating_add(u16::THRESHOLD) as i16);
+            let limit = _mm512_set1_epi16(best.saturating_add(threshold) as i16);
             let flips = _mm512_mask_cmple_epu16_mask(lanes, flip, limit);
             (best, _mm512_mask_cmple_epu16_mask(lanes, stay, limit), flips)
         }
@@ -721,8 +726,14 @@ mod int8 {
             call!(survivors(stay, flip, best, masks, list_size))
         }
         #[inline(always)]
-        fn within_threshold(self, stay: &[u16; LANES], flip: Option<&[u16; LANES]>, live: usize) -> (u16, u32, u32) {
-            call!(within_threshold(stay, flip, live))
+        fn within_threshold(
+            self,
+            stay: &[u16; LANES],
+            flip: Option<&[u16; LANES]>,
+            live: usize,
+            threshold: u16,
+        ) -> (u16, u32, u32) {
+            call!(within_threshold(stay, flip, live, threshold))
         }
     }
 }

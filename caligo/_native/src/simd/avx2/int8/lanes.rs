@@ -339,7 +339,7 @@ proven! {
         (sum(stay), sum(flip), !zeros_cheaper)
     }
 
-    pub fn within_threshold(stay: &[u16; LANES], flip: Option<&[u16; LANES]>, live: usize) -> (u16, u32, u32) {
+    pub fn within_threshold(stay: &[u16; LANES], flip: Option<&[u16; LANES]>, live: usize, threshold: u16) -> (u16, u32, u32) {
         let dead = spread(!lane_mask(live));
         let dead = [
             _mm256_cvtepi8_epi16(_mm256_castsi256_si128(dead)),
@@ -352,7 +352,7 @@ proven! {
         let stay = alive(stay);
         let flip = flip.map_or([_mm256_set1_epi16(-1); 2], alive);
         let best = smallest_u16([0, 1].map(|i| _mm256_min_epu16(stay[i], flip[i])));
-        let limit = best.saturating_add(u16::THRESHOLD);
+        let limit = best.saturating_add(threshold);
         (best, at_most(stay, limit) & lane_mask(live), at_most(flip, limit) & lane_mask(live))
     }
 
