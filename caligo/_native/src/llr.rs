@@ -275,10 +275,14 @@ impl Llr for i8 {
         units.clamp(1.0, 127.0) as i8
     }
     #[inline(always)]
+    #[allow(clippy::manual_clamp, reason = "this clamp makes numbers of NaNs")]
     fn from_nats(llr: f32) -> Self {
         // Half away from zero; exact in f32 for |llr| < 2^22, and larger values clip.
-        let scaled = (llr * 2.0).clamp(-127.0, 127.0);
-        (scaled + 0.5f32.copysign(scaled)) as i8
+        let scaled = (llr * 2.0).max(-127.0).min(127.0);
+        let rounded = scaled + 0.5f32.copysign(scaled);
+        // SAFETY: `max` and `min` return a number if one of two is one, so this is a number from -127.5 to 127.5. The checked
+        // cast does not vectorise.
+        unsafe { rounded.to_int_unchecked::<i32>() as i8 }
     }
 }
 

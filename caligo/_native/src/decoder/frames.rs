@@ -432,13 +432,13 @@ impl<T: KernelLlr> Task<T> for FramesTask<'_, T> {
             Received::Soft(llr) => {
                 // The packed hard decisions take the place where the decoded blocks will be.
                 for (block, llr) in decoded.chunks_exact_mut(bytes).zip(llr.chunks_exact(length)) {
-                    pack_signs(&llr[..payload], block);
+                    pack_signs(engine, &llr[..payload], block);
                 }
                 let refused = state.prepare(decoded, frozen_values, info);
                 if refused != 0 {
                     return refused;
                 }
-                state.soft_root(llr, payload);
+                state.soft_root(engine, llr, payload);
             }
         }
         state.run(engine, program);
@@ -452,36 +452,39 @@ impl<T: KernelLlr> Task<T> for FramesTask<'_, T> {
 
 /// One bit for every negative value; bits after the last are zero.
 #[inline(always)]
-fn pack_signs(llr: &[f32], out: &mut [u8]) {
+fn pack_signs<T: KernelLlr, E: Kernels<T>>(engine: E, llr: &[f32], out: &mut [u8]) {
     out.fill(0);
-    for (out, values) in out.iter_mut().zip(llr.chunks(8)) {
-        let mut byte = 0;
-        for (bit, value) in values.iter().enumerate() {
-            byte |= u8::from(*value < 0.0) << bit;
+    for (out, llr) in out.chunks_mut(8).zip(llr.chunks(64)) {
+        let mut values = [T::default(); 64];
+        for (value, llr) in values.iter_mut().zip(llr) {
+            *value = if *llr < 0.0 { T::CERTAIN.negate_if(true) } else { T::default() };
         }
-        *out = byte;
+        let mut word = [0];
+        engine.signs(&values, &mut word);
+        out.copy_from_slice(&word[0].to_le_bytes()[..out.len()]);
     }
 }
 
 impl<T: KernelLlr> FramesState<T> {
     /// The root of soft values: magnitudes from `llr`, signs from `offset`.
     #[inline(always)]
-    fn soft_root(&mut self, llr: &[f32], payload: usize) {
+    fn soft_root<E: Kernels<T>>(&mut self, engine: E, llr: &[f32], payload: usize) {
         let (n, length) = (self.log_length, 1usize << self.log_length);
         let rows: &mut [Row<T>] = self.alpha[n].as_chunks_mut().0;
-        for (lane, llr) in llr.chunks_exact(length).enumerate() {
-            for (row, value) in rows[..payload].iter_mut().zip(llr) {
-                row[lane] = T::from_nats(value.abs());
+        let zero = [T::default(); FRAMES];
+        for (at, (rows, words)) in rows.chunks_mut(FRAMES).zip(self.offset.chunks(FRAMES)).enumerate() {
+            let mut tile = [zero; FRAMES];
+            for (values, llr) in tile.iter_mut().zip(llr.chunks_exact(length)) {
+                for (value, llr) in values.iter_mut().zip(&llr[at * FRAMES..][..rows.len()]) {
+                    *value = T::from_nats(llr.abs());
+                }
+            }
+            frames::transpose_values(&mut tile);
+            for ((row, magnitudes), &word) in rows.iter_mut().zip(&tile).zip(words) {
+                engine.right_block(magnitudes, &zero, word, row);
             }
         }
-        for (row, &word) in rows[..payload].iter_mut().zip(self.offset.iter()) {
-            for (lane, value) in row.iter_mut().enumerate() {
-                *value = value.negate_if(word >> lane & 1 == 1);
-            }
-        }
-        for row in &mut rows[payload..] {
-            *row = [T::CERTAIN; FRAMES];
-        }
+        rows[payload..].fill([T::CERTAIN; FRAMES]);
         self.form[n] = Form::Rows;
     }
 }

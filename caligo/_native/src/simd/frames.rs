@@ -135,6 +135,26 @@ fn transpose(tile: &mut Tile) {
     }
 }
 
+/// Swaps rows and columns: rotating the twelve bits of (row, column) by one, six times.
+#[inline(always)]
+pub fn transpose_values<T: Copy>(tile: &mut [Row<T>; FRAMES]) {
+    const HALF: usize = FRAMES / 2;
+    for _ in 0..6 {
+        let old = *tile;
+        for (i, rows) in tile.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            let (low, high) = (&old[i], &old[i + HALF]);
+            for k in 0..HALF {
+                rows[0][2 * k] = low[k];
+                rows[0][2 * k + 1] = high[k];
+            }
+            for k in 0..HALF {
+                rows[1][2 * k] = low[k + HALF];
+                rows[1][2 * k + 1] = high[k + HALF];
+            }
+        }
+    }
+}
+
 /// Blocks to positions: bit b of `out[i]` is bit i of block b. `blocks` are at most 64 packed blocks of `block_bytes`, one
 /// after the other; bits of those that are missing are zero.
 #[inline(always)]
@@ -252,6 +272,13 @@ pub fn transform(words: &mut [u64]) {
 mod tests {
     use super::*;
     use crate::transform::polar_transform;
+
+    #[test]
+    fn transposing_swaps_rows_and_columns() {
+        let mut tile: [Row<u16>; FRAMES] = std::array::from_fn(|i| std::array::from_fn(|j| (64 * i + j) as u16));
+        transpose_values(&mut tile);
+        assert!((0..FRAMES).all(|i| (0..FRAMES).all(|j| usize::from(tile[i][j]) == 64 * j + i)));
+    }
 
     #[test]
     fn gathering_transforming_and_scattering_is_transforming_every_block() {
