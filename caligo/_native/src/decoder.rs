@@ -54,7 +54,7 @@ use crate::transform::{polar_transform, split_segments};
 use frames::{FramesState, FramesTask, LEAST_FRAMES, Received};
 use list::{ListState, ListTask};
 use schedule::{Flavour, Instruction};
-use segments::SegmentedState;
+use segments::{Channel, SegmentedState};
 use single::{SingleState, SingleTask, Step};
 use workspace::AlignedBuffer;
 
@@ -309,9 +309,13 @@ impl<T: KernelLlr> Decoder<T> {
         let checks = self.require_checks(checks)?;
         bits::words_from_bytes(&mut self.received, received);
         self.prepare(frozen_values)?;
-        let task = Expand { bits: &self.offset, magnitude, out: &mut self.channel };
-        T::dispatch(self.engine, task);
-        Ok(self.decode(tried, checks, decoded))
+        // A segmented decode starts from the signs, unless some positions are certain.
+        let signs = self.segmented.is_some() && self.code.payload_length() == self.code.block_length();
+        if !signs {
+            let task = Expand { bits: &self.offset, magnitude, out: &mut self.channel };
+            T::dispatch(self.engine, task);
+        }
+        Ok(self.decode(tried, checks, signs.then_some(magnitude), decoded))
     }
 
     /// Decodes soft values: `llr` in nats, positive meaning 0, one per position; those of shortened positions are ignored.
@@ -350,7 +354,7 @@ impl<T: KernelLlr> Decoder<T> {
             let bit = self.offset[position / 64] >> (position % 64) & 1 == 1;
             *out = T::from_nats(value.abs()).negate_if(bit);
         }
-        Ok(self.decode(tried, checks, decoded))
+        Ok(self.decode(tried, checks, None, decoded))
     }
 
     /// Blocks that [`Decoder::decode_bsc_batch`] and [`Decoder::decode_soft_batch`] decode together: 64 where a list of one
@@ -548,8 +552,9 @@ impl<T: KernelLlr> Decoder<T> {
         Ok(())
     }
 
-    /// Decodes what `received`, `offset` and `channel` hold, without the first `tried` list sizes.
-    fn decode(&mut self, tried: usize, checks: Checks<'_>, decoded: &mut [u8]) -> bool {
+    /// Decodes what `received`, `offset` and `channel` hold, without the first `tried` list sizes; with a magnitude, the channel
+    /// is that with the signs of `offset`.
+    fn decode(&mut self, tried: usize, checks: Checks<'_>, magnitude: Option<T>, decoded: &mut [u8]) -> bool {
         let payload = self.code.payload_length();
         self.channel[payload..].fill(T::CERTAIN);
         // What a survivor says about the error, put back on Bob's block: one pass of the check decides about it.
@@ -560,7 +565,9 @@ impl<T: KernelLlr> Decoder<T> {
             self.candidate.copy_from_slice(&self.received);
             split_segments(&mut self.candidate, segmentation.words());
             state.begin(&self.candidate, checks.segments);
-            let decided = state.run_to(self.engine, &self.code, &self.channel, self.code.segment_count());
+            let values = Channel::Values(&self.channel);
+            let channel = magnitude.map_or(values, |magnitude| Channel::Signs(&self.offset, magnitude));
+            let decided = state.run_to(self.engine, &self.code, channel, self.code.segment_count());
             self.candidate.copy_from_slice(state.finish());
             bits::xor_into(&mut self.candidate, &self.received);
             bits::bytes_from_words(decoded, &self.candidate);

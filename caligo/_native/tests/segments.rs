@@ -4,7 +4,7 @@
 use caligo_polar::bits;
 use caligo_polar::checksum::Check;
 use caligo_polar::code::{Code, ListSizes, Segmentation};
-use caligo_polar::decoder::segments::SegmentedState;
+use caligo_polar::decoder::segments::{Channel, SegmentedState};
 use caligo_polar::decoder::{Checks, Decoder, naive, required_bytes};
 use caligo_polar::error::Error;
 use caligo_polar::llr::Llr;
@@ -171,10 +171,11 @@ fn a_decode_that_is_paused_and_sent_back_ends_as_one_that_runs_through() {
         let segmentation = code.segmentation().unwrap();
         let (channel, mut offset, disclosed) = noisy_block(&mut rng, &code);
         split_segments(&mut offset, segmentation.words());
+        let channel = Channel::Values(&channel[..]);
         let engine = EngineName::best();
         let mut straight = SegmentedState::<i8>::new(&code, segmentation, list_sizes).unwrap();
         straight.begin(&offset, &disclosed);
-        let ended = (straight.run_to(engine, &code, &channel, straight.count()), straight.next());
+        let ended = (straight.run_to(engine, &code, channel, straight.count()), straight.next());
         let expected = straight.finish().to_vec();
         through += usize::from(ended.0);
 
@@ -184,12 +185,12 @@ fn a_decode_that_is_paused_and_sent_back_ends_as_one_that_runs_through() {
             let stop = rng.below(state.count() as u64 + 1) as usize;
             match rng.below(3) {
                 0 => state.rollback(stop.min(state.next())),
-                1 => assert_eq!(state.run_to(engine, &code, &channel, stop), stop <= ended.1),
+                1 => assert_eq!(state.run_to(engine, &code, channel, stop), stop <= ended.1),
                 _ => {
                     let attempts: Vec<_> = list_sizes.attempts().collect();
                     let attempt = attempts[rng.below(attempts.len() as u64) as usize];
                     let before = state.next();
-                    let passed = state.retry(engine, &code, &channel, attempt);
+                    let passed = state.retry(engine, &code, channel, attempt);
                     assert_eq!(state.next(), before + usize::from(passed));
                     // A check may be met by a list that a run would not have come to, and by another word then.
                     state.rollback(before);
@@ -197,11 +198,11 @@ fn a_decode_that_is_paused_and_sent_back_ends_as_one_that_runs_through() {
             }
             sent_back += 1;
         }
-        assert_eq!((state.run_to(engine, &code, &channel, state.count()), state.next()), ended);
+        assert_eq!((state.run_to(engine, &code, channel, state.count()), state.next()), ended);
         assert_eq!(state.finish(), expected);
         // Even from its end a decode can be sent back.
         state.rollback(ended.1 / 2);
-        assert_eq!((state.run_to(engine, &code, &channel, state.count()), state.next()), ended);
+        assert_eq!((state.run_to(engine, &code, channel, state.count()), state.next()), ended);
         assert_eq!(state.finish(), expected);
     }
     assert!((100..350).contains(&through) && sent_back > 1000, "{through} ran through, {sent_back} stops");

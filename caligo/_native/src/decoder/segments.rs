@@ -15,6 +15,7 @@
 
 use super::list::{ListState, ListTask};
 use super::schedule::{self, Flavour, Instruction};
+use super::shared::BLOCK;
 use super::single::{self, SingleState, SingleTask, Step};
 use super::workspace::AlignedBuffer;
 use crate::code::{Attempt, Code, ListSizes, Segmentation};
@@ -23,6 +24,15 @@ use crate::simd::{EngineName, KernelLlr, Kernels, Task};
 
 /// No node.
 const NOBODY: u32 = u32::MAX;
+
+/// Channel LLRs in natural order.
+#[derive(Clone, Copy)]
+pub enum Channel<'a, T> {
+    /// As they are.
+    Values(&'a [T]),
+    /// All of one magnitude, negative where the bit is set.
+    Signs(&'a [u64], T),
+}
 
 /// State of a segmented decode.
 pub struct SegmentedState<T: KernelLlr> {
@@ -174,10 +184,10 @@ impl<T: KernelLlr> SegmentedState<T> {
         self.next = 0;
     }
 
-    /// Decides segments of a block of `code`, the state's, up to `end`, each with the list sizes it needs. False: no survivor of any list of segment
-    /// [`SegmentedState::next`] has its check.
+    /// Decides segments of a block of `code`, the state's, up to `end`, each with the attempts it needs. False: no survivor of
+    /// any attempt at segment [`SegmentedState::next`] has its check.
     #[must_use]
-    pub fn run_to(&mut self, engine: EngineName, code: &Code, channel: &[T], end: usize) -> bool {
+    pub fn run_to(&mut self, engine: EngineName, code: &Code, channel: Channel<'_, T>, end: usize) -> bool {
         while self.next < end.min(self.count()) {
             if !self.list_sizes.attempts().any(|attempt| self.retry(engine, code, channel, attempt)) {
                 return false;
@@ -186,10 +196,10 @@ impl<T: KernelLlr> SegmentedState<T> {
         true
     }
 
-    /// Decides the next segment in one attempt, of one of the list sizes, if a survivor has its check: the best such one. Otherwise the
-    /// best survivor is kept as its word, and the segment remains the next.
+    /// Decides the next segment in one attempt, of one of the list sizes, if a survivor has its check: the best such one.
+    /// Otherwise the best survivor is kept as its word, and the segment remains the next.
     #[must_use]
-    pub fn retry(&mut self, engine: EngineName, code: &Code, channel: &[T], attempt: Attempt) -> bool {
+    pub fn retry(&mut self, engine: EngineName, code: &Code, channel: Channel<'_, T>, attempt: Attempt) -> bool {
         let Some(programs) = self.segments.get(self.next) else { return false };
         let words = self.segmentation.words();
         let range = self.next * words..(self.next + 1) * words;
@@ -281,9 +291,31 @@ struct Descend<'a, T: KernelLlr> {
     alpha: &'a mut [AlignedBuffer<T>],
     owner: &'a mut [u32],
     word: &'a [u64],
-    channel: &'a [T],
+    channel: Channel<'a, T>,
     log_length: usize,
     segment: usize,
+}
+
+/// A child of the root, whose LLRs are signs of one magnitude: they are made in registers. `left` are the bits of the left
+/// child for a right one.
+#[inline(always)]
+fn below_signs<T: KernelLlr, E: Kernels<T>>(
+    engine: E,
+    signs: &[u64],
+    magnitude: T,
+    left: Option<&[u64]>,
+    out: &mut [T],
+) {
+    let (low, high) = signs.split_at(signs.len() / 2);
+    let (mut a, mut b) = ([T::default(); BLOCK], [T::default(); BLOCK]);
+    for (index, ((out, low), high)) in out.as_chunks_mut::<BLOCK>().0.iter_mut().zip(low).zip(high).enumerate() {
+        engine.expand(std::slice::from_ref(low), magnitude, &mut a);
+        engine.expand(std::slice::from_ref(high), magnitude, &mut b);
+        match left {
+            None => engine.left_block(&a, &b, out),
+            Some(left) => engine.right_block(&a, &b, left[index], out),
+        }
+    }
 }
 
 impl<T: KernelLlr> Task<T> for Descend<'_, T> {
@@ -299,12 +331,14 @@ impl<T: KernelLlr> Task<T> for Descend<'_, T> {
                 continue;
             }
             let (below, above) = alpha.split_at_mut(at + 1);
-            let (out, parent) = (&mut below[at], above.first().map_or(channel, |row| row));
-            if node.is_multiple_of(2) {
-                engine.left(parent, out);
-            } else {
-                let words = (1usize << (log_length - stages + at)) / 64;
-                engine.right(parent, &word[(node - 1) * words..][..words], out);
+            let out = &mut below[at];
+            let words = (1usize << (log_length - stages + at)) / 64;
+            let left = (!node.is_multiple_of(2)).then(|| &word[(node - 1) * words..][..words]);
+            let parent = above.first().map_or(channel, |row| Channel::Values(row));
+            match (parent, left) {
+                (Channel::Values(parent), None) => engine.left(parent, out),
+                (Channel::Values(parent), Some(left)) => engine.right(parent, left, out),
+                (Channel::Signs(signs, magnitude), left) => below_signs(engine, signs, magnitude, left, out),
             }
             owner[at] = node as u32;
         }
