@@ -185,8 +185,6 @@ def test_help_fits_eighty_columns_and_cuts_no_sentence(name: str, capsys: pytest
     [
         ("simulate --qber 0.02 --efficiency 1.3 -L 1", "--block-length"),
         ("simulate --qber 0.02 --efficiency 1.3 -N 1024", "--list-size"),
-        ("bench decoder --qber 0.02 --efficiency 1.3 -L 1", "--block-length"),
-        ("bench decoder --qber 0.02 --efficiency 1.3 -N 1024", "--list-size"),
         ("keys simulate --bits 100 --qber 0.02 --out out", "--seed"),
         ("keys simulate --qber 0.02 --seed 1 --out out", "--bits"),
         ("keys simulate --bits 100 --seed 1 --out out", "--qber"),
@@ -198,6 +196,12 @@ def test_an_option_that_is_required_is_missed(words: str, missing: str, capsys: 
     err = capsys.readouterr().err
     assert "Missing option" in err
     assert missing in err
+
+
+@pytest.mark.parametrize("given", ["-L 1", "-N 1024", ""])
+def test_a_benchmark_is_of_a_code_or_of_the_table(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert frame.main(f"bench decoder --qber 0.02 --efficiency 1.3 {given}".split()) == ExitCode.USAGE
+    assert "--block-length and --list-size, or --sweep" in capsys.readouterr().err
 
 
 def test_a_reader_that_goes_away_is_no_traceback() -> None:

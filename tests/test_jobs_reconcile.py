@@ -24,7 +24,7 @@ from caligo.memory import FIXED_BYTES, MemoryLimit, block_buffer_bytes
 from caligo.randomness import SecurityRandomness, sampled_positions
 from caligo.reconciliation import parties, strategies
 from caligo.reconciliation.strategies import CodeRequest, ReconciledBlocks
-from caligo.reconciliation.strategies.one_way import OneWay
+from caligo.reconciliation.strategies.one_way import OneWay, default_escalation
 from caligo.reconciliation.verification import TAG_BITS
 from caligo.store import load_run
 
@@ -56,13 +56,14 @@ def write_keys(directory: Path, alice: Packed, bob: Packed) -> tuple[Path, Path]
 def test_small_lists_first_reconcile_the_same_key() -> None:
     keys = two_keys(60_000)
     settings_ = {"qber": 0.02, "block_length": 1024, "efficiency": 1.5, "seed": 5}
-    plain = reconcile(*keys, list_size=8, **settings_)
+    plain = reconcile(*keys, list_size=8, escalation=(), **settings_)
     sizes = reconcile(*keys, list_size=8, escalation=[1, 2], **settings_)
+    assert reconcile(*keys, list_size=8, **settings_).leakage == plain.leakage
     assert sizes.keys_equal
     assert sizes.leakage == plain.leakage
     assert sizes.blocks_ok >= plain.blocks_ok - 2
     with pytest.raises(ConfigError, match="escalation"):
-        reconcile(*keys, list_size=8, escalation=(8,), **settings_)
+        reconcile(*keys, list_size=8, escalation=(16,), **settings_)
 
 
 # --- the way through ----------------------------------------------------------------------------------------------
@@ -407,7 +408,8 @@ def test_decoders_that_do_not_fit_the_memory_limit_are_refused(monkeypatch: pyte
 
 
 def test_threads_that_do_not_fit_the_memory_limit_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    decoder = required_bytes(1024, 4, "int8") + block_buffer_bytes(1024)
+    decoder = required_bytes(1024, 4, "int8", escalation=default_escalation(1024, 4, "crc32"))
+    decoder += block_buffer_bytes(1024)
     monkeypatch.setattr(reconcile_job, "memory_limit", lambda: MemoryLimit(FIXED_BYTES + 3 * decoder, "test"))
     report = reconcile(*two_keys(10_000), qber=0.02, threads=8, **QUICK)
     assert report.threads == 3

@@ -147,7 +147,7 @@ def test_an_unknown_strategy_and_unknown_settings_are_refused() -> None:
         with pytest.raises(ConfigError):
             OneWay.validate(**(good | {name: value}))  # type: ignore[arg-type]
     OneWay.validate(**good)  # type: ignore[arg-type]
-    for name, value in [("segment_length", 64), ("segment_check", "crc16"), ("escalation", (8,))]:
+    for name, value in [("segment_length", 64), ("segment_check", "crc16"), ("escalation", (16,))]:
         with pytest.raises(ConfigError):
             OneWay.validate(**(good | {name: value}))  # type: ignore[arg-type]
     Segmented.validate(**good, segment_length=64, segment_check="crc24", escalation=(1, 4))  # type: ignore[arg-type]

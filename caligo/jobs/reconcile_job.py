@@ -212,6 +212,9 @@ class _Job:
             precision=options.precision,
             threads=self._threads_wanted,
             source=limit.source,
+            required_bytes=lambda block_length, list_size, precision: self._type.required_bytes(
+                block_length, list_size, precision, options.check, options.escalation
+            ),
         ).threads
         requests = [
             CodeRequest(

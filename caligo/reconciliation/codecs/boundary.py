@@ -122,7 +122,7 @@ def require_list_size(list_size: int, allowed: tuple[int, ...] | None = LIST_SIZ
 
 
 def require_escalation(escalation: Sequence[int], list_size: int, check: str) -> tuple[int, ...]:
-    """List sizes to try before `list_size`, increasing, the last perhaps the same list; only a check says when to go on.
+    """List sizes to try before `list_size`, increasing, the last perhaps the same; only a check says when to go on.
 
     Raises:
         ConfigError: they are not, or there are some and `check` is ``none``.

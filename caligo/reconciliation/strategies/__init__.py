@@ -147,6 +147,12 @@ class StrategyType(Protocol):
         """Refuse settings that are out of range."""
         ...
 
+    def required_bytes(
+        self, block_length: int, list_size: int, precision: str, check: str, escalation: Sequence[int] | None = None
+    ) -> int:
+        """Memory of a decoder for blocks of a length, in bytes; an escalation of None is the strategy's own."""
+        ...
+
     def choose_code(self, request: CodeRequest) -> PolarCode:
         """The code for blocks of one shape."""
         ...

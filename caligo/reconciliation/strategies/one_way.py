@@ -26,7 +26,22 @@ from caligo.reconciliation.leakage import Leakage
 from caligo.reconciliation.parties import Alice, Bob
 from caligo.reconciliation.strategies import CodeRequest, ReconciledBlocks
 
-__all__ = ["OneWay", "chosen_efficiency", "validate_decoder"]
+__all__ = ["OneWay", "chosen_efficiency", "default_escalation", "validate_decoder"]
+
+SHORT_BLOCK_LENGTH = 1 << 13
+"""Blocks up to this length are tried without a list first, many side by side."""
+
+
+def default_escalation(block_length: int, list_size: int, check: str) -> tuple[int, ...]:
+    """The list sizes tried on a block before `list_size`: the fastest way to the same error rate.
+
+    A list of 8, or a smaller `list_size` itself, within the narrow threshold; for short blocks successive cancellation
+    before it (``docs/performance.md``). None without a check, which says when to go on, or without a list.
+    """
+    if list_size == 1 or check == "none":
+        return ()
+    first = (1,) if block_length <= SHORT_BLOCK_LENGTH else ()
+    return (*first, min(list_size, 8))
 
 
 def validate_decoder(*, list_size: int, check: str, precision: str, engine: str | None) -> None:
@@ -77,7 +92,7 @@ class OneWay:
         list_size: paths the decoder keeps.
         precision: arithmetic of the decoder, ``int8`` or ``f32``.
         engine: name of the kernels to use; None takes the fastest.
-        escalation: list sizes tried before `list_size`; None tries none.
+        escalation: list sizes tried before `list_size`; None: :func:`default_escalation`.
         codec: decode with this instead of a :class:`PolarCodec` made from the above.
 
     Raises:
@@ -106,7 +121,9 @@ class OneWay:
                 precision=cast(Literal["int8", "f32"], precision),
                 engine=engine,
                 threads=1,
-                escalation=escalation or (),
+                escalation=default_escalation(code.block_length, list_size, code.check)
+                if escalation is None
+                else escalation,
             )
         self.code = code
         self._codec = codec
@@ -146,6 +163,15 @@ class OneWay:
             )
         validate_decoder(list_size=list_size, check=check, precision=precision, engine=engine)
         require_escalation(escalation or (), list_size, check)
+
+    @staticmethod
+    def required_bytes(
+        block_length: int, list_size: int, precision: str, check: str, escalation: Sequence[int] | None = None
+    ) -> int:
+        """Memory of the decoder for blocks of a length, in bytes, apart from what depends on their code."""
+        if escalation is None:
+            escalation = default_escalation(block_length, list_size, check)
+        return int(_native.required_bytes(block_length, list_size, precision, escalation=escalation))
 
     @staticmethod
     def choose_code(request: CodeRequest) -> PolarCode:

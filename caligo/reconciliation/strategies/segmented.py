@@ -101,6 +101,15 @@ class Segmented(OneWay):
         require_escalation(escalation or (), list_size, segment_check)
 
     @staticmethod
+    def required_bytes(
+        block_length: int, list_size: int, precision: str, check: str, escalation: Sequence[int] | None = None
+    ) -> int:
+        """As `OneWay.required_bytes`; a decoder of segments takes less."""
+        if escalation is None:
+            escalation = default_escalation(list_size)
+        return OneWay.required_bytes(block_length, list_size, precision, check, escalation)
+
+    @staticmethod
     def choose_code(request: CodeRequest) -> PolarCode:
         """The code for blocks of one shape.
 
