@@ -191,6 +191,10 @@ impl<T: KernelLlr> Decoder<T> {
         }
         // With a byte for every position: more than the single decoder's program takes while it grows, and the zeros below.
         memory::ask(workspace_bytes::<T>(code.log_length(), code.segmentation(), list_sizes) + code.block_length())?;
+        memory::watched(|| Self::made_of_parts(code, list_sizes, engine))
+    }
+
+    fn made_of_parts(code: Code, list_sizes: ListSizes, engine: EngineName) -> Result<Self> {
         let (log_length, largest) = (code.log_length(), list_sizes.largest());
         let segmented = match code.segmentation() {
             Some(segmentation) => Some(Box::new(SegmentedState::new(&code, segmentation, list_sizes)?)),

@@ -1,5 +1,6 @@
 //! Memory of a decode: allocated once, aligned to cache lines, wiped when released.
 
+use crate::memory;
 use zeroize::{DefaultIsZeroes, Zeroize};
 
 /// One cache line.
@@ -30,9 +31,10 @@ pub struct AlignedBuffer<T: Plain> {
 }
 
 impl<T: Plain> AlignedBuffer<T> {
-    /// `length` zeroed elements.
+    /// `length` zeroed elements; none where memory is refused, which [`memory::watched`] tells.
     #[must_use]
     pub fn new(length: usize) -> Self {
+        let length = if memory::ask_part(Self::bytes_for(length)) { length } else { 0 };
         let lines = vec![Line([0; 64]); Self::bytes_for(length) / 64].into_boxed_slice();
         Self { lines, length, element: std::marker::PhantomData }
     }
