@@ -160,6 +160,9 @@ bench-accept: setup ## Accept this machine's counts and ratios as what CI compar
 	@$(BIN)/python benchmarks/ratios.py accept
 	@CALIGO_ACCEPT=1 cargo test --quiet --locked --manifest-path $(MANIFEST) --test operations
 
+flamegraphs: setup ## Profile every decoder into docs/flamegraphs/ (py-spy must be allowed to trace)
+	@$(BIN)/python benchmarks/flamegraphs.py docs/flamegraphs
+
 # --- packages -------------------------------------------------------------------------------------------------------
 
 $(VENV)/.wheel-tools: requirements-wheel.lock $(VENV)/.locked
