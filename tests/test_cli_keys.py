@@ -118,6 +118,29 @@ def test_bad_input_gets_its_code_and_one_clear_message(
     assert not (tmp_path / "out").exists()
 
 
+def test_convert_keeps_the_key_and_what_was_known_of_it(tmp_path: Path) -> None:
+    simulated(tmp_path, "--bits", 4096, "--qber", 0.03)
+    start, epoch, stream, end = (tmp_path / name for name in ("alice.bin", "0000000c", "stream", "end.bin"))
+    for arguments in (
+        (start, epoch, "--to", "qcrypto", "--number", 12),
+        (epoch, stream, "--to", "ait", "--state", "corrected", "--disclosed-bits", 700),
+        (stream, end, "--format", "ait"),
+    ):
+        done = caligo("keys", "convert", *arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["key_bits"] == 4096
+    assert end.read_bytes() == start.read_bytes()
+    assert stat.S_IMODE(stream.stat().st_mode) == 0o600
+    described = json.loads(caligo("keys", "info", epoch, "--json").stdout)
+    assert (described["format"], described["part_word"], described["part_numbers"]) == ("qcrypto", "epoch", [12, 12])
+    described = json.loads(caligo("keys", "info", stream, "--format", "ait", "--json").stdout)
+    assert (described["state"], described["disclosed_bits"]) == ("corrected", 700)
+    assert "corrected" in described["warnings"][0]
+    assert caligo("keys", "convert", start, end).returncode == 2
+    assert caligo("keys", "convert", start, tmp_path / "x", "--to", "ait", "--state", "amplified").returncode == 2
+    assert not (tmp_path / "x").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_simulation_leaves_no_key_behind(tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "out"

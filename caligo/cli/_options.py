@@ -130,6 +130,14 @@ def out_option(*, required: bool = False, help: str = "Directory for the results
     )
 
 
+def format_option(
+    *names: str, help: str = "Format of the key files.  [default: by name and content; ait has to be named]"
+) -> Decorator[Any]:
+    """Adds `format_name: str | None`, one of the key formats (or a parameter of another name, with its own flag)."""
+    flags = names or ("--format", "format_name")
+    return click.option(*flags, type=click.Choice(["packed", "npy", "qcrypto", "ait"]), default=None, help=help)
+
+
 def bit_order_option(function: Command) -> Command:
     """Adds `bit_order: "little" | "big"`."""
     return click.option(

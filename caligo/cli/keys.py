@@ -1,4 +1,4 @@
-"""`caligo keys`: make simulated key files, and say what a key file holds.
+"""`caligo keys`: make simulated key files, say what a key file holds, and write it in another format.
 
 Covers: options and printing. Does not cover: the work, which is `caligo.keys`.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def group() -> None:
-    """Simulate and inspect key files."""
+    """Simulate, inspect and convert key files."""
 
 
 @group.command(short_help="Write two simulated sifted keys.")
@@ -94,13 +94,7 @@ def simulate(
 
 @group.command(short_help="Say what a key file holds, never its bits.")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(["packed", "npy"]),
-    default=None,
-    help="Format of the file.  [default: npy if it is named or begins as one, else packed]",
-)
+@_options.format_option()
 @_options.bit_order_option
 @_options.key_bits_option
 @_options.json_option
@@ -124,6 +118,12 @@ def info(file: Path, format_name: str | None, bit_order: BitOrder, key_bits: int
                 "ones": found.ones,
                 "ones_fraction": found.ones_fraction,
                 "mode": f"{found.mode:04o}",
+                "parts": found.parts,
+                "part_word": found.part_word,
+                "part_numbers": found.part_numbers,
+                "state": None if found.state is None else found.state.label,
+                "disclosed_bits": found.disclosed_bits,
+                "stated_qber": found.stated_qber,
                 "warnings": list(found.warnings),
             },
         )
@@ -137,5 +137,110 @@ def info(file: Path, format_name: str | None, bit_order: BitOrder, key_bits: int
             "ones": f"{found.ones:,} ({100 * found.ones_fraction:.3f} %)",
             "mode": f"{found.mode:04o}",
         }
+        if found.part_numbers is not None:
+            first, last = found.part_numbers
+            facts[f"{found.part_word}s"] = f"{found.parts:,}, number {first} to {last}"
+        if found.state is not None:
+            facts["state"] = f"{found.state.label}, {found.disclosed_bits:,} bits disclosed"
+        if found.stated_qber is not None:
+            facts["stated QBER"] = found.stated_qber
+        _output.print_facts(facts)
+    return ExitCode.COMPLETED
+
+
+@group.command(short_help="Write a key file in another format.")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("target", metavar="TARGET", type=click.Path(path_type=Path))
+@_options.format_option()
+@_options.bit_order_option
+@_options.key_bits_option
+@_options.format_option(
+    "--to", "target_format", help="Format of TARGET.  [default: npy if it is named *.npy, else packed]"
+)
+@click.option(
+    "--to-bit-order",
+    type=click.Choice(["little", "big"]),
+    default="little",
+    show_default=True,
+    help="Which bit of a byte comes first in a packed TARGET.",
+)
+@click.option(
+    "--number",
+    metavar="NUMBER",
+    type=_options.Count(maximum=2**32 - 1),
+    default=None,
+    help="Epoch (qcrypto) or key id (ait) of TARGET.  [default: that of FILE if it has one, else 0 or 1]",
+)
+@click.option(
+    "--state",
+    type=click.Choice(["raw", "sifted", "corrected", "uncorrected", "confirmed", "unconfirmed", "disclosed"]),
+    default=None,
+    help="How far the bits have come, for ait.  [default: that of FILE if it says, else sifted]",
+)
+@click.option(
+    "--disclosed-bits",
+    metavar="BITS",
+    type=_options.Count(),
+    default=None,
+    help="Bits disclosed about the key so far, for ait.  [default: those of FILE if it says, else 0]",
+)
+@click.option("--force", is_flag=True, help="Replace TARGET if it exists.")
+@_options.json_option
+def convert(
+    file: Path,
+    target: Path,
+    format_name: str | None,
+    bit_order: BitOrder,
+    key_bits: int | None,
+    target_format: str | None,
+    to_bit_order: BitOrder,
+    number: int | None,
+    state: str | None,
+    disclosed_bits: int | None,
+    force: bool,
+    as_json: bool,
+) -> ExitCode:
+    """Write the key in FILE to TARGET in another format, readable by you alone.
+
+    What is written is never a final key: no format or state that says so can be chosen.
+    """
+    from caligo.keys import convert_key
+    from caligo.states import KeyState
+
+    with _output.progress("converting the key", None, not as_json, "bits") as bar:
+        made = convert_key(
+            file,
+            target,
+            format=format_name,
+            bit_order=bit_order,
+            key_bits=key_bits,
+            target_format=target_format,
+            target_bit_order=to_bit_order,
+            number=number,
+            state=None if state is None else KeyState[state.upper()],
+            disclosed_bits=disclosed_bits,
+            overwrite=force,
+            progress=bar.advance,
+        )
+    if as_json:
+        _output.emit_json(
+            "caligo.keys-convert/1",
+            {
+                "file": made.source.absolute(),
+                "format": made.source_format,
+                "target": made.target.absolute(),
+                "target_format": made.target_format,
+                "key_bits": made.key_bits,
+                "state": None if made.state is None else made.state.label,
+            },
+        )
+    else:
+        facts: dict[str, object] = {
+            "from": f"{made.source} ({made.source_format})",
+            "to": f"{made.target} ({made.target_format})",
+            "key bits": made.key_bits,
+        }
+        if made.state is not None:
+            facts["state"] = made.state.label
         _output.print_facts(facts)
     return ExitCode.COMPLETED

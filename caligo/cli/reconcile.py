@@ -15,6 +15,7 @@ from caligo.cli._options import (
     engine_option,
     escalation_option,
     force_option,
+    format_option,
     json_option,
     key_bits_option,
     list_size_option,
@@ -73,13 +74,7 @@ if TYPE_CHECKING:
 @escalation_option
 @precision_option()
 @engine_option
-@click.option(
-    "--format",
-    "format",
-    type=click.Choice(["packed", "npy"]),
-    default=None,
-    help="Format of both key files.  [default: by name and content]",
-)
+@format_option("--format", "format")
 @bit_order_option
 @key_bits_option
 @threads_option

@@ -2,7 +2,8 @@
 
 A reader knows the length of a key and reads any stretch of it as packed bits; a writer takes rows of any bit length and
 makes the file appear, whole, when it is done. One file per format (`specs/key-files.md`): `packed` (raw bits in either
-bit order) and `npy` (one 0/1 value per element). No key is ever loaded or mapped whole.
+bit order), `npy` (one 0/1 value per element), `qcrypto` (type-3 packets, one an epoch) and `ait` (keystream records).
+No key is ever loaded or mapped whole.
 
 Covers: opening, reading, writing, comparing and simulating key files. Does not cover: what reconciliation makes of the
 bits, and final keys: what is written here is reconciled but not privacy-amplified.
@@ -12,18 +13,25 @@ Key files are created readable by their owner alone (0600). Nothing here puts ke
 
 from __future__ import annotations
 
+from caligo.keys.ait import AitKeyReader, AitKeyWriter, AitRecord
+from caligo.keys.conversion import Conversion, convert_key
 from caligo.keys.files import prepare_output_directory
 from caligo.keys.inspection import KeyInspection, inspect_key
 from caligo.keys.npy import NpyKeyReader, NpyKeyWriter
 from caligo.keys.opening import FORMATS, KeyPair, create_key, open_key, open_pair
 from caligo.keys.packed import PackedKeyReader, PackedKeyWriter
 from caligo.keys.protocols import BitOrder, KeyFileReader, KeyReader, KeyWriter
+from caligo.keys.qcrypto import QcryptoKeyReader, QcryptoKeyWriter
 from caligo.keys.simulated import Drift, SimulatedPair, simulate_pair
-from caligo.keys.windows import RemainingKey, count_differing_bits, read_positions
+from caligo.keys.windows import RemainingKey, copy_key, count_differing_bits, read_positions
 
 __all__ = [
     "FORMATS",
+    "AitKeyReader",
+    "AitKeyWriter",
+    "AitRecord",
     "BitOrder",
+    "Conversion",
     "Drift",
     "KeyFileReader",
     "KeyInspection",
@@ -34,8 +42,12 @@ __all__ = [
     "NpyKeyWriter",
     "PackedKeyReader",
     "PackedKeyWriter",
+    "QcryptoKeyReader",
+    "QcryptoKeyWriter",
     "RemainingKey",
     "SimulatedPair",
+    "convert_key",
+    "copy_key",
     "count_differing_bits",
     "create_key",
     "inspect_key",

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from caligo.bits import Packed, packed_bytes
-from caligo.errors import ConfigError, KeyFileError
+from caligo.errors import KeyFileError
 from caligo.keys.files import RegularFile
 from caligo.keys.formats import FormatReader, FormatWriter
-from caligo.keys.protocols import require_stretch
+from caligo.keys.protocols import require_key_bits, require_stretch
 
 MAGIC = npy_format.MAGIC_PREFIX
 
@@ -47,8 +47,7 @@ class NpyKeyReader(FormatReader):
     format = "npy"
 
     def __init__(self, path: str | os.PathLike[str], *, key_bits: int | None = None) -> None:
-        if key_bits is not None and key_bits < 1:
-            raise ConfigError(f"expected key_bits >= 1, got {key_bits}; leave it out", key_bits=key_bits)
+        require_key_bits(key_bits)
         self._file = RegularFile(Path(path))
         try:
             self._offset, self._key_bits = self._parse(key_bits)

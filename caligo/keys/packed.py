@@ -23,6 +23,11 @@ from caligo.keys.protocols import BitOrder, require_stretch
 _REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1), axis=1, bitorder="little")[:, 0]
 
 
+def reverse_bits(packed: Packed) -> Packed:
+    """Each byte with its bits in the opposite order: from little to big bit order, or back."""
+    return _REVERSED[packed]
+
+
 class PackedKeyReader(FormatReader):
     """Reads a packed key file.
 
@@ -72,7 +77,7 @@ class PackedKeyReader(FormatReader):
         first, shift = divmod(start, 8)
         data = self._file.read(first, packed_bytes(shift + bits))
         if self._reverse:
-            data = _REVERSED[data]
+            data = reverse_bits(data)
         if shift:
             return slice_bits(data, shift, bits)
         if bits % 8:
@@ -100,7 +105,7 @@ class PackedKeyWriter(FormatWriter):
 
     def write(self, data: bytes | memoryview) -> None:
         """Take whole bytes in little order, as `caligo.bits.BitWriter` hands them over."""
-        self._file.write(_REVERSED[np.frombuffer(data, dtype=np.uint8)].data if self._reverse else data)
+        self._file.write(reverse_bits(np.frombuffer(data, dtype=np.uint8)).data if self._reverse else data)
 
 
 def _is_big(bit_order: str) -> bool:

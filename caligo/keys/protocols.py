@@ -88,6 +88,11 @@ class KeyWriter(Protocol):
         ...
 
     @property
+    def format(self) -> str:
+        """Name of the format."""
+        ...
+
+    @property
     def key_bits(self) -> int:
         """Bits appended so far."""
         ...
@@ -175,3 +180,13 @@ def require_stretch(start: int, bits: int, key_bits: int, path: Path) -> None:
             start=start,
             bits=bits,
         )
+
+
+def require_key_bits(key_bits: int | None) -> None:
+    """Check a length that a caller expects of a file whose header states its own.
+
+    Raises:
+        ConfigError: `key_bits` < 1.
+    """
+    if key_bits is not None and key_bits < 1:
+        raise ConfigError(f"expected key_bits >= 1, got {key_bits}; leave it out", key_bits=key_bits)

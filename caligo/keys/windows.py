@@ -1,7 +1,7 @@
 """Work on keys that are longer than memory: comparing, sampling, and reading around what was sampled.
 
-Covers: the number of differing bits, bits at given positions, a key without given positions. Does not cover: estimates
-(`caligo.reconciliation`), and the choice of positions (`caligo.randomness.sampled_positions`).
+Covers: the number of differing bits, copying a key, bits at given positions, a key without given positions. Does not
+cover: estimates (`caligo.reconciliation`), and the choice of positions (`caligo.randomness.sampled_positions`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from caligo.bits import Packed, hamming_distance, pack, remove_positions, take_bits, unpack
 from caligo.errors import ShapeError
-from caligo.keys.protocols import Closing, KeyReader, require_stretch
+from caligo.keys.protocols import Closing, KeyReader, KeyWriter, require_stretch
 
 WINDOW_BITS = 1 << 24
 
@@ -55,6 +55,32 @@ def count_differing_bits(
         if progress is not None:
             progress(count)
     return differing
+
+
+def copy_key(
+    reader: KeyReader,
+    writer: KeyWriter,
+    *,
+    window_bits: int = WINDOW_BITS,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Append a whole key to a writer, which the caller commits: this is how one format becomes another.
+
+    Args:
+        reader: the key.
+        writer: where it goes.
+        window_bits: bits copied at a time, >= 1.
+        progress: called with the bits of each window that was written.
+
+    Raises:
+        KeyFileError: a file cannot be read or written.
+        ResourceError: the disk is full.
+    """
+    for start in range(0, reader.key_bits, window_bits):
+        count = min(window_bits, reader.key_bits - start)
+        writer.append(reader.read_bits(start, count), count)
+        if progress is not None:
+            progress(count)
 
 
 def read_positions(reader: KeyReader, positions: NDArray[np.integer[Any]], *, window_bits: int = WINDOW_BITS) -> Packed:
