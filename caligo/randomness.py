@@ -32,6 +32,7 @@ MAX_SAMPLE_BITS = 1 << 27
 """Most positions that `sampled_positions` draws: eight bytes each, and as much again while they are sorted."""
 
 _SAMPLING_DOMAIN = b"caligo sampled positions 1"
+_INTERLEAVING_DOMAIN = b"caligo interleaving seed 1"
 _SAMPLING_CHUNK_BYTES = 1 << 16
 
 
@@ -42,6 +43,7 @@ class Stream(IntEnum):
     CHANNEL_ERRORS = 2
     GAUSSIAN_NOISE = 3
     SAMPLED_POSITIONS = 4
+    INTERLEAVING = 5
 
 
 def validate_seed(seed: object, what: str = "seed") -> int:
@@ -213,6 +215,22 @@ def simulation_sampling_seed(seed: int, block: int = 0) -> bytes:
         NativeUnavailableError: the crate is not built.
     """
     return simulation_bits(seed, Stream.SAMPLED_POSITIONS, block, 256).tobytes()
+
+
+def interleaving_seed(sampling_seed: bytes) -> int:
+    """The seed of a run's public interleaver, derived from what was drawn after the keys were fixed.
+
+    Args:
+        sampling_seed: 32 bytes: `SecurityRandomness.sampling_seed`.
+
+    Returns:
+        In [0, 2^64): the first eight bytes, little-endian, of SHA-256("caligo interleaving seed 1" | sampling_seed).
+
+    Raises:
+        ConfigError: not 32 bytes.
+    """
+    _require_32_bytes(sampling_seed, "sampling_seed")
+    return int.from_bytes(hashlib.sha256(_INTERLEAVING_DOMAIN + sampling_seed).digest()[:8], "little")
 
 
 def _require_32_bytes(value: object, what: str) -> None:

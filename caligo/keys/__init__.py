@@ -17,6 +17,7 @@ from caligo.keys.ait import AitKeyReader, AitKeyWriter, AitRecord
 from caligo.keys.conversion import Conversion, convert_key
 from caligo.keys.files import prepare_output_directory
 from caligo.keys.inspection import KeyInspection, inspect_key
+from caligo.keys.interleaving import InterleavedKey, InterleavingWriter
 from caligo.keys.npy import NpyKeyReader, NpyKeyWriter
 from caligo.keys.opening import FORMATS, KeyPair, create_key, open_key, open_pair
 from caligo.keys.packed import PackedKeyReader, PackedKeyWriter
@@ -33,6 +34,8 @@ __all__ = [
     "BitOrder",
     "Conversion",
     "Drift",
+    "InterleavedKey",
+    "InterleavingWriter",
     "KeyFileReader",
     "KeyInspection",
     "KeyPair",
