@@ -106,6 +106,7 @@ def test_an_impossible_wish_is_refused(changes: dict[str, object]) -> None:
         (12, 4096, 0.02, 32, 0.03, 2000),
         (12, 3000, 0.035, 8, 0.05, 2000),
         (13, 8000, 0.01, 4, 0.05, 1000),
+        (14, 3277, 0.02, 32, 0.01, 2000),
     ],
 )
 def test_a_chosen_efficiency_keeps_its_promise(

@@ -12,6 +12,11 @@ Between block lengths the curves are interpolated in log N; below the smallest m
 continued with a slope that is too flat, so what is promised there is kept with a margin. Blocks shorter or longer
 than any measured use the nearest curve: the promise is then safe for longer ones, and rough for shorter ones.
 
+A shortened block fails, at equal S, hardly more often than a whole one of the length of its payload: the longer the
+block, the more a list helps, and zeros that everyone knows do not make it longer. So the curve is that of the payload
+length. By the curve of N, codes for 1 % failed in 1.7 % of the blocks at N = 2^14, L = 32 and 52 % payload, and in
+3.5 % at 20 %; by that of the payload in 0.9 % and 0.4 % (`tests/test_codes_efficiency.py` holds the last one).
+
 Without a check the list's best path is taken. That is no worse than successive cancellation, whose curve is used.
 """
 
@@ -48,10 +53,10 @@ def _interpolated(x: float, xs: NDArray[np.float64], ys: NDArray[np.float64]) ->
     return float(ys[k] + (x - xs[k]) * (ys[k + 1] - ys[k]) / (xs[k + 1] - xs[k]))
 
 
-def _neighbours(list_size: int, block_length: int) -> list[tuple[int, float]]:
-    """Measured stages around log2 N with their weights; the nearest measured one outside their range."""
+def _neighbours(list_size: int, payload_length: int) -> list[tuple[int, float]]:
+    """Measured stages around log2 of the payload length with their weights; the nearest one outside their range."""
     measured = sorted(CURVES[list_size])
-    stages = min(max(math.log2(block_length), measured[0]), measured[-1])
+    stages = min(max(math.log2(payload_length), measured[0]), measured[-1])
     above = next(m for m in measured if m >= stages)
     below = max(m for m in measured if m <= stages)
     if above == below:
@@ -81,11 +86,11 @@ def _effective_list_size(list_size: int, check: str) -> int:
     return 1 if check == "none" else list_size
 
 
-def _tolerable_sum(list_size: int, block_length: int, fer: float) -> float:
+def _tolerable_sum(list_size: int, payload_length: int, fer: float) -> float:
     """The S at which a list decoder shows this frame error rate."""
     wanted = math.log(-math.log1p(-fer))
     log_sum = 0.0
-    for stages, weight in _neighbours(list_size, block_length):
+    for stages, weight in _neighbours(list_size, payload_length):
         sums, rates = _curve(list_size, stages)
         log_sum += weight * _interpolated(wanted, rates, sums)
     return math.exp(log_sum)
@@ -116,7 +121,7 @@ def expected_fer(code: PolarCode, list_size: int, qber: float, *, cache: DesignC
     if total <= 0.0:
         return 0.0
     log_rate = 0.0
-    for stages, weight in _neighbours(effective, code.block_length):
+    for stages, weight in _neighbours(effective, code.payload_length):
         sums, rates = _curve(effective, stages)
         log_rate += weight * _interpolated(math.log(total), sums, rates)
     return -math.expm1(-math.exp(min(log_rate, 10.0)))
@@ -165,7 +170,7 @@ def efficiency_for_target_fer(
             got=payload_length,
             check_bits=check_bits,
         )
-    tolerable = _tolerable_sum(_effective_list_size(list_size, check), block_length, target_fer)
+    tolerable = _tolerable_sum(_effective_list_size(list_size, check), payload_length, target_fer)
     ordered = probabilities[reliability_order(probabilities, payload_length)]
     positions = int(np.searchsorted(np.cumsum(ordered, dtype=np.float64), tolerable, side="right"))
     positions = max(positions, check_bits + 1)
