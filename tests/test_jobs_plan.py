@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caligo.codes import efficiency_for_target_fer
 from caligo.errors import ConfigError, KeyFileError
 from caligo.jobs.plan import default_block_length, minimum_payload, plan_layout
 from caligo.reconciliation.verification import MINIMUM_GROUP_BITS
@@ -73,11 +74,24 @@ def test_a_plan_for_ten_billion_bits_takes_no_memory_or_time() -> None:
 def test_the_default_block_length_suits_the_key(key_bits: int) -> None:
     block_length = default_block_length(key_bits)
     assert block_length & (block_length - 1) == 0
-    if key_bits < 1 << 16:
+    if key_bits <= 1 << 17:
         assert key_bits <= block_length < max(2 * key_bits, 3)
     else:
         assert 1 << 16 <= block_length <= 1 << 20
-        assert block_length == 1 << 16 or 16 * block_length <= key_bits
+        assert block_length == 1 << 16 or 4 * block_length <= key_bits
+        assert block_length == 1 << 20 or 8 * block_length > key_bits
+
+
+@pytest.mark.parametrize("key_bits", [70_000, 100_000, 131_072, 300_000, 1 << 20, 5_000_000])
+def test_the_default_layout_discloses_no_more_than_that_of_shorter_blocks(key_bits: int) -> None:
+    def disclosed(block_length: int) -> float:
+        return sum(
+            segment.key_bits * efficiency_for_target_fer(segment.block_length, segment.payload_length, 0.02, 32, 0.01)
+            for segment in plan_layout(key_bits, block_length).segments
+        )
+
+    chosen = default_block_length(key_bits)
+    assert disclosed(chosen) == min(disclosed(length) for length in (chosen, chosen // 2, chosen // 4))
 
 
 @pytest.mark.parametrize("block_length", [0, 1, -8, 1000, 1 << 25, True, 2.0])

@@ -120,7 +120,8 @@ def command(
     Blocks that cannot be decoded, or whose verification fails, are left out of both reconciled keys; what was disclosed
     for them counts as leakage all the same. The run is recorded in the store, without a bit of either key.
 
-    The default block length is the longest power of two of which the key holds 16, from 2^16 to 2^20.
+    The default block length is the longest power of two of which the key holds 4, from 2^16 to 2^20.
+    A key of at most 2^17 bits is one block.
     """
     from caligo.jobs import ReconcileOptions, reconcile
 
