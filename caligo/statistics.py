@@ -1,8 +1,9 @@
 """Aggregates that add up, and what may be concluded from them.
 
-Covers: proportions with exact intervals, samples with quantiles, a rank test. Every aggregate is a commutative monoid:
-`a + b` describes both sets of observations together, so any division of the work over threads, ranks or runs ends in
-the same numbers. Does not cover: when a simulation stops (`caligo.simulation`), what a run records (`caligo.store`).
+Covers: proportions with exact intervals, beta intervals, samples with quantiles, a rank test. Every aggregate is a
+commutative monoid: `a + b` describes both sets of observations together, so any division of the work over threads,
+ranks or runs ends in the same numbers. Does not cover: when a simulation stops (`caligo.simulation`), what a run
+records (`caligo.store`).
 
 Intervals are two-sided and 95 % unless the caller says otherwise. SciPy is imported when an interval or a test is asked
 for, not with this module.
@@ -87,6 +88,30 @@ class Proportion:
             if failures:
                 high = float(betaincinv(self.successes + 1, failures, 1.0 - tail))
         return low, high
+
+
+def beta_interval(a: float, b: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Central interval of a beta distribution: what is believed of a rate after weighted counts.
+
+    Args:
+        a: > 0, such as the weighted successes.
+        b: > 0, such as the weighted failures.
+        confidence: 0 < confidence < 1.
+
+    Returns:
+        (low, high) within [0, 1].
+
+    Raises:
+        ConfigError: an argument outside its range.
+    """
+    if not 0.0 < confidence < 1.0 or not a > 0.0 or not b > 0.0:
+        raise ConfigError(
+            f"expected 0 < confidence < 1 and counts > 0, got {confidence!r}, {a!r} and {b!r}; give 0.95 for 95 %"
+        )
+    from scipy.special import betaincinv
+
+    tail = (1.0 - confidence) / 2.0
+    return float(betaincinv(a, b, tail)), float(betaincinv(a, b, 1.0 - tail))
 
 
 class Samples:

@@ -33,6 +33,7 @@ __all__ = [
     "QberEstimate",
     "default_sample_bits",
     "design_qber_above",
+    "design_qber_below",
     "estimate_qber",
 ]
 
@@ -81,6 +82,26 @@ def design_qber_above(qber: float) -> float:
         steps = 100_000 if snapped < 0.01 else 10_000
         snapped = design_qber((round(snapped * steps) + 1) / steps)
     return max(snapped, DESIGN_QBER_MIN)
+
+
+def design_qber_below(qber: float) -> float:
+    """The greatest point of the design grid that is not above a QBER, for strategies that can ask for what is missing.
+
+    Args:
+        qber: `caligo.channel.DESIGN_QBER_MIN` <= qber < 0.5.
+
+    Returns:
+        A grid point, at most `caligo.channel.DESIGN_QBER_MAX`; for a smaller QBER the least point there is.
+
+    Raises:
+        ConfigError: `qber` outside (0, 0.5).
+    """
+    value = validate_qber(qber)
+    snapped = design_qber(value)
+    if snapped > value and snapped > DESIGN_QBER_MIN:
+        steps = 100_000 if snapped <= 0.01 else 10_000
+        snapped = design_qber((round(snapped * steps) - 1) / steps)
+    return snapped
 
 
 @dataclass(frozen=True, slots=True)
