@@ -72,6 +72,11 @@ if TYPE_CHECKING:
 )
 @segment_options
 @escalation_option
+@click.option(
+    "--interleave",
+    is_flag=True,
+    help="Permute both keys first, publicly, to spread bursts of errors; the reconciled keys stay in that order.",
+)
 @precision_option()
 @engine_option
 @format_option("--format", "format")
@@ -102,6 +107,7 @@ def command(
     segment_length: int | None,
     segment_check: str | None,
     escalation: tuple[int, ...] | None,
+    interleave: bool,
     precision: str,
     engine: str | None,
     format: str | None,
@@ -137,6 +143,7 @@ def command(
         segment_check=segment_check,
         escalation=escalation,
         sample_bits=sample_bits,
+        interleave=interleave,
         precision=precision,
         engine=engine,
         threads=threads,

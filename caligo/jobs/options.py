@@ -42,6 +42,8 @@ class ReconcileOptions:
         escalation: list sizes tried before `list_size`, increasing: (1, 8); None: the strategy's own, which is as
             good and the fastest; (): none.
         sample_bits: positions to sample when `qber` is None; None: about key_bits^(2/3).
+        interleave: permute both keys first, so that bursts of errors are spread over many blocks
+            (:mod:`caligo.keys.interleaving`); the reconciled keys are in the permuted order.
         precision: arithmetic of the decoder, ``int8`` or ``f32``.
         engine: decoder kernels; None: the fastest this CPU has.
         threads: worker threads, each with a decoder; None: the cores this process may use.
@@ -63,6 +65,7 @@ class ReconcileOptions:
     segment_check: str | None = None
     escalation: tuple[int, ...] | None = None
     sample_bits: int | None = None
+    interleave: bool = False
     precision: str = "int8"
     engine: str | None = None
     threads: int | None = None
@@ -108,6 +111,8 @@ class ReconcileOptions:
         if self.sample_bits is not None:
             most, remedy = MAX_SAMPLE_BITS, "leave it out for the default"
             self._set("sample_bits", validate_count(self.sample_bits, "sample_bits", 1, most, remedy))
+        if not isinstance(self.interleave, bool):
+            raise ConfigError(f"interleave: expected True or False, got {self.interleave!r}")
         if self.threads is not None:
             self._set("threads", validate_count(self.threads, "threads"))
         if self.seed is not None:

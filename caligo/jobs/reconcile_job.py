@@ -40,9 +40,9 @@ from caligo.jobs.report import CodeUse, ReconciliationReport
 from caligo.jobs.runner import in_order, interrupts_deferred, worker_pool
 from caligo.jobs.sources import KeySource, is_path, open_source, same_file, source_name
 from caligo.jobs.workshop import Workshop
-from caligo.keys import BitOrder, KeyPair, KeyReader, RemainingKey, read_positions
+from caligo.keys import BitOrder, InterleavedKey, KeyPair, KeyReader, RemainingKey, read_positions
 from caligo.memory import memory_limit, peak_rss_bytes, plan_memory
-from caligo.randomness import SecurityRandomness, sampled_positions
+from caligo.randomness import SecurityRandomness, interleaving_seed, sampled_positions
 from caligo.reconciliation.estimation import (
     QberEstimate,
     default_sample_bits,
@@ -244,6 +244,9 @@ class _Job:
         """Do all of it; outputs are filled, not committed."""
         if self.options.qber is None:
             self.estimate()
+        if self.options.interleave:
+            seed = interleaving_seed(self.randomness.sampling_seed)
+            self._keys = (InterleavedKey(self._keys[0], seed), InterleavedKey(self._keys[1], seed))
         totals = self._totals
         with ExitStack() as stack:
             workshops = [self._workshop(stack, number, segment) for number, segment in enumerate(self.layout.segments)]
