@@ -5,7 +5,8 @@ which code a block gets, when and where a window is worked on (:mod:`caligo.jobs
 environment and no random source: equal arguments, equal plans, on every machine and for any number of threads.
 
 **Layout.** Whole blocks of `block_length` bits, then one shortened block for the rest on a code of its own, whose
-length is the least power of two that holds it (so less than half of it is shortened). A rest below `minimum_payload`
+length is the least power of two that holds it (so less than half of it is shortened). Twice that length would save
+about 1 % of the rest's disclosure (measured: 13,107 bits, N = 2^15), for twice the work. A rest below `minimum_payload`
 bits is discarded and reported: a code for it would disclose about as much as it keeps. Every key bit is in exactly one
 block, or among the discarded bits at the end.
 
