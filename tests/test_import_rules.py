@@ -36,7 +36,18 @@ ALLOWED: dict[str, set[str]] = {
     "simulation": {"reconciliation", "codes", "channel", "statistics", "randomness"},
     "store": {"statistics", "telemetry"},
     "transports": {"reconciliation.messages"},
-    "jobs": {"bits", "codes", "randomness", "reconciliation", "simulation", "keys", "memory", "store", "telemetry"},
+    "jobs": {
+        "bits",
+        "states",
+        "codes",
+        "randomness",
+        "reconciliation",
+        "simulation",
+        "keys",
+        "memory",
+        "store",
+        "telemetry",
+    },
     "cluster": {"jobs", "memory", "telemetry"},
     "reports": {"store", "channel", "statistics"},
 }
@@ -57,7 +68,7 @@ HOMES = {
 }
 
 # Modules without I/O, clock, environment or randomness.
-PURE = ("jobs.plan", "jobs.scheduling", "reconciliation.parties", "memory.budget")
+PURE = ("jobs.plan", "jobs.scheduling", "reconciliation.parties", "reconciliation.tracking", "memory.budget")
 IMPURE_IMPORTS = {
     "asyncio", "datetime", "fcntl", "glob", "io", "logging", "mmap", "multiprocessing", "os", "pathlib", "random",
     "resource", "secrets", "select", "shutil", "signal", "socket", "subprocess", "sys", "tempfile", "threading", "time",

@@ -192,9 +192,11 @@ def test_the_record_adds_up_to_the_report(tmp_path: Path) -> None:
     assert [record["block"] for record in records] == list(range(report.blocks))
     assert sum(record["leakage_bits"] for record in records) == report.leakage_bits
     assert sum(record["verification_bits"] for record in records) == report.leakage["verification"]
-    assert sum(record["payload_bits"] for record in records if record["outcome"] == "decoded") == report.reconciled_bits
+    assert (
+        sum(record["payload_bits"] for record in records if record["outcome"] == "confirmed") == report.reconciled_bits
+    )
     assert sum(record["true_errors"] for record in records) == bits.hamming_distance(alice, bob)
-    assert sum(record["outcome"] == "failed_check" for record in records) == report.failed_check
+    assert sum(record["outcome"] == "uncorrected" for record in records) == report.failed_check
     assert run.summary is not None
     assert json.loads(json.dumps(run.summary))["leakage_bits"] == report.leakage_bits
 
@@ -292,7 +294,7 @@ def test_a_wrong_block_fails_its_whole_group_and_leaves_no_key(forgetful: str, t
     assert report.alice_key is not None
     assert report.alice_key.size == 0
     outcomes = {record["outcome"] for record in load_run(Path(str(report.run))).records()}
-    assert "failed_verification" in outcomes
+    assert "unconfirmed" in outcomes
     assert report.exit_code() == ExitCode.COMPLETED
     assert report.exit_code(strict=True) == ExitCode.BLOCKS_FAILED
 

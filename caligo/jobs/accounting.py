@@ -1,6 +1,6 @@
 """From reconciled windows to sums: what became of every block, what was disclosed for it, what all of them add up to.
 
-Covers: windows joined into verification groups, the outcome and leakage of each block and its record, totals over the
+Covers: windows joined into verification groups, the state and leakage of each block and its record, totals over the
 groups. Does not cover: reconciling and verifying (:mod:`caligo.reconciliation`), the report (:mod:`.report`).
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,9 @@ from caligo.jobs.plan import Window
 from caligo.reconciliation.leakage import Leakage
 from caligo.reconciliation.strategies import ReconciledBlocks
 from caligo.reconciliation.verification import TAG_BITS, Payload, group_epsilon
+from caligo.states import KeyState
 
-__all__ = ["AccountedBlock", "BlockOutcome", "ReconciledWindow", "Totals", "VerifiedGroup", "by_group"]
-
-BlockOutcome: TypeAlias = Literal["decoded", "failed_check", "failed_verification"]
+__all__ = ["AccountedBlock", "ReconciledWindow", "Totals", "VerifiedGroup", "by_group"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,25 +49,25 @@ class VerifiedGroup:
         return self.alice.bits
 
     @property
-    def outcomes(self) -> list[BlockOutcome]:
-        """Of each block, in order."""
-        passed: BlockOutcome = "decoded" if self.agrees else "failed_verification"
-        return [passed if ok else "failed_check" for window in self.windows for ok in window.outcome.ok]
+    def states(self) -> list[KeyState]:
+        """Of each block, in order: confirmed, uncorrected or unconfirmed."""
+        passed = KeyState.CONFIRMED if self.agrees else KeyState.UNCONFIRMED
+        return [passed if ok else KeyState.UNCORRECTED for window in self.windows for ok in window.outcome.ok]
 
     def blocks(self) -> Iterator[AccountedBlock]:
         """Every block, in order; the first that was hashed carries the leakage of the tag."""
-        outcomes = iter(self.outcomes)
+        states = iter(self.states)
         tag_due = self.bits > 0
         for window in self.windows:
             for row in range(window.place.blocks):
-                outcome = next(outcomes)
+                state = next(states)
                 leakage = window.outcome.leakage[row]
-                if tag_due and outcome != "failed_check":
+                if tag_due and state is not KeyState.UNCORRECTED:
                     leakage += Leakage(verification_bits=TAG_BITS)
                     tag_due = False
                 yield AccountedBlock(
                     index=window.place.first_block + row,
-                    outcome=outcome,
+                    state=state,
                     block_length=window.place.block_length,
                     payload_bits=window.place.payload_length,
                     leakage=leakage,
@@ -83,7 +82,7 @@ class AccountedBlock:
     """What is known of one block when its group is verified."""
 
     index: int
-    outcome: BlockOutcome
+    state: KeyState
     block_length: int
     payload_bits: int
     leakage: Leakage
@@ -95,7 +94,7 @@ class AccountedBlock:
         """What the store keeps of it."""
         return {
             "block": self.index,
-            "outcome": self.outcome,
+            "outcome": self.state.label,
             "block_length": self.block_length,
             "payload_bits": self.payload_bits,
             "leakage_bits": self.leakage.total_bits,
@@ -123,13 +122,13 @@ class Totals:
             self.errors += block.true_errors
             self.coded_bits += block.block_length
             self.elapsed_ns += block.elapsed_ns
-            if block.outcome == "decoded":
+            if block.state is KeyState.CONFIRMED:
                 self.blocks_ok += 1
                 self.payload_ok += block.payload_bits
                 self.errors_ok += block.true_errors
                 self.leakage_ok += block.leakage
                 self.undetected_errors += block.wrong
-            elif block.outcome == "failed_check":
+            elif block.state is KeyState.UNCORRECTED:
                 self.failed_check += 1
             else:
                 self.failed_verification += 1
