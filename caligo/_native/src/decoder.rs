@@ -54,8 +54,8 @@ use crate::transform::{polar_transform, split_segments};
 use frames::{FramesState, FramesTask, LEAST_FRAMES, Received};
 use list::{ListState, ListTask};
 use schedule::{Flavour, Instruction};
-use segments::{Channel, SegmentedState};
-use single::{SingleState, SingleTask, Step};
+use segments::SegmentedState;
+use single::{Channel, SingleState, SingleTask, Step};
 use workspace::AlignedBuffer;
 
 /// What a list of one needs.
@@ -313,11 +313,11 @@ impl<T: KernelLlr> Decoder<T> {
         let checks = self.require_checks(checks)?;
         bits::words_from_bytes(&mut self.received, received);
         self.prepare(frozen_values)?;
-        // A segmented decode starts from the signs, unless some positions are certain.
-        let signs = self.segmented.is_some() && self.code.payload_length() == self.code.block_length();
+        // Segmented decodes and successive cancellation start from the signs, unless some positions are certain.
+        let takes_signs = self.single.as_ref().is_some_and(|single| single::takes_signs(&single.program));
+        let signs = self.code.payload_length() == self.code.block_length() && (self.segmented.is_some() || takes_signs);
         if !signs {
-            let task = Expand { bits: &self.offset, magnitude, out: &mut self.channel };
-            T::dispatch(self.engine, task);
+            self.expand(magnitude);
         }
         Ok(self.decode(tried, checks, signs.then_some(magnitude), decoded))
     }
@@ -579,7 +579,7 @@ impl<T: KernelLlr> Decoder<T> {
         }
         let mut found = false;
         for attempt in self.list_sizes.attempts().skip(tried) {
-            self.run(attempt);
+            self.run(attempt, magnitude);
             found = self.pick(attempt.list_size, |word| check.linear_value(word, bytes) == target);
             if found {
                 break;
@@ -589,10 +589,21 @@ impl<T: KernelLlr> Decoder<T> {
         found
     }
 
-    /// Decodes `channel`.
-    fn run(&mut self, attempt: Attempt) {
+    /// The signs of `offset` with `magnitude` as LLRs in `channel`.
+    fn expand(&mut self, magnitude: T) {
+        let task = Expand { bits: &self.offset, magnitude, out: &mut self.channel };
+        T::dispatch(self.engine, task);
+    }
+
+    /// Decodes `channel`, or with a magnitude the signs in `offset`.
+    fn run(&mut self, attempt: Attempt, magnitude: Option<T>) {
+        if let (true, Some(magnitude)) = (attempt.list_size > 1, magnitude) {
+            self.expand(magnitude);
+        }
         let channel = &*self.channel;
         if attempt.list_size == 1 {
+            let values = Channel::Values(channel);
+            let channel = magnitude.map_or(values, |magnitude| Channel::Signs(&self.offset, magnitude));
             if let Some(Single { program, state, .. }) = &mut self.single {
                 T::decode_single(self.engine, SingleTask { program, info: self.code.info(), state, channel });
             }
@@ -641,7 +652,7 @@ impl<T: KernelLlr> Decoder<T> {
             return Err(Error::Length { what: "channel", expected: self.code.block_length(), got: channel.len() });
         }
         self.channel.copy_from_slice(channel);
-        self.run(attempt);
+        self.run(attempt, None);
         Ok(match (&self.single, &self.list) {
             (_, Some(List { state, .. })) if attempt.list_size > 1 => (0..state.paths.live)
                 .map(|lane| {

@@ -196,6 +196,12 @@ pub trait Kernels<T: KernelLlr>: Copy {
         }
     }
 
+    /// A block of LLRs of one magnitude: 0 where `nonzero` is clear, negative where `negative` is set.
+    #[inline(always)]
+    fn ternary_block(self, nonzero: u64, negative: u64, magnitude: T, out: &mut [T; 64]) {
+        T::ternary_chunk(nonzero, negative, magnitude, out);
+    }
+
     /// Hard decisions of `g(node[i], node[i + h], bits[i])` for nodes of blocks side by side.
     #[inline(always)]
     fn right_signs_frames(self, node: &[Row<T>], bits: &[u64], out: &mut [u64]) {
@@ -523,6 +529,8 @@ pub trait KernelLlr: Llr {
 
     /// The g-kernel over at most 64 positions.
     fn right_chunk<const M: usize>(low: &[Self; M], high: &[Self; M], word: u64, out: &mut [Self; M]);
+    /// [`Kernels::ternary_block`].
+    fn ternary_chunk(nonzero: u64, negative: u64, magnitude: Self, out: &mut [Self; 64]);
     /// Signs of at most 64 values.
     fn signs_word(values: &[Self]) -> u64;
     /// Smallest magnitude.

@@ -230,23 +230,35 @@ fn an_escalating_decoder_is_its_attempts_one_after_the_other() {
     ));
 }
 
+/// The same block as hard decisions, of which a single decoder takes the bits as they are, and as soft values.
+fn compare_inputs<T: KernelLlr>(rng: &mut Rng, engine: EngineName, magnitude: T, nats: f32) {
+    let code = random_code(rng);
+    let list = if rng.below(2) == 0 { 1 } else { list_size(rng) };
+    let key = random_block(rng, &code, 0.5);
+    let density = [0.0, 0.01, 0.03, 0.2][rng.below(4) as usize];
+    let errors = random_block(rng, &code, density);
+    let received = xor(&key, &errors);
+    let (frozen_values, check) = disclosed(&code, &key);
+    let llr: Vec<f32> =
+        (0..code.block_length()).map(|i| if received[i / 64] >> (i % 64) & 1 == 1 { -nats } else { nats }).collect();
+    let mut decoder = Decoder::<T>::new(code.clone(), list, engine).unwrap();
+    let mut decoded = vec![0; bits::bytes_for(code.block_length())];
+    let ok = decoder.decode_soft(&llr, &frozen_values, check, &mut decoded).unwrap();
+    let found = decoded.iter().zip(packed(&code, &received)).map(|(d, r)| d ^ r).collect::<Vec<_>>();
+    assert_eq!((ok, found), outcome(&mut decoder, &key, &errors, magnitude));
+}
+
 #[test]
 fn soft_and_hard_inputs_of_one_magnitude_decode_alike() {
     let mut rng = Rng(13);
-    for _ in 0..200 {
-        let code = random_code(&mut rng);
-        let list = list_size(&mut rng);
-        let key = random_block(&mut rng, &code, 0.5);
-        let errors = random_block(&mut rng, &code, 0.03);
-        let received = xor(&key, &errors);
-        let (frozen_values, check) = disclosed(&code, &key);
-        let llr: Vec<f32> =
-            (0..code.block_length()).map(|i| if received[i / 64] >> (i % 64) & 1 == 1 { -4.0 } else { 4.0 }).collect();
-        let mut decoder = Decoder::<i8>::new(code.clone(), list, EngineName::best()).unwrap();
-        let mut decoded = vec![0; bits::bytes_for(code.block_length())];
-        let ok = decoder.decode_soft(&llr, &frozen_values, check, &mut decoded).unwrap();
-        let found = decoded.iter().zip(packed(&code, &received)).map(|(d, r)| d ^ r).collect::<Vec<_>>();
-        assert_eq!((ok, found), outcome(&mut decoder, &key, &errors, 8));
+    for _ in 0..500 {
+        for engine in EngineName::ALL.into_iter().filter(|engine| engine.available()) {
+            // From what one f-kernel takes to nothing to what one g-kernel saturates.
+            let magnitude = [1, 2, 3, 8, 70, 127][rng.below(6) as usize];
+            let nats = f32::from(magnitude) / 2.0;
+            compare_inputs::<i8>(&mut rng, engine, magnitude, nats);
+            compare_inputs::<f32>(&mut rng, engine, nats, nats);
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 
 use caligo_polar::decoder::list::{ListState, ListTask};
 use caligo_polar::decoder::schedule::{self, Flavour};
-use caligo_polar::decoder::single::{self, SingleState, SingleTask};
+use caligo_polar::decoder::single::{self, Channel, SingleState, SingleTask};
 use caligo_polar::llr::Llr;
 use caligo_polar::simd::lanes::{LANES, LaneBits, LaneSigns, Lanes, Selection, Survivors};
 use caligo_polar::simd::{Kernels, Portable, Task};
@@ -113,7 +113,13 @@ fn operations() -> String {
         COUNTS.with_borrow_mut(BTreeMap::clear);
         if list_size == 1 {
             let state = &mut SingleState::new(log_length);
-            SingleTask { program: &single::compile(&code), info: code.info(), state, channel }.run(Counting);
+            SingleTask {
+                program: &single::compile(&code),
+                info: code.info(),
+                state,
+                channel: Channel::Values(channel),
+            }
+            .run(Counting);
         } else {
             let state = &mut ListState::new(log_length, list_size);
             ListTask { program: &schedule::compile(&code, Flavour::List).unwrap(), state, channel }.run(Counting);

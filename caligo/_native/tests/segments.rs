@@ -4,7 +4,8 @@
 use caligo_polar::bits;
 use caligo_polar::checksum::Check;
 use caligo_polar::code::{Code, ListSizes, Segmentation};
-use caligo_polar::decoder::segments::{Channel, SegmentedState};
+use caligo_polar::decoder::segments::SegmentedState;
+use caligo_polar::decoder::single::Channel;
 use caligo_polar::decoder::{Checks, Decoder, naive, required_bytes};
 use caligo_polar::error::Error;
 use caligo_polar::llr::Llr;

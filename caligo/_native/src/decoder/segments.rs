@@ -16,7 +16,7 @@
 use super::list::{ListState, ListTask};
 use super::schedule::{self, Flavour, Instruction};
 use super::shared::BLOCK;
-use super::single::{self, SingleState, SingleTask, Step};
+use super::single::{self, Channel, SingleState, SingleTask, Step};
 use super::workspace::AlignedBuffer;
 use crate::code::{Attempt, Code, ListSizes, Segmentation};
 use crate::error::Result;
@@ -24,15 +24,6 @@ use crate::simd::{EngineName, KernelLlr, Kernels, Task};
 
 /// No node.
 const NOBODY: u32 = u32::MAX;
-
-/// Channel LLRs in natural order.
-#[derive(Clone, Copy)]
-pub enum Channel<'a, T> {
-    /// As they are.
-    Values(&'a [T]),
-    /// All of one magnitude, negative where the bit is set.
-    Signs(&'a [u64], T),
-}
 
 /// State of a segmented decode.
 pub struct SegmentedState<T: KernelLlr> {
@@ -224,6 +215,7 @@ impl<T: KernelLlr> SegmentedState<T> {
         let mut found = false;
         if attempt.list_size == 1 {
             if let Some(state) = &mut self.single {
+                let channel = Channel::Values(channel);
                 T::decode_single(engine, SingleTask { program: &programs.single, info, state, channel });
                 word.copy_from_slice(state.word());
                 found = accepted(word);

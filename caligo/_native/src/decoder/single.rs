@@ -7,6 +7,9 @@
 //! Most of the tree is never descended: where the hard decisions of a node are a word of its code, and no LLR is so small
 //! that the f-kernels below could make it 0, the descent would only confirm them (`simd::settle` says why). Nodes of more
 //! than 64 positions ask this when few enough of their positions are frozen; smaller ones always do.
+//!
+//! Near the root of a hard-decision channel an LLR has two or three values, and a node is two planes of bits ([`Form`])
+//! rather than bytes: f of ±c is ±f(c, c), g of it is 0 or ±2c, and f of that again one of three values.
 
 use super::schedule::{NodeKind, classify};
 use super::workspace::AlignedBuffer;
@@ -14,13 +17,13 @@ use crate::bits;
 use crate::code::Code;
 use crate::simd::settle::{Part, SUBTREE, Shape, part_of, settle_short};
 use crate::simd::{KernelLlr, Kernels, Task};
-use crate::transform::transform_words;
+use crate::transform::{MAX_BLOCK_LENGTH, transform_words};
 
 /// log2 of the positions of a subtree that is settled in registers.
 const LOG_SUBTREE: usize = SUBTREE.trailing_zeros() as usize;
 
-/// A node is asked for a word of its code when at most one of this many positions is frozen.
-const POSITIONS_PER_FROZEN: usize = 4;
+/// A node is asked for a word of its code when no more than this many positions are frozen.
+const FROZEN: usize = 64;
 
 /// What a step does to the node it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +57,26 @@ pub struct Step {
     shape: Shape,
 }
 
+/// Channel LLRs in natural order.
+#[derive(Clone, Copy)]
+pub enum Channel<'a, T> {
+    /// As they are.
+    Values(&'a [T]),
+    /// All of one magnitude, negative where the bit is set.
+    Signs(&'a [u64], T),
+}
+
+/// How a node's LLRs are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form<T> {
+    /// As they are.
+    Values,
+    /// All of one magnitude: a plane of signs.
+    Signs(T),
+    /// 0 or of one magnitude: a plane of what is not 0, then one of signs.
+    Ternary(T),
+}
+
 struct Compiler<'a> {
     info: &'a [u64],
     program: Vec<Step>,
@@ -81,7 +104,7 @@ impl Compiler<'_> {
             self.push(Operation::Leaf(kind), stage, Shape::NONE);
             return 0;
         }
-        let tried = (length - ones) * POSITIONS_PER_FROZEN <= length;
+        let tried = length - ones <= FROZEN;
         let at = if tried { self.push(Operation::Try, stage, Shape::NONE) } else { 0 };
         let half = words.len() / 2;
         let depth = if stage == LOG_SUBTREE + 1 {
@@ -116,13 +139,26 @@ pub fn compile(code: &Code) -> Box<[Step]> {
     compiler.program.into_boxed_slice()
 }
 
+/// Whether the program can start from [`Channel::Signs`]: its root is split.
+#[must_use]
+pub fn takes_signs(program: &[Step]) -> bool {
+    program.first().is_some_and(|step| step.operation == Operation::Left)
+}
+
 /// State of a successive-cancellation decode.
 pub struct SingleState<T: KernelLlr> {
     log_length: usize,
     /// LLRs by stage, from subtrees up to below the root.
     alpha: Vec<AlignedBuffer<T>>,
+    /// The form of each stage's LLRs.
+    forms: [Form<T>; block_stages()],
     /// The decoded word.
     word: AlignedBuffer<u64>,
+}
+
+/// Stages of the longest block, its root included.
+const fn block_stages() -> usize {
+    MAX_BLOCK_LENGTH.trailing_zeros() as usize + 1
 }
 
 impl<T: KernelLlr> SingleState<T> {
@@ -131,6 +167,7 @@ impl<T: KernelLlr> SingleState<T> {
         Self {
             log_length: log_length as usize,
             alpha: Self::stages(log_length).map(|stage| AlignedBuffer::new(1 << stage)).collect(),
+            forms: [Form::Values; block_stages()],
             word: AlignedBuffer::new((1usize << log_length).div_ceil(64)),
         }
     }
@@ -160,17 +197,106 @@ impl<T: KernelLlr> SingleState<T> {
         &self.word
     }
 
-    /// A node's LLRs, those of its child (none below a subtree), and the decoded word.
+    /// A node's LLRs and the decoded word.
     #[inline(always)]
-    fn parts<'a>(&'a mut self, stage: usize, channel: &'a [T]) -> (&'a [T], &'a mut [T], &'a mut [u64]) {
+    fn parts<'a>(&'a mut self, stage: usize, channel: &'a [T]) -> (&'a [T], &'a mut [u64]) {
+        let node = if stage == self.log_length { channel } else { &self.alpha[stage - LOG_SUBTREE] };
+        (node, &mut self.word)
+    }
+
+    /// LLRs of a child of the node of 2^`stage` positions: the left one, or the right one given the left one's `bits`. As
+    /// planes if they may be and are wanted `packed`.
+    #[inline(always)]
+    fn descend<E: Kernels<T>>(
+        &mut self,
+        engine: E,
+        stage: usize,
+        channel: Channel<'_, T>,
+        left: Option<std::ops::Range<usize>>,
+        packed: bool,
+    ) {
+        let form = self.forms[stage];
         let (below, above) = self.alpha.split_at_mut(stage - LOG_SUBTREE);
-        let node: &[T] = if stage == self.log_length { channel } else { &above[0] };
-        (node, below.last_mut().map_or(&mut [], |child| &mut child[..]), &mut self.word)
+        let Some(child) = below.last_mut() else { return };
+        let bits = left.map(|left| &self.word[left]);
+        let (values, planes): (&[T], &[u64]) = match channel {
+            Channel::Values(values) if stage == self.log_length => (values, &[]),
+            Channel::Signs(signs, _) if stage == self.log_length => (&[], signs),
+            _ => (&above[0], above[0].words()),
+        };
+        let words = (1usize << stage) / SUBTREE;
+        self.forms[stage - 1] = Form::Values;
+        match (form, bits) {
+            (Form::Values, None) => engine.left(values, child),
+            (Form::Values, Some(bits)) => engine.right(values, bits, child),
+            (Form::Signs(magnitude), bits) => {
+                let (low, high) = planes[..words].split_at(words / 2);
+                match bits {
+                    None if packed => {
+                        for ((child, low), high) in child.words_mut().iter_mut().zip(low).zip(high) {
+                            *child = low ^ high;
+                        }
+                        self.forms[stage - 1] = Form::Signs(magnitude.f(magnitude));
+                    }
+                    None => {
+                        let blocks = child.as_chunks_mut().0.iter_mut();
+                        for ((child, low), high) in blocks.zip(low).zip(high) {
+                            engine.ternary_block(u64::MAX, low ^ high, magnitude.f(magnitude), child);
+                        }
+                    }
+                    Some(bits) if packed => {
+                        let (nonzero, negative) = child.words_mut()[..words].split_at_mut(words / 2);
+                        for (i, (nonzero, negative)) in nonzero.iter_mut().zip(negative).enumerate() {
+                            *nonzero = !(low[i] ^ high[i] ^ bits[i]);
+                            *negative = high[i];
+                        }
+                        self.forms[stage - 1] = Form::Ternary(magnitude.g(magnitude, false));
+                    }
+                    Some(bits) => {
+                        let blocks = child.as_chunks_mut().0.iter_mut();
+                        for (((child, low), high), bits) in blocks.zip(low).zip(high).zip(bits) {
+                            let nonzero = !(low ^ high ^ bits);
+                            engine.ternary_block(nonzero, *high, magnitude.g(magnitude, false), child);
+                        }
+                    }
+                }
+            }
+            (Form::Ternary(magnitude), bits) => {
+                let (nonzero, negative) = planes[..2 * words].split_at(words);
+                let (low_nonzero, high_nonzero) = nonzero.split_at(words / 2);
+                let (low_negative, high_negative) = negative.split_at(words / 2);
+                match bits {
+                    None if packed => {
+                        let (nonzero, negative) = child.words_mut()[..words].split_at_mut(words / 2);
+                        for (i, (nonzero, negative)) in nonzero.iter_mut().zip(negative).enumerate() {
+                            *nonzero = low_nonzero[i] & high_nonzero[i];
+                            *negative = low_negative[i] ^ high_negative[i];
+                        }
+                        self.forms[stage - 1] = Form::Ternary(magnitude.f(magnitude));
+                    }
+                    None => {
+                        for (i, child) in child.as_chunks_mut().0.iter_mut().enumerate() {
+                            let nonzero = low_nonzero[i] & high_nonzero[i];
+                            let negative = low_negative[i] ^ high_negative[i];
+                            engine.ternary_block(nonzero, negative, magnitude.f(magnitude), child);
+                        }
+                    }
+                    Some(bits) => {
+                        let (mut low, mut high) = ([T::default(); SUBTREE], [T::default(); SUBTREE]);
+                        for (i, child) in child.as_chunks_mut().0.iter_mut().enumerate() {
+                            engine.ternary_block(low_nonzero[i], low_negative[i], magnitude, &mut low);
+                            engine.ternary_block(high_nonzero[i], high_negative[i], magnitude, &mut high);
+                            engine.right_block(&low, &high, bits[i], child);
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[inline(always)]
     fn leaf<E: Kernels<T>>(&mut self, engine: E, kind: NodeKind, stage: usize, start: usize, channel: &[T]) {
-        let (node, _, word) = self.parts(stage, channel);
+        let (node, word) = self.parts(stage, channel);
         let bits = &mut word[start..][..node.len() / 64];
         match kind {
             NodeKind::Rate0 => bits.fill(0),
@@ -194,7 +320,7 @@ impl<T: KernelLlr> SingleState<T> {
     /// Whether the node's hard decisions, left in the word, are what its descent would decide.
     #[inline(always)]
     fn is_settled<E: Kernels<T>>(&mut self, engine: E, step: &Step, start: usize, channel: &[T], info: &[u64]) -> bool {
-        let (node, _, word) = self.parts(usize::from(step.stage), channel);
+        let (node, word) = self.parts(usize::from(step.stage), channel);
         if !engine.outlast(node, step.depth) {
             return false;
         }
@@ -208,19 +334,31 @@ impl<T: KernelLlr> SingleState<T> {
         true
     }
 
+    /// One subtree, or two and what joins them.
     #[inline(always)]
-    fn pair<E: Kernels<T>>(&mut self, engine: E, shapes: [Shape; 2], start: usize, channel: &[T], info: &[u64]) {
-        let (node, _, word) = self.parts(LOG_SUBTREE + 1, channel);
+    fn subtrees<E: Kernels<T>>(
+        &mut self,
+        engine: E,
+        stage: usize,
+        shapes: [Shape; 2],
+        start: usize,
+        channel: &[T],
+        info: &[u64],
+    ) {
+        let (node, word) = self.parts(stage, channel);
+        let (blocks, _) = node.as_chunks::<SUBTREE>();
         let mut child = [T::default(); SUBTREE];
-        if let ([low, high], Some([first, second]), Some([left, right])) =
-            (node.as_chunks::<SUBTREE>().0, info[start..].first_chunk(), word[start..].first_chunk_mut())
-        {
-            engine.left_block(low, high, &mut child);
-            *left = engine.settle(&child, *first, shapes[0]);
-            engine.right_block(low, high, *left, &mut child);
-            *right = engine.settle(&child, *second, shapes[1]);
-            *left ^= *right;
+        let mut halves = [0; 2];
+        for (side, bits) in word[start..][..blocks.len()].iter_mut().enumerate() {
+            match (blocks, side) {
+                ([low, high], 0) => engine.left_block(low, high, &mut child),
+                ([low, high], _) => engine.right_block(low, high, halves[0], &mut child),
+                (blocks, _) => child = blocks[0],
+            }
+            halves[side] = engine.settle(&child, info[start + side], shapes[side]);
+            *bits = halves[side];
         }
+        word[start] ^= halves[1];
     }
 }
 
@@ -232,8 +370,8 @@ pub struct SingleTask<'a, T: KernelLlr> {
     pub info: &'a [u64],
     /// Where the path lives.
     pub state: &'a mut SingleState<T>,
-    /// Channel LLRs, natural order.
-    pub channel: &'a [T],
+    /// The channel; signs only where the program [takes them](takes_signs).
+    pub channel: Channel<'a, T>,
 }
 
 impl<T: KernelLlr> Task<T> for SingleTask<'_, T> {
@@ -241,7 +379,12 @@ impl<T: KernelLlr> Task<T> for SingleTask<'_, T> {
 
     #[inline(always)]
     fn run<E: Kernels<T>>(self, engine: E) {
-        let Self { program, info, state, channel } = self;
+        let Self { program, info, state, channel: input } = self;
+        let (form, channel): (_, &[T]) = match input {
+            Channel::Values(values) => (Form::Values, values),
+            Channel::Signs(_, magnitude) => (Form::Signs(magnitude), &[]),
+        };
+        state.forms[state.log_length] = form;
         // Words before `end` are decided; a node's words are known to end or begin there.
         let mut end = 0;
         let mut at = 0;
@@ -250,13 +393,11 @@ impl<T: KernelLlr> Task<T> for SingleTask<'_, T> {
             let stage = usize::from(step.stage);
             let words = (1usize << stage) / SUBTREE;
             match step.operation {
-                Operation::Left => {
-                    let (node, child, _) = state.parts(stage, channel);
-                    engine.left(node, child);
-                }
-                Operation::Right => {
-                    let (node, child, word) = state.parts(stage, channel);
-                    engine.right(node, &word[end - words / 2..end], child);
+                Operation::Left | Operation::Right => {
+                    let left = (step.operation == Operation::Right).then(|| end - words / 2..end);
+                    // Planes are for nodes that are split in their turn.
+                    let packed = program.get(at).is_some_and(|next| next.operation == Operation::Left);
+                    state.descend(engine, stage, input, left, packed);
                 }
                 Operation::Combine => {
                     let (low, high) = state.word[end - words..end].split_at_mut(words / 2);
@@ -272,18 +413,15 @@ impl<T: KernelLlr> Task<T> for SingleTask<'_, T> {
                         at += step.skip as usize;
                     }
                 }
-                Operation::Subtree if stage < LOG_SUBTREE => state.word[0] = settle_short(engine, channel, info[0]),
+                Operation::Subtree if stage < LOG_SUBTREE => state.word[0] = settle_short(channel, info[0]),
                 Operation::Subtree => {
-                    let (node, _, word) = state.parts(LOG_SUBTREE, channel);
-                    if let Some(node) = node.first_chunk() {
-                        word[end] = engine.settle(node, info[end], step.shape);
-                    }
+                    state.subtrees(engine, stage, [step.shape, Shape::NONE], end, channel, info);
                     end += 1;
                 }
                 Operation::Pair => {
                     let second = program.get(at).map_or(Shape::NONE, |step| step.shape);
                     at += 1;
-                    state.pair(engine, [step.shape, second], end, channel, info);
+                    state.subtrees(engine, stage, [step.shape, second], end, channel, info);
                     end += 2;
                 }
             }

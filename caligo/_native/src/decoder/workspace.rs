@@ -67,6 +67,21 @@ impl<T: Plain> AlignedBuffer<T> {
         // SAFETY: as in `as_slice`, and `self` is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.length) }
     }
+
+    /// The memory of the elements as words.
+    #[must_use]
+    pub fn words(&self) -> &[u64] {
+        // SAFETY: the lines are initialised memory of `lines.len() * 64` bytes aligned to 64; every bit pattern is a valid
+        // `u64`; the borrow of `self` covers the result.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * 8) }
+    }
+
+    /// The memory of the elements as words, mutable: whatever is written, it stays a run of elements.
+    #[must_use]
+    pub fn words_mut(&mut self) -> &mut [u64] {
+        // SAFETY: as in `words`, and `self` is borrowed mutably; every bit pattern is a valid `Plain` too.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.lines.len() * 8) }
+    }
 }
 
 impl<T: Plain> Drop for AlignedBuffer<T> {

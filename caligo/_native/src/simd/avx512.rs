@@ -233,6 +233,11 @@ mod int8 {
             store64(out, g512(load64(low), load64(high), word));
         }
 
+        fn ternary_block(nonzero: u64, negative: u64, magnitude: i8, out: &mut [i8; 64]) {
+            let value = _mm512_maskz_set1_epi8(nonzero, magnitude);
+            store64(out, _mm512_mask_sub_epi8(value, negative, _mm512_setzero_si512(), value));
+        }
+
         fn outlast(node: &[i8], depth: u8) -> bool {
             let (chunks, rest) = node.as_chunks::<64>();
             let depth = _mm512_set1_epi8(depth as i8);
@@ -240,8 +245,8 @@ mod int8 {
             chunks.iter().all(|chunk| _mm512_cmple_epu8_mask(_mm512_abs_epi8(load64(chunk)), depth) == 0)
         }
 
-        fn settle(engine: Avx512, node: &[i8; 64], info: u64, shape: Shape) -> u64 {
-            settle::settle64(engine, load64(node), info, shape)
+        fn settle(node: &[i8; 64], info: u64, shape: Shape) -> u64 {
+            settle::settle64(load64(node), info, shape)
         }
 
         fn signs(node: &[i8], bits: &mut [u64]) {
@@ -590,12 +595,16 @@ mod int8 {
             call!(signs(node, bits))
         }
         #[inline(always)]
+        fn ternary_block(self, nonzero: u64, negative: u64, magnitude: i8, out: &mut [i8; 64]) {
+            call!(ternary_block(nonzero, negative, magnitude, out))
+        }
+        #[inline(always)]
         fn outlast(self, node: &[i8], depth: u8) -> bool {
             call!(outlast(node, depth))
         }
         #[inline(always)]
         fn settle(self, node: &[i8; 64], info: u64, shape: Shape) -> u64 {
-            call!(settle(self, node, info, shape))
+            call!(settle(node, info, shape))
         }
         #[inline(always)]
         fn smallest(self, node: &[i8]) -> u16 {

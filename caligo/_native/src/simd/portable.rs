@@ -59,6 +59,19 @@ impl KernelLlr for i8 {
     }
 
     #[inline(always)]
+    fn ternary_chunk(nonzero: u64, negative: u64, magnitude: i8, out: &mut [i8; 64]) {
+        let (mut kept, mut flipped) = ([0u8; 64], [0u8; 64]);
+        for index in 0..8 {
+            kept[8 * index..][..8].copy_from_slice(&spread(nonzero >> (8 * index) & 0xff).to_le_bytes());
+            flipped[8 * index..][..8].copy_from_slice(&spread(negative >> (8 * index) & 0xff).to_le_bytes());
+        }
+        for i in 0..64 {
+            let flip = flipped[i] as i8;
+            out[i] = (magnitude ^ flip).wrapping_sub(flip) & kept[i] as i8;
+        }
+    }
+
+    #[inline(always)]
     fn signs_word(values: &[i8]) -> u64 {
         let mut word = 0;
         if values.len().is_multiple_of(8) {
@@ -126,6 +139,14 @@ impl KernelLlr for f32 {
     fn right_chunk<const M: usize>(low: &[f32; M], high: &[f32; M], word: u64, out: &mut [f32; M]) {
         for i in 0..M {
             out[i] = low[i].g(high[i], word >> i & 1 == 1);
+        }
+    }
+
+    #[inline(always)]
+    fn ternary_chunk(nonzero: u64, negative: u64, magnitude: f32, out: &mut [f32; 64]) {
+        for i in 0..64 {
+            let value = magnitude.negate_if(negative >> i & 1 == 1);
+            out[i] = if nonzero >> i & 1 == 1 { value } else { 0.0 };
         }
     }
 

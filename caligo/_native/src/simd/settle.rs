@@ -93,23 +93,29 @@ fn special<T: KernelLlr, E: Kernels<T>>(engine: E, kind: NodeKind, node: &[T], h
             let (zeros, ones) = engine.sums(node);
             if ones < zeros { u64::MAX >> (SUBTREE - node.len()) } else { 0 }
         }
-        NodeKind::ParityCheck if hard.count_ones() & 1 == 0 => hard,
-        NodeKind::ParityCheck => {
-            let smallest = engine.smallest(node);
-            node.iter().position(|llr| llr.magnitude() == smallest).map_or(hard, |position| hard ^ 1 << position)
-        }
+        NodeKind::ParityCheck => repaired(node, hard, || engine.smallest(node)),
     }
 }
 
-/// Bits of a subtree of `$size` positions; node `place` of its shape where it has one.
+/// Hard decisions, with the least reliable position, the first of equals, flipped if their parity is odd.
+#[inline(always)]
+fn repaired<T: KernelLlr>(node: &[T], hard: u64, smallest: impl FnOnce() -> T::Metric) -> u64 {
+    if hard.count_ones() & 1 == 0 {
+        return hard;
+    }
+    let smallest = smallest();
+    node.iter().position(|llr| llr.magnitude() == smallest).map_or(hard, |position| hard ^ 1 << position)
+}
+
+/// Defines the descent of a node of `$size` positions.
 macro_rules! settle {
-    ($(#[$meta:meta])* $name:ident, $size:literal, $half:literal, $child:ident, $part:expr) => {
-        $(#[$meta])*
+    ($name:ident, $size:literal, $half:literal, $child:ident) => {
+        /// Bits of a node of this many positions, node `place` of `shape`.
         #[inline(always)]
         pub fn $name<T: KernelLlr, E: Kernels<T>>(engine: E, node: &[T], info: u64, shape: Shape, place: u32) -> u64 {
             let mut hard = [0];
             engine.signs(node, &mut hard);
-            let depth = match $part(info, shape, place) {
+            let depth = match shape.part(place) {
                 Part::Special(kind) => return special(engine, kind, node, hard[0]),
                 Part::Split(depth) => depth,
             };
@@ -134,74 +140,40 @@ macro_rules! settle {
     };
 }
 
-#[inline(always)]
-fn settle1<T: KernelLlr, E: Kernels<T>>(_: E, node: &[T], info: u64, _: Shape, _: u32) -> u64 {
-    node.first().map_or(0, |llr| u64::from(llr.is_negative())) & info
-}
-
-#[inline(always)]
-fn compiled(_: u64, shape: Shape, place: u32) -> Part {
-    shape.part(place)
-}
-
-settle!(
-    #[doc = "Bits of a node of 2 positions."]
-    settle2,
-    2,
-    1,
-    settle1,
-    |info, _, _| part_of(info, 2)
-);
-settle!(
-    #[doc = "Bits of a node of 4 positions."]
-    settle4,
-    4,
-    2,
-    settle2,
-    |info, _, _| part_of(info, 4)
-);
-settle!(
-    #[doc = "Bits of a node of 8 positions."]
-    settle8,
-    8,
-    4,
-    settle4,
-    compiled
-);
-settle!(
-    #[doc = "Bits of a node of 16 positions."]
-    settle16,
-    16,
-    8,
-    settle8,
-    compiled
-);
-settle!(
-    #[doc = "Bits of a node of 32 positions."]
-    settle32,
-    32,
-    16,
-    settle16,
-    compiled
-);
-settle!(
-    #[doc = "Bits of a node of 64 positions."]
-    settle64,
-    64,
-    32,
-    settle32,
-    compiled
-);
-
-/// Bits of a whole block of at most 32 positions.
-#[inline(always)]
-pub fn settle_short<T: KernelLlr, E: Kernels<T>>(engine: E, node: &[T], info: u64) -> u64 {
-    let shape = Shape::of(info);
-    match node.len() {
-        2 => settle2(engine, node, info, shape, 32),
-        4 => settle4(engine, node, info, shape, 16),
-        8 => settle8(engine, node, info, shape, 8),
-        16 => settle16(engine, node, info, shape, 4),
-        _ => settle32(engine, node, info, shape, 2),
+/// Bits of a node of at most 32 positions, descended position by position: for what is left below the macro's sizes, and
+/// for blocks that are shorter than a subtree.
+pub fn settle_short<T: KernelLlr>(node: &[T], info: u64) -> u64 {
+    match part_of(info, node.len()) {
+        Part::Special(NodeKind::Rate0) => 0,
+        Part::Special(NodeKind::Rate1) => T::signs_word(node),
+        Part::Special(NodeKind::Repetition) => {
+            let (zeros, ones) = T::sums(node);
+            if ones < zeros { u64::MAX >> (SUBTREE - node.len()) } else { 0 }
+        }
+        Part::Special(NodeKind::ParityCheck) => repaired(node, T::signs_word(node), || T::smallest(node)),
+        Part::Split(_) => {
+            let (low, high) = node.split_at(node.len() / 2);
+            let mut child = [T::default(); SUBTREE / 4];
+            let child = &mut child[..low.len()];
+            for i in 0..low.len() {
+                child[i] = low[i].f(high[i]);
+            }
+            let left = settle_short(child, info & (u64::MAX >> (SUBTREE - low.len())));
+            for i in 0..low.len() {
+                child[i] = low[i].g(high[i], left >> i & 1 == 1);
+            }
+            let right = settle_short(child, info >> low.len());
+            (left ^ right) | right << low.len()
+        }
     }
 }
+
+#[inline(always)]
+fn settle4<T: KernelLlr, E: Kernels<T>>(_: E, node: &[T], info: u64, _: Shape, _: u32) -> u64 {
+    settle_short(node, info)
+}
+
+settle!(settle8, 8, 4, settle4);
+settle!(settle16, 16, 8, settle8);
+settle!(settle32, 32, 16, settle16);
+settle!(settle64, 64, 32, settle32);

@@ -2,8 +2,7 @@
 
 use super::{f256, g256};
 use crate::decoder::schedule::NodeKind;
-use crate::simd::avx512::Avx512;
-use crate::simd::settle::{Part, Shape, settle8};
+use crate::simd::settle::{Part, Shape, settle_short};
 use crate::transform::transform_word;
 use std::arch::x86_64::*;
 
@@ -89,7 +88,7 @@ proven! {
         }
     }
 
-    pub fn settle64(engine: Avx512, node: __m512i, info: u64, shape: Shape) -> u64 {
+    pub fn settle64(node: __m512i, info: u64, shape: Shape) -> u64 {
         let hard = _mm512_movepi8_mask(node);
         let depth = match shape.part(1) {
             Part::Special(kind) => return special512(kind, node, hard),
@@ -103,12 +102,12 @@ proven! {
         let mut halves = [0u32; 2];
         for side in 0..2 {
             let child = if side == 0 { f256(low, high) } else { g256(low, high, halves[0]) };
-            halves[side] = settle32(engine, child, (info >> (32 * side)) as u32, shape, 2 + side as u32);
+            halves[side] = settle32(child, (info >> (32 * side)) as u32, shape, 2 + side as u32);
         }
         u64::from(halves[0] ^ halves[1]) | u64::from(halves[1]) << 32
     }
 
-    fn settle32(engine: Avx512, node: __m256i, info: u32, shape: Shape, place: u32) -> u32 {
+    fn settle32(node: __m256i, info: u32, shape: Shape, place: u32) -> u32 {
         let hard = _mm256_movepi8_mask(node) as u32;
         let depth = match shape.part(place) {
             Part::Special(kind) => return special256(kind, node, hard),
@@ -122,12 +121,12 @@ proven! {
         let mut halves = [0u16; 2];
         for side in 0..2 {
             let child = if side == 0 { f128(low, high) } else { g128(low, high, halves[0]) };
-            halves[side] = settle16(engine, child, (info >> (16 * side)) as u16, shape, 2 * place + side as u32);
+            halves[side] = settle16(child, (info >> (16 * side)) as u16, shape, 2 * place + side as u32);
         }
         u32::from(halves[0] ^ halves[1]) | u32::from(halves[1]) << 16
     }
 
-    fn settle16(engine: Avx512, node: __m128i, info: u16, shape: Shape, place: u32) -> u16 {
+    fn settle16(node: __m128i, info: u16, shape: Shape, place: u32) -> u16 {
         let hard = _mm_movepi8_mask(node);
         let depth = match shape.part(place) {
             Part::Special(kind) => return special128(kind, node, hard, u16::MAX),
@@ -142,13 +141,13 @@ proven! {
         for side in 0..2 {
             let child = if side == 0 { f128(node, high) } else { g128(node, high, halves[0]) };
             let info = (info >> (8 * side)) & 0xff;
-            halves[side] = settle_eight(engine, _mm_move_epi64(child), info, shape, 2 * place + side as u32);
+            halves[side] = settle_eight(_mm_move_epi64(child), info, shape, 2 * place + side as u32);
         }
         (halves[0] ^ halves[1]) | halves[1] << 8
     }
 
     /// The node is in the lower eight bytes, the others are zero.
-    fn settle_eight(engine: Avx512, node: __m128i, info: u16, shape: Shape, place: u32) -> u16 {
+    fn settle_eight(node: __m128i, info: u16, shape: Shape, place: u32) -> u16 {
         let hard = _mm_movepi8_mask(node);
         let depth = match shape.part(place) {
             Part::Special(kind) => return special128(kind, node, hard, 0xff),
@@ -159,6 +158,6 @@ proven! {
             return hard;
         }
         let bytes = _mm_cvtsi128_si64(node).to_le_bytes().map(|byte| byte as i8);
-        settle8(engine, &bytes, u64::from(info), shape, place) as u16
+        settle_short(&bytes, u64::from(info)) as u16
     }
 }
