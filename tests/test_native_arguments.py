@@ -113,7 +113,7 @@ CASES: dict[str, tuple[Callable[..., Any], list[st.SearchStrategy[Any]]]] = {
     "random_bits": (_native.random_bits, [st.just(1), st.just(2), st.just(3), st.just(100)]),
     "bernoulli_bits": (_native.bernoulli_bits, [st.just(1), st.just(2), st.just(3), st.just(100), st.just(0.1)]),
     "standard_normal": (_native.standard_normal, [st.just(1), st.just(2), st.just(3), st.just(100)]),
-    "design_density_evolution": (_native.design_density_evolution, [st.just(8), st.just(7), st.just(0.1)]),
+    "design_density_evolution": (_native.design_density_evolution, [*map(st.just, (8, 7, 0.1, 2))]),
     "design_gaussian": (_native.design_gaussian, [st.just(8), st.just(7), st.just(0.9)]),
     "design_nr": (_native.design_nr, [st.just(64)]),
     "design_polarization_weight": (_native.design_polarization_weight, [st.just(64)]),

@@ -22,6 +22,7 @@ Bhattacharyya parameter, 2·sqrt(p(1-p)) = exp(-1/(2σ²)).
 from __future__ import annotations
 
 import math
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -41,6 +42,8 @@ __all__ = ["Design", "design_code", "error_probabilities", "reliability_order", 
 Design: TypeAlias = Literal["de", "ga", "nr", "pw"]
 
 MAX_NR_BLOCK_LENGTH = 1024
+# More threads than that are a mistake; a design has 64 branches to share out.
+MAX_THREADS = 1024
 
 _VERSIONS: dict[str, int] = {"de": 1, "ga": 1, "nr": 1, "pw": 1}
 """Part of the key of a cached design: raise a number when the arithmetic behind that design changes."""
@@ -87,6 +90,7 @@ def error_probabilities(
     design: str = "de",
     qber: float | None = None,
     sigma: float | None = None,
+    threads: int | None = None,
     cache: DesignCache | None = None,
 ) -> NDArray[np.float32]:
     """How unreliable each synthetic channel is under successive cancellation.
@@ -97,6 +101,8 @@ def error_probabilities(
         design: ``de``, ``ga``, ``nr`` or ``pw``.
         qber: crossover probability of a BSC, in (0, 0.5).
         sigma: noise standard deviation of an AWGN channel, BPSK amplitude 1.
+        threads: how many threads ``de`` may use, at least 1; default the cores this process may run on. The result does
+            not depend on it.
         cache: where to look and keep; default the process-wide one.
 
     Returns:
@@ -115,6 +121,7 @@ def error_probabilities(
             what="block_length",
             got=block_length,
         )
+    cores = len(os.sched_getaffinity(0)) if threads is None else validate_count(threads, "threads", 1, MAX_THREADS)
     cache = default_cache() if cache is None else cache
     written = "" if parameter is None else parameter.hex()
     key: DesignKey = (design, _VERSIONS[design], block_length, payload if parameter is not None else 0, written)
@@ -128,7 +135,7 @@ def error_probabilities(
         elif design == "ga":
             values = _native.design_gaussian(block_length, payload, parameter)
         else:
-            values = _native.design_density_evolution(block_length, payload, parameter)
+            values = _native.design_density_evolution(block_length, payload, parameter, cores)
         return values
 
     return cache.get(key, compute)
@@ -188,6 +195,7 @@ def design_code(
     check: str = "crc32",
     segment_length: int | None = None,
     segment_check: str = "crc16",
+    threads: int | None = None,
     cache: DesignCache | None = None,
 ) -> PolarCode:
     """Design a polar code for a channel and a budget.
@@ -205,6 +213,7 @@ def design_code(
         check: ``none``, ``crc16``, ``crc24`` or ``crc32``.
         segment_length: positions of u in a segment, a power of two from 64 to N/2; None: the block is not cut.
         segment_check: check of a segment, ``crc16``, ``crc24`` or ``crc32``; without segments there is none.
+        threads: how many threads a ``de`` design may use; default the cores this process may run on.
         cache: where designs are kept; default the process-wide one.
 
     Returns:
@@ -235,7 +244,9 @@ def design_code(
     bits_each = int(_native.check_bits(segment_check))
     positions_beside(check_bits + segments * bits_each)
     order = reliability_order(
-        error_probabilities(block_length, payload_length=payload, design=design, qber=qber, sigma=sigma, cache=cache),
+        error_probabilities(
+            block_length, payload_length=payload, design=design, qber=qber, sigma=sigma, threads=threads, cache=cache
+        ),
         payload,
     )
     while True:

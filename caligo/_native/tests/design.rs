@@ -1,7 +1,7 @@
 //! Laws of the designs: exactness where everything can be enumerated, order, shortening, golden digests.
 
 use caligo_polar::checksum::Check;
-use caligo_polar::design::{self, density_evolution, gaussian, nr, polarization_weight};
+use caligo_polar::design::{self, density_evolution, density_evolution_threaded, gaussian, nr, polarization_weight};
 use caligo_polar::error::Error;
 
 /// LLRs of every decision of a successive cancellation decoder that is told the (all-zero) past, by the written rules.
@@ -39,6 +39,17 @@ fn enumerated(block_length: usize, payload_length: usize, qber: f64) -> Vec<f64>
     }
     errors[payload_length..].fill(0.0);
     errors
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit_of_a_design() {
+    for (block_length, payload_length, qber) in [(2, 1, 0.1), (1 << 12, 1 << 12, 0.02), (1 << 13, 5000, 0.07)] {
+        let one = density_evolution(block_length, payload_length, qber).unwrap();
+        for threads in [0, 2, 3, 200] {
+            let several = density_evolution_threaded(block_length, payload_length, qber, threads).unwrap();
+            assert!(one.iter().map(|p| p.to_bits()).eq(several.iter().map(|p| p.to_bits())));
+        }
+    }
 }
 
 #[test]

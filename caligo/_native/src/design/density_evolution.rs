@@ -55,13 +55,26 @@ const TILE: usize = 8;
 /// [`Error::BlockLength`]; [`Error::OutOfRange`] unless `payload_length` is from 1 to `block_length` and `qber` from
 /// [`MIN_QBER`] to [`MAX_QBER`]; [`Error::Memory`].
 pub fn density_evolution(block_length: usize, payload_length: usize, qber: f64) -> Result<Vec<f32>> {
+    density_evolution_threaded(block_length, payload_length, qber, 1)
+}
+
+/// [`density_evolution`] by at most `threads` threads (0 counts as 1); the result does not depend on their number.
+///
+/// # Errors
+/// As [`density_evolution`].
+pub fn density_evolution_threaded(
+    block_length: usize,
+    payload_length: usize,
+    qber: f64,
+    threads: usize,
+) -> Result<Vec<f32>> {
     if !(MIN_QBER..=MAX_QBER).contains(&qber) {
         return Err(Error::OutOfRange { what: "qber", got: qber, min: MIN_QBER, max: MAX_QBER });
     }
     let magnitude = i8::from_crossover(qber);
     let channel = Density::of(&[(magnitude, (1.0 - qber) as f32), (-magnitude, qber as f32)]);
     let perfect = Density::of(&[(i8::CERTAIN, 1.0)]);
-    polarised(&channel, &perfect, block_length, payload_length)
+    polarised(&channel, &perfect, block_length, payload_length, threads)
 }
 
 /// Probability of each LLR; that of `l` is at index `l + 127`.

@@ -47,10 +47,11 @@ pub fn gaussian(block_length: usize, payload_length: usize, sigma: f64) -> Resul
     if !(MIN_SIGMA..=MAX_SIGMA).contains(&sigma) {
         return Err(Error::OutOfRange { what: "sigma", got: sigma, min: MIN_SIGMA, max: MAX_SIGMA });
     }
-    polarised(&Mean::new(2.0 / (sigma * sigma)), &Mean(f64::INFINITY), block_length, payload_length)
+    polarised(&Mean::new(2.0 / (sigma * sigma)), &Mean(f64::INFINITY), block_length, payload_length, 1)
 }
 
 /// Mean of an LLR; infinite for a perfect channel.
+#[derive(Clone)]
 struct Mean(f64);
 
 impl Mean {

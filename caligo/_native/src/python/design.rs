@@ -19,18 +19,21 @@ fn designed<'py>(
     Ok(PyArray1::from_vec(py, py.detach(work)?))
 }
 
-/// Error probability of every position of u on a BSC, in int8 arithmetic.
+/// Error probability of every position of u on a BSC, in int8 arithmetic, by at most so many threads.
 #[pyfunction]
+#[pyo3(signature = (block_length, payload_length, qber, threads=None))]
 fn design_density_evolution<'py>(
     py: Python<'py>,
     block_length: &Bound<'py, PyAny>,
     payload_length: &Bound<'py, PyAny>,
     qber: &Bound<'py, PyAny>,
+    threads: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyArray1<f32>>> {
     let block_length = integer("block_length", block_length)?;
     let payload_length = integer("payload_length", payload_length)?;
     let qber = number("qber", qber)?;
-    designed(py, || design::density_evolution(block_length, payload_length, qber))
+    let threads = threads.map_or(Ok(1), |threads| integer("threads", threads))?;
+    designed(py, || design::density_evolution_threaded(block_length, payload_length, qber, threads))
 }
 
 /// Error probability of every position of u on a BI-AWGN channel, by Gaussian approximation.
