@@ -20,8 +20,8 @@
 //!
 //! [`schedule`] compiles a code into a flat program; [`single`], [`frames`] (64 short blocks side by side) and [`list`] run
 //! it; [`segments`] runs one program a segment; [`paths`] selects survivors; [`shared`] holds what paths have in common near
-//! the root, [`interleaved`] several paths in a vector near the leaves; [`nodes`] settles small subtrees; [`workspace`] is the
-//! memory; [`naive`] is the same in the obvious way.
+//! the root, [`columns`] in the middle, [`interleaved`] several paths in a vector near the leaves; [`nodes`] settles small
+//! subtrees; [`workspace`] is the memory; [`naive`] is the same in the obvious way.
 //!
 //! # Escalation
 //!
@@ -30,6 +30,7 @@
 //!
 //! A [`Decoder`] owns everything it needs: a decode allocates nothing and cannot fail, it can only not find the word.
 
+pub mod columns;
 pub mod frames;
 pub mod interleaved;
 pub mod list;

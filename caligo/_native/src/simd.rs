@@ -243,6 +243,83 @@ pub trait Kernels<T: KernelLlr>: Copy {
         }
     }
 
+    /// The f-kernel on a block of every path, from rows to lanes: path p reads block `slots[p]`. `rows` is scratch.
+    #[inline(always)]
+    fn left_to_lanes<const W: usize>(
+        self,
+        blocks: &[[T; 64]],
+        slots: &Selection,
+        live: usize,
+        rows: &mut [[T; LANES]; LANES],
+        out: &mut [T],
+    ) {
+        for (row, &slot) in rows.iter_mut().zip(&slots.0[..live]) {
+            self.left(&blocks[usize::from(slot)], row);
+        }
+        self.transpose::<W>(rows, live, out);
+    }
+
+    /// The g-kernel, likewise; bit i of `bits[p]` belongs to position i.
+    #[inline(always)]
+    fn right_to_lanes<const W: usize>(
+        self,
+        blocks: &[[T; 64]],
+        slots: &Selection,
+        bits: &LaneBits,
+        live: usize,
+        rows: &mut [[T; LANES]; LANES],
+        out: &mut [T],
+    ) {
+        for ((row, &slot), &bits) in rows.iter_mut().zip(&slots.0[..live]).zip(&bits.0) {
+            self.right(&blocks[usize::from(slot)], &[u64::from(bits)], row);
+        }
+        self.transpose::<W>(rows, live, out);
+    }
+
+    /// The lanes whose slot is not that of lane `like`.
+    #[inline(always)]
+    fn unlike(self, slots: &Selection, like: usize) -> u32 {
+        let slot = slots.0[like];
+        slots.0.iter().enumerate().fold(0, |mask, (lane, &other)| mask | u32::from(other != slot) << lane)
+    }
+
+    /// Slots of their own for the lanes of a mask, slot 0 for the others.
+    #[inline(always)]
+    fn own_slots(self, own: u32) -> Selection {
+        Selection(std::array::from_fn(|lane| if own >> lane & 1 == 1 { lane as u8 } else { 0 }))
+    }
+
+    /// Hard decisions of a block, and its smallest magnitude.
+    #[inline(always)]
+    fn sign_block(self, block: &[T; 64]) -> (u64, T::Metric) {
+        let mut word = [0];
+        self.signs(block, &mut word);
+        (word[0], self.smallest(block))
+    }
+
+    /// `out[p] = left[rows[p]] ^ right[p]` for the first `live` lanes; those of them whose word is not that of lane 0.
+    #[inline(always)]
+    fn join_words(
+        self,
+        left: &[u64; LANES],
+        rows: &Selection,
+        right: &[u64; LANES],
+        live: usize,
+        out: &mut [u64; LANES],
+    ) -> u32 {
+        for lane in 0..live {
+            out[lane] = left[usize::from(rows.0[lane] & 31)] ^ right[lane];
+        }
+        self.unlike_words(out, live)
+    }
+
+    /// Those of the first `live` lanes whose word is not that of lane 0.
+    #[inline(always)]
+    fn unlike_words(self, words: &[u64; LANES], live: usize) -> u32 {
+        let mask = words.iter().enumerate().fold(0, |mask, (lane, &word)| mask | u32::from(word != words[0]) << lane);
+        mask & lanes::lane_mask(live)
+    }
+
     /// The f-kernel over all lanes.
     #[inline(always)]
     fn left_lanes<const W: usize>(self, node: &[T], out: &mut [T]) {

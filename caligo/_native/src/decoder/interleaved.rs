@@ -83,15 +83,55 @@ impl<T: KernelLlr> Interleaved<T> {
         }
     }
 
-    /// Enters the largest node: `rows[p][i]` is position i of path p.
+    /// LLRs of the largest node, the left child of a block of every path: path p reads block `slots[p]`. `rows` is scratch.
     #[inline(always)]
-    pub fn enter<E: Kernels<T>>(&mut self, engine: E, rows: &[[T; LANES]; LANES], live: usize) {
-        by_width!(self.enter_lanes::<E, W>(engine, rows, live));
+    pub fn enter_left<E: Kernels<T>>(
+        &mut self,
+        engine: E,
+        blocks: &[[T; 64]],
+        slots: &Selection,
+        live: usize,
+        rows: &mut [[T; LANES]; LANES],
+    ) {
+        by_width!(self.enter_left_lanes::<E, W>(engine, blocks, slots, live, rows));
     }
 
     #[inline(always)]
-    fn enter_lanes<E: Kernels<T>, const W: usize>(&mut self, engine: E, rows: &[[T; LANES]; LANES], live: usize) {
-        engine.transpose::<W>(rows, live, &mut self.alpha[W << (STAGES - 1)..]);
+    fn enter_left_lanes<E: Kernels<T>, const W: usize>(
+        &mut self,
+        engine: E,
+        blocks: &[[T; 64]],
+        slots: &Selection,
+        live: usize,
+        rows: &mut [[T; LANES]; LANES],
+    ) {
+        engine.left_to_lanes::<W>(blocks, slots, live, rows, &mut self.alpha[W << (STAGES - 1)..]);
+    }
+
+    /// The right child, likewise, given the left one's bits.
+    #[inline(always)]
+    pub fn enter_right<E: Kernels<T>>(
+        &mut self,
+        engine: E,
+        blocks: &[[T; 64]],
+        slots: &Selection,
+        live: usize,
+        rows: &mut [[T; LANES]; LANES],
+    ) {
+        by_width!(self.enter_right_lanes::<E, W>(engine, blocks, slots, live, rows));
+    }
+
+    #[inline(always)]
+    fn enter_right_lanes<E: Kernels<T>, const W: usize>(
+        &mut self,
+        engine: E,
+        blocks: &[[T; 64]],
+        slots: &Selection,
+        live: usize,
+        rows: &mut [[T; LANES]; LANES],
+    ) {
+        let bits = &self.beta[0][STAGES - 1];
+        engine.right_to_lanes::<W>(blocks, slots, bits, live, rows, &mut self.alpha[W << (STAGES - 1)..]);
     }
 
     /// LLRs of the left child of a node of `stage`.

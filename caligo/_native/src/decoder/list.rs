@@ -1,17 +1,19 @@
 //! The list decoder: all paths advance together through the program.
 //!
-//! Stages from 13 up share what their rows have in common ([`shared`](super::shared)). Below them data is path-major: each live path has a row of LLRs and a row of packed bits per stage. From stage 5 down
-//! it is interleaved, one vector holding one position of all 32 paths, where the [`nodes`](super::nodes) are. Index rows
-//! ([`Paths`]) say whose row is whose, so a fork moves 32 bytes a stage and no LLRs.
+//! Each live path has a row of LLRs and a row of packed bits per stage. Stages from 13 up share what their rows have in
+//! common ([`shared`](super::shared)), and so, in columns of 64 positions, do those from 6 up ([`columns`](super::columns)).
+//! From stage 5 down data is interleaved, one vector holding one position of several paths
+//! ([`interleaved`](super::interleaved)). Index rows ([`Paths`]) say whose row is whose, so a fork moves 32 bytes a stage and
+//! no LLRs.
 //!
 //! A stage's LLRs are always written for all live paths before the node below is entered, so a `Left` reads rows in lane
 //! order and only a `Right`, which comes after forks in the left subtree, reads through the index row.
 
+use super::columns::Columns;
 use super::interleaved::Interleaved;
 use super::paths::Paths;
 use super::schedule::{Instruction, LOG_LANE_NODE, NodeKind, Operation};
 use super::shared::{LOG_SHARED, SharedStages};
-use super::workspace::AlignedBuffer;
 use crate::code::Attempt;
 use crate::llr::{Metric, Total};
 use crate::simd::lanes::{LANES, Lanes, Selection};
@@ -26,10 +28,8 @@ pub struct ListState<T: KernelLlr> {
     list_size: usize,
     /// Stages from [`LOG_SHARED`] to the one below the root.
     shared: SharedStages<T>,
-    /// LLR rows of the other stages from 6 up.
-    alpha: Vec<AlignedBuffer<T>>,
-    /// Bit rows by side and stage, likewise.
-    beta: [Vec<AlignedBuffer<u64>>; 2],
+    /// The other stages from 6 up.
+    columns: Columns<T>,
     /// The stages from 5 down.
     interleaved: Interleaved<T>,
     /// Rows of stage 5 before they are interleaved.
@@ -42,14 +42,11 @@ impl<T: KernelLlr> ListState<T> {
     /// State for codes of 2^`log_length` positions.
     pub fn new(log_length: u32, list_size: usize) -> Self {
         let n = log_length as usize;
-        let rows = |stage: usize| if Self::stored(stage, n) { list_size << stage } else { 0 };
-        let bits = || (0..n).map(|stage| AlignedBuffer::new(rows(stage) / 64)).collect();
         Self {
             log_length: n,
             list_size,
             shared: SharedStages::new(n, list_size),
-            alpha: (0..n).map(|stage| AlignedBuffer::new(rows(stage))).collect(),
-            beta: [bits(), bits()],
+            columns: Columns::new(n, list_size),
             interleaved: Interleaved::new(list_size),
             rows: Box::new([[T::default(); LANES]; LANES]),
             paths: Paths::new(list_size, log_length),
@@ -66,37 +63,18 @@ impl<T: KernelLlr> ListState<T> {
         self.interleaved.set_list_size(list_size);
     }
 
-    fn stored(stage: usize, log_length: usize) -> bool {
-        stage > LANE_STAGE && stage < log_length.min(LOG_SHARED)
-    }
-
-    /// Bytes that [`ListState::new`] allocates, itself included.
+    /// Bytes that [`ListState::new`] allocates, itself not included.
     pub fn bytes_for(log_length: u32, list_size: usize) -> usize {
         let n = log_length as usize;
-        let buffers: usize = (0..n)
-            .map(|stage| {
-                let elements = if Self::stored(stage, n) { list_size << stage } else { 0 };
-                AlignedBuffer::<T>::bytes_for(elements) + 2 * AlignedBuffer::<u64>::bytes_for(elements / 64)
-            })
-            .sum();
-        buffers
-            + SharedStages::<T>::bytes_for(n, list_size)
-            + n * (size_of::<AlignedBuffer<T>>() + 2 * size_of::<AlignedBuffer<u64>>())
+        SharedStages::<T>::bytes_for(n, list_size)
+            + Columns::<T>::bytes_for(n, list_size)
             + Interleaved::<T>::bytes_for(list_size)
             + size_of::<[[T; LANES]; LANES]>()
     }
 
     /// Bytes held in buffers.
     pub fn bytes(&self) -> usize {
-        let alpha: usize = self.alpha.iter().map(AlignedBuffer::bytes).sum();
-        let beta: usize = self.beta.iter().flatten().map(AlignedBuffer::bytes).sum();
-        alpha
-            + beta
-            + self.shared.bytes()
-            + self.alpha.capacity() * size_of::<AlignedBuffer<T>>()
-            + (self.beta[0].capacity() + self.beta[1].capacity()) * size_of::<AlignedBuffer<u64>>()
-            + self.interleaved.bytes()
-            + size_of_val(&*self.rows)
+        self.shared.bytes() + self.columns.bytes() + self.interleaved.bytes() + size_of_val(&*self.rows)
     }
 
     /// Overwrites the buffers that do not do so themselves when they are dropped.
@@ -127,12 +105,11 @@ impl<T: KernelLlr> ListState<T> {
             }
             return;
         }
-        let left = &self.beta[0][n - 1][left_row * half..][..half];
-        let right = &self.beta[1][n - 1][lane * half..][..half];
+        let (left, right) = (self.columns.bits(n - 1, 0).words, self.columns.bits(n - 1, 1).words);
         let (low, high) = out.split_at_mut(half);
-        for (((low, high), &left), &right) in low.iter_mut().zip(high).zip(left).zip(right) {
-            *low = left ^ right;
-            *high = right;
+        for (((low, high), left), right) in low.iter_mut().zip(high).zip(left).zip(right) {
+            *low = left[left_row] ^ right[lane];
+            *high = right[lane];
         }
     }
 
@@ -149,6 +126,12 @@ impl<T: KernelLlr> ListState<T> {
         false
     }
 
+    /// The channel, if it is what a node of `stage` reads.
+    #[inline(always)]
+    fn root<'a>(&self, stage: usize, channel: &'a [T]) -> Option<&'a [T]> {
+        (stage == self.log_length).then_some(channel)
+    }
+
     #[inline(always)]
     fn left<E: Kernels<T>>(&mut self, engine: E, stage: usize, channel: &[T]) {
         let live = self.paths.live;
@@ -156,21 +139,12 @@ impl<T: KernelLlr> ListState<T> {
             self.interleaved.left(engine, stage);
         } else if stage >= LOG_SHARED {
             let rows = self.paths.alpha[stage];
-            self.shared.left(engine, stage, channel, &rows, live, &mut self.alpha[LOG_SHARED - 1]);
+            self.shared.left(engine, stage, channel, &rows, live, &mut self.columns);
+        } else if stage > LANE_STAGE + 1 {
+            self.columns.left(engine, stage, self.root(stage, channel), live);
         } else {
-            let half = 1usize << (stage - 1);
-            let (below, above) = self.alpha.split_at_mut(stage);
-            for path in 0..live {
-                let node = if stage == self.log_length { channel } else { &above[0][path << stage..][..2 * half] };
-                if stage == LANE_STAGE + 1 {
-                    engine.left(node, &mut self.rows[path]);
-                } else {
-                    engine.left(node, &mut below[stage - 1][path * half..][..half]);
-                }
-            }
-            if stage == LANE_STAGE + 1 {
-                self.interleaved.enter(engine, &self.rows, live);
-            }
+            let (blocks, slots) = self.columns.column(self.root(stage, channel));
+            self.interleaved.enter_left(engine, blocks, slots, live, &mut self.rows);
         }
         self.paths.alpha[stage - 1] = Selection::IDENTITY;
     }
@@ -182,26 +156,13 @@ impl<T: KernelLlr> ListState<T> {
         if stage <= LANE_STAGE {
             self.interleaved.right(engine, stage, &sources);
         } else if stage >= LOG_SHARED {
-            let (bits, dense) = (&self.beta[0][LOG_SHARED - 1], &mut self.alpha[LOG_SHARED - 1]);
-            self.shared.right(engine, stage, channel, &sources, &bit_rows, live, bits, dense);
+            self.shared.right(engine, stage, channel, &sources, &bit_rows, live, &mut self.columns);
+        } else if stage > LANE_STAGE + 1 {
+            self.columns.right(engine, stage, self.root(stage, channel), (&sources, &bit_rows), live);
         } else {
-            let half = 1usize << (stage - 1);
-            let (below, above) = self.alpha.split_at_mut(stage);
-            for path in 0..live {
-                let source = usize::from(sources.0[path]);
-                let bit_row = usize::from(bit_rows.0[path]);
-                let node = if stage == self.log_length { channel } else { &above[0][source << stage..][..2 * half] };
-                if stage == LANE_STAGE + 1 {
-                    let word = [u64::from(self.interleaved.bits(0, LANE_STAGE).0[bit_row])];
-                    engine.right(node, &word, &mut self.rows[path]);
-                } else {
-                    let bits = &self.beta[0][stage - 1][bit_row * (half / 64)..][..half / 64];
-                    engine.right(node, bits, &mut below[stage - 1][path * half..][..half]);
-                }
-            }
-            if stage == LANE_STAGE + 1 {
-                self.interleaved.enter(engine, &self.rows, live);
-            }
+            let (blocks, slots) = self.columns.column(self.root(stage, channel));
+            let slots = engine.select_selection(slots, &sources);
+            self.interleaved.enter_right(engine, blocks, &slots, live, &mut self.rows);
         }
         self.paths.alpha[stage - 1] = Selection::IDENTITY;
     }
@@ -216,30 +177,12 @@ impl<T: KernelLlr> ListState<T> {
             // The root's words are put together for the paths that are looked at: `word`.
             return;
         } else if stage >= LOG_SHARED {
-            let dense = (&*self.beta[0][LOG_SHARED - 1], &*self.beta[1][LOG_SHARED - 1]);
-            self.shared.combine(stage, side, &rows, live, dense);
-        } else if stage == LANE_STAGE + 1 {
-            let (left, right) = (self.interleaved.bits(0, LANE_STAGE), self.interleaved.bits(1, LANE_STAGE));
-            for path in 0..live {
-                self.beta[side][stage][path] = joined(left.0[usize::from(rows.0[path])], right.0[path]);
-            }
+            self.shared.combine(engine, stage, side, &rows, live, &self.columns);
+        } else if stage > LANE_STAGE + 1 {
+            self.columns.combine(engine, stage, side, &rows, live);
         } else {
-            let half = 1usize << (stage - 7);
-            for path in 0..live {
-                let left_row = usize::from(rows.0[path]);
-                let [left_side, right_side] = &mut self.beta;
-                if side == 0 {
-                    let (below, above) = left_side.split_at_mut(stage);
-                    let left = &below[stage - 1][left_row * half..][..half];
-                    let right = &right_side[stage - 1][path * half..][..half];
-                    join(left, right, &mut above[0][path * 2 * half..][..2 * half]);
-                } else {
-                    let (below, above) = right_side.split_at_mut(stage);
-                    let left = &left_side[stage - 1][left_row * half..][..half];
-                    let right = &below[stage - 1][path * half..][..half];
-                    join(left, right, &mut above[0][path * 2 * half..][..2 * half]);
-                }
-            }
+            let left = engine.select_bits::<LANES>(self.interleaved.bits(0, LANE_STAGE), &rows);
+            self.columns.combine_lanes(engine, side, &left, self.interleaved.bits(1, LANE_STAGE), live);
         }
         if side == 0 {
             self.paths.beta[stage] = Selection::IDENTITY;
@@ -261,11 +204,7 @@ impl<T: KernelLlr> ListState<T> {
             if stage >= LOG_SHARED {
                 self.shared.constant(stage, side, ones, self.paths.live);
             } else {
-                let words = 1usize << (stage - 6);
-                for path in 0..self.paths.live {
-                    let value = if ones >> path & 1 == 1 { !0 } else { 0 };
-                    self.beta[side][stage][path * words..][..words].fill(value);
-                }
+                self.columns.constant(engine, stage, side, ones);
             }
         }
         if side == 0 {
@@ -275,13 +214,13 @@ impl<T: KernelLlr> ListState<T> {
 
     /// The bits of a left rate-0 node of the only path.
     #[inline(always)]
-    fn zeros(&mut self, stage: usize) {
+    fn zeros<E: Kernels<T>>(&mut self, engine: E, stage: usize) {
         if stage <= LANE_STAGE {
             self.interleaved.zeros(stage);
         } else if stage >= LOG_SHARED {
             self.shared.constant(stage, 0, 0, 1);
         } else {
-            self.beta[0][stage][..1 << (stage - 6)].fill(0);
+            self.columns.constant(engine, stage, 0, 0);
         }
         self.paths.beta[stage] = Selection::IDENTITY;
     }
@@ -294,7 +233,7 @@ impl<T: KernelLlr> ListState<T> {
             let (zeros, ones) = if stage >= LOG_SHARED {
                 self.shared.sums(engine, stage, path)
             } else {
-                engine.sums(&self.alpha[stage][path << stage..][..1 << stage])
+                self.columns.sums(engine, stage, path)
             };
             *sums = (metric.plus(zeros), metric.plus(ones));
         }
@@ -345,39 +284,32 @@ impl<T: KernelLlr> ListState<T> {
     /// node takes two positions, and every path must be even).
     #[inline(always)]
     fn try_large<E: Kernels<T>>(&mut self, engine: E, kind: NodeKind, stage: usize, side: usize) -> bool {
-        let worst = self.paths.worst();
-        for path in 0..self.paths.live {
-            let smallest = if stage >= LOG_SHARED {
-                self.shared.smallest(engine, stage, path)
-            } else {
-                engine.smallest(&self.alpha[stage][path << stage..][..1 << stage])
-            };
-            let cost = if kind == NodeKind::ParityCheck { smallest.plus(smallest) } else { smallest };
-            if self.paths.survives(self.paths.metric.0[path].plus(cost), worst) {
+        let (worst, live, parity) = (self.paths.worst(), self.paths.live, kind == NodeKind::ParityCheck);
+        let survives = |paths: &Paths<T::Metric>, path: usize, smallest: T::Metric| {
+            let cost = if parity { smallest.plus(smallest) } else { smallest };
+            paths.survives(paths.metric.0[path].plus(cost), worst)
+        };
+        let settled = if stage >= LOG_SHARED {
+            for path in 0..live {
+                if survives(&self.paths, path, self.shared.smallest(engine, stage, path)) {
+                    return false;
+                }
+            }
+            self.shared.signs(engine, stage, side, live, parity)
+        } else {
+            // Flips of the best path are the likeliest to survive.
+            let best = self.paths.metric.0[..live].iter().position(|&metric| metric == T::Metric::ZERO).unwrap_or(0);
+            let (smallest, odd) = self.columns.smallest(engine, stage, best);
+            if (parity && odd) || survives(&self.paths, best, smallest) {
                 return false;
             }
-        }
-        if stage >= LOG_SHARED {
-            if !self.shared.signs(engine, stage, side, self.paths.live, kind == NodeKind::ParityCheck) {
-                return false;
-            }
-            if side == 0 {
-                self.paths.beta[stage] = Selection::IDENTITY;
-            }
-            return true;
-        }
-        let words = 1usize << (stage - 6);
-        for path in 0..self.paths.live {
-            let bits = &mut self.beta[side][stage][path * words..][..words];
-            engine.signs(&self.alpha[stage][path << stage..][..1 << stage], bits);
-            if kind == NodeKind::ParityCheck && bits.iter().fold(0, |sum, word| sum ^ word).count_ones() & 1 == 1 {
-                return false;
-            }
-        }
-        if side == 0 {
+            let (smallest, odd) = self.columns.signs(engine, stage, side, live);
+            !((parity && odd != 0) || (0..live).any(|path| survives(&self.paths, path, smallest.0[path])))
+        };
+        if settled && side == 0 {
             self.paths.beta[stage] = Selection::IDENTITY;
         }
-        true
+        settled
     }
 }
 
@@ -387,18 +319,10 @@ impl<T: KernelLlr> Drop for ListState<T> {
     }
 }
 
+/// The bits of a node of 64 positions from those of its children.
 #[inline(always)]
-fn joined(left: u32, right: u32) -> u64 {
+pub(super) fn joined(left: u32, right: u32) -> u64 {
     u64::from(left ^ right) | u64::from(right) << 32
-}
-
-#[inline(always)]
-fn join(left: &[u64], right: &[u64], out: &mut [u64]) {
-    let (low, high) = out.split_at_mut(left.len());
-    for (((low, high), &left), &right) in low.iter_mut().zip(high).zip(left).zip(right) {
-        *low = left ^ right;
-        *high = right;
-    }
 }
 
 /// One list decode.
@@ -430,7 +354,7 @@ impl<T: KernelLlr> Task<T> for ListTask<'_, T> {
                     // A lone path is the best path whatever it pays: its rate-0 children need no LLRs.
                     let next = program.get(counter).map(|next| next.operation);
                     if state.paths.live == 1 && next == Some(Operation::Leaf(NodeKind::Rate0)) {
-                        state.zeros(stage - 1);
+                        state.zeros(engine, stage - 1);
                         counter += 1;
                     } else {
                         state.left(engine, stage, channel);

@@ -8,8 +8,9 @@
 //!
 //! LLRs come in blocks of 64, bits in blocks of one word: the same positions.
 
+use super::columns::{Columns, NodeBits, NodeSink};
 use super::workspace::{AlignedBuffer, Plain};
-use crate::simd::lanes::Selection;
+use crate::simd::lanes::{LANES, Selection};
 use crate::simd::{KernelLlr, Kernels};
 
 /// log2 of the smallest node whose rows are shared: its bitmap fills a word for each half.
@@ -195,27 +196,18 @@ impl<T: Copy + PartialEq, const B: usize> SharedSink<'_, T, B> {
     }
 }
 
-/// Rows one after another.
-struct DenseSink<'a, T> {
-    rows: &'a mut [[T; BLOCK]],
-    blocks: usize,
-}
-
-impl<T: Copy> Sink<T, BLOCK> for DenseSink<'_, T> {
+impl<T> Sink<T, BLOCK> for NodeSink<'_, T> {
     #[inline(always)]
     fn first(&mut self, index: usize) -> &mut [T; BLOCK] {
-        &mut self.rows[index]
+        NodeSink::first(self, index)
     }
 
     #[inline(always)]
-    fn begin(&mut self, path: usize, word: usize, _differing: u64) {
-        let at = 64 * word;
-        self.rows.copy_within(at..at + 64, path * self.blocks + at);
-    }
+    fn begin(&mut self, _path: usize, _word: usize, _differing: u64) {}
 
     #[inline(always)]
     fn next(&mut self, path: usize, index: usize) -> &mut [T; BLOCK] {
-        &mut self.rows[path * self.blocks + index]
+        self.own(path, index)
     }
 }
 
@@ -236,35 +228,34 @@ impl Bits for View<'_, u64, 1> {
     }
 }
 
-/// Dense rows of words.
-struct DenseBits<'a> {
-    rows: &'a [u64],
-    words: usize,
+/// Bits in columns, and for each row those in which it may differ from the first path's.
+struct ColumnBits<'a> {
+    bits: NodeBits<'a>,
+    unlike: [u64; LANES],
 }
 
-impl Bits for DenseBits<'_> {
+impl Bits for ColumnBits<'_> {
     #[inline(always)]
     fn word(&self, row: usize, index: usize) -> u64 {
-        self.rows[row * self.words + index]
+        self.bits.words[index][row & (LANES - 1)]
     }
     #[inline(always)]
-    fn differs(&self, a: usize, b: usize, word: usize) -> u64 {
-        if a == b {
-            return 0;
-        }
-        let chunk = |row: usize| &self.rows[row * self.words + 64 * word..][..64];
-        different(chunk(a), chunk(b))
+    fn differs(&self, a: usize, _first: usize, _word: usize) -> u64 {
+        self.unlike[a & (LANES - 1)]
     }
 }
 
-/// The words in which two runs of 64 differ.
+/// For each lane the columns, 64 at most, in whose mask it is.
 #[inline(always)]
-fn different(a: &[u64], b: &[u64]) -> u64 {
-    let mut mask = 0;
-    for (index, (a, b)) in a.iter().zip(b).enumerate() {
-        mask |= u64::from(a != b) << index;
+fn by_lane(masks: impl Iterator<Item = u32>) -> [u64; LANES] {
+    let mut columns = [0; LANES];
+    for (index, mut mask) in masks.enumerate() {
+        while mask != 0 {
+            columns[mask.trailing_zeros() as usize] |= 1 << index;
+            mask &= mask - 1;
+        }
     }
-    mask
+    columns
 }
 
 /// No bits: the f-kernel.
@@ -367,7 +358,7 @@ impl<T: KernelLlr> SharedStages<T> {
     }
 
     /// LLRs of the left child of a node of `stage`; `channel` at the root. Those of a child below the shared stages go to
-    /// `dense`.
+    /// `columns`.
     #[inline(always)]
     pub fn left<E: Kernels<T>>(
         &mut self,
@@ -376,7 +367,7 @@ impl<T: KernelLlr> SharedStages<T> {
         channel: &[T],
         rows: &Selection,
         live: usize,
-        dense: &mut [T],
+        columns: &mut Columns<T>,
     ) {
         let kernel = |a: &[T; BLOCK], b: &[T; BLOCK], _: u64, out: &mut [T; BLOCK]| engine.left_block(a, b, out);
         let at = stage - LOG_SHARED;
@@ -384,15 +375,11 @@ impl<T: KernelLlr> SharedStages<T> {
         let parent = above.first().map_or_else(|| View::dense(channel), SharedRows::view);
         match below.last_mut() {
             Some(child) => descend(&parent, rows, live, &NoBits, rows, &mut child.sink(), kernel),
-            None => {
-                let mut sink = DenseSink { rows: dense.as_chunks_mut().0, blocks: parent.base.len() / 2 };
-                descend(&parent, rows, live, &NoBits, rows, &mut sink, kernel);
-            }
+            None => descend(&parent, rows, live, &NoBits, rows, &mut columns.sink(LOG_SHARED - 1), kernel),
         }
     }
 
-    /// LLRs of the right child, likewise, given the left child's bits; `dense_bits` are those of a left child below the
-    /// shared stages.
+    /// LLRs of the right child, likewise, given the left child's bits, which are in `columns` below the shared stages.
     #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "two sources, two sinks")]
     pub fn right<E: Kernels<T>>(
@@ -403,8 +390,7 @@ impl<T: KernelLlr> SharedStages<T> {
         rows: &Selection,
         bit_rows: &Selection,
         live: usize,
-        dense_bits: &[u64],
-        dense: &mut [T],
+        columns: &mut Columns<T>,
     ) {
         let kernel =
             |a: &[T; BLOCK], b: &[T; BLOCK], word: u64, out: &mut [T; BLOCK]| engine.right_block(a, b, word, out);
@@ -417,17 +403,25 @@ impl<T: KernelLlr> SharedStages<T> {
                 descend(&parent, rows, live, &bits, bit_rows, &mut child.sink(), kernel);
             }
             None => {
-                let blocks = parent.base.len() / 2;
-                let mut sink = DenseSink { rows: dense.as_chunks_mut().0, blocks };
-                let bits = DenseBits { rows: dense_bits, words: blocks };
-                descend(&parent, rows, live, &bits, bit_rows, &mut sink, kernel);
+                let (bits, mut sink) = columns.bits_and_sink(LOG_SHARED - 1);
+                let first = usize::from(bit_rows.0[0]);
+                let unlike = by_lane(bits.slots.iter().map(|slots| engine.unlike(slots, first)));
+                descend(&parent, rows, live, &ColumnBits { bits, unlike }, bit_rows, &mut sink, kernel);
             }
         }
     }
 
-    /// Bits of a node of `stage` from its children's, which are `dense` rows (left, right) below the shared stages.
+    /// Bits of a node of `stage` from its children's, which are in `columns` below the shared stages.
     #[inline(always)]
-    pub fn combine(&mut self, stage: usize, side: usize, rows: &Selection, live: usize, dense: (&[u64], &[u64])) {
+    pub fn combine<E: Kernels<T>>(
+        &mut self,
+        engine: E,
+        stage: usize,
+        side: usize,
+        rows: &Selection,
+        live: usize,
+        columns: &Columns<T>,
+    ) {
         let at = stage - LOG_SHARED;
         let [left_side, right_side] = &mut self.beta;
         let (target, left_side, right_side) = if side == 0 {
@@ -441,25 +435,18 @@ impl<T: KernelLlr> SharedStages<T> {
         let mut sink = target.sink();
         let first = usize::from(rows.0[0]);
         if at == 0 {
-            let (left, right) = dense;
-            for i in 0..half {
-                let bits = right[i];
-                sink.base[i] = [left[first * half + i] ^ bits];
-                sink.base[half + i] = [bits];
+            let (left, right) = (columns.bits(LOG_SHARED - 1, 0), columns.bits(LOG_SHARED - 1, 1));
+            for (i, (left, right)) in left.words.iter().zip(right.words).enumerate() {
+                sink.base[i] = [left[first] ^ right[0]];
+                sink.base[half + i] = [right[0]];
             }
+            let left_unlike = by_lane(left.slots.iter().map(|slots| engine.unlike(slots, first)));
+            let right_unlike = by_lane(right.slots.iter().map(|slots| engine.unlike(slots, 0)));
             for path in 1..live {
-                let left = &left[usize::from(rows.0[path]) * half..][..half];
-                let right = &right[path * half..][..half];
-                for word in 0..2 * half / 64 {
-                    let mut value = [0u64; 64];
-                    let base = 64 * word % half;
-                    for (i, value) in value.iter_mut().enumerate() {
-                        let upper = 64 * word >= half;
-                        *value = right[base + i] ^ if upper { 0 } else { left[base + i] };
-                    }
-                    let differing = different(&value, sink.base[64 * word..][..64].as_flattened());
-                    sink.settle(path, word, differing, |i| [value[i % 64]]);
-                }
+                let row = usize::from(rows.0[path]);
+                let candidates = left_unlike[row] | right_unlike[path];
+                sink.settle(path, 0, candidates, |i| [left.words[i][row] ^ right.words[i][path]]);
+                sink.settle(path, 1, right_unlike[path], |i| [right.words[i - half][path]]);
             }
             return;
         }

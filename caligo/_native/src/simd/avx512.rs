@@ -303,6 +303,126 @@ mod int8 {
             }
         }
 
+        /// The low, or the high, halves of the blocks of paths p and p + 16.
+        fn halves(blocks: &[[i8; 64]], slots: &Selection, live: usize, path: usize) -> (__m512i, __m512i) {
+            let block = |path: usize| load64(&blocks[usize::from(slots.0[path.min(live - 1) & 31])]);
+            let first = block(path);
+            let second = if live > 16 { block(path + 16) } else { first };
+            (_mm512_shuffle_i64x2::<0x44>(first, second), _mm512_shuffle_i64x2::<0xee>(first, second))
+        }
+
+        /// Rows to lanes; vector p holds 32 values of path p, then of path p + 16. Byte unpacking over four levels interleaves
+        /// vector p with vector p + 8, so after them each quarter of a vector holds a position of 16 paths.
+        fn pairs_to_lanes(mut a: [__m512i; 16], out: &mut [i8]) {
+            for _ in 0..4 {
+                let mut b = [_mm512_setzero_si512(); 16];
+                for i in 0..8 {
+                    b[2 * i] = _mm512_unpacklo_epi8(a[i], a[i + 8]);
+                    b[2 * i + 1] = _mm512_unpackhi_epi8(a[i], a[i + 8]);
+                }
+                a = b;
+            }
+            let out = out.as_chunks_mut::<LANES>().0;
+            for i in 0..16 {
+                let columns = _mm512_shuffle_i64x2::<0xd8>(a[i], a[i]);
+                store32(&mut out[i], _mm512_castsi512_si256(columns));
+                store32(&mut out[i + 16], _mm512_extracti64x4_epi64::<1>(columns));
+            }
+        }
+
+        fn left_to_lanes(blocks: &[[i8; 64]], slots: &Selection, live: usize, out: &mut [i8]) {
+            let mut a = [_mm512_setzero_si512(); 16];
+            for path in 0..16 {
+                if path < 8 || live > 8 {
+                    let (low, high) = halves(blocks, slots, live, path);
+                    a[path] = f512(low, high);
+                }
+            }
+            pairs_to_lanes(a, out);
+        }
+
+        fn right_to_lanes(blocks: &[[i8; 64]], slots: &Selection, bits: &LaneBits, live: usize, out: &mut [i8]) {
+            let mut a = [_mm512_setzero_si512(); 16];
+            for path in 0..16 {
+                if path < 8 || live > 8 {
+                    let (low, high) = halves(blocks, slots, live, path);
+                    a[path] = g512(low, high, u64::from(bits.0[path]) | u64::from(bits.0[path + 16]) << 32);
+                }
+            }
+            pairs_to_lanes(a, out);
+        }
+
+        fn unlike(slots: &Selection, like: usize) -> u32 {
+            let slots = load_selection(slots);
+            let like = if like == 0 {
+                _mm256_broadcastb_epi8(_mm256_castsi256_si128(slots))
+            } else {
+                _mm256_permutexvar_epi8(_mm256_set1_epi8(like as i8), slots)
+            };
+            _mm256_cmpneq_epi8_mask(slots, like)
+        }
+
+        fn own_slots(own: u32) -> Selection {
+            let mut out = Selection::FIRST;
+            store_selection(&mut out, _mm256_maskz_mov_epi8(own, load_selection(&Selection::IDENTITY)));
+            out
+        }
+
+        fn load_words(words: &[u64; 8]) -> __m512i {
+            // SAFETY: the array is 64 readable bytes.
+            unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
+        }
+
+        fn store_words(out: &mut [u64; 8], words: __m512i) {
+            // SAFETY: the array is 64 writable bytes.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), words) }
+        }
+
+        fn sign_block(block: &[i8; 64]) -> (u64, u16) {
+            (_mm512_movepi8_mask(load64(block)), smallest(block))
+        }
+
+        fn join_words(
+            left: &[u64; LANES],
+            rows: &Selection,
+            right: &[u64; LANES],
+            live: usize,
+            out: &mut [u64; LANES],
+        ) -> u32 {
+            let left = left.as_chunks::<8>().0;
+            let left: [__m512i; 4] = [load_words(&left[0]), load_words(&left[1]), load_words(&left[2]), load_words(&left[3])];
+            let rows = load_selection(rows);
+            let (low, high) = (_mm256_castsi256_si128(rows), _mm256_extracti128_si256::<1>(rows));
+            let rows = [low, _mm_bsrli_si128::<8>(low), high, _mm_bsrli_si128::<8>(high)];
+            let (right, out) = (right.as_chunks::<8>().0, out.as_chunks_mut::<8>().0);
+            let (mut first, mut mask) = (_mm512_setzero_si512(), 0);
+            for i in 0..4 {
+                if 8 * i < live {
+                    let rows = _mm512_cvtepu8_epi64(rows[i]);
+                    let lower = _mm512_permutex2var_epi64(left[0], rows, left[1]);
+                    let upper = _mm512_permutex2var_epi64(left[2], rows, left[3]);
+                    let in_upper = _mm512_test_epi64_mask(rows, _mm512_set1_epi64(16));
+                    let words = _mm512_mask_blend_epi64(in_upper, lower, upper);
+                    let words = _mm512_xor_si512(words, load_words(&right[i]));
+                    if i == 0 {
+                        first = _mm512_broadcastq_epi64(_mm512_castsi512_si128(words));
+                    }
+                    store_words(&mut out[i], words);
+                    mask |= u32::from(_mm512_cmpneq_epi64_mask(words, first)) << (8 * i);
+                }
+            }
+            mask & lane_mask(live)
+        }
+
+        fn unlike_words(words: &[u64; LANES], live: usize) -> u32 {
+            let first = _mm512_set1_epi64(words[0] as i64);
+            let mut mask = 0;
+            for (i, words) in words.as_chunks::<8>().0.iter().enumerate() {
+                mask |= u32::from(_mm512_cmpneq_epi64_mask(load_words(words), first)) << (8 * i);
+            }
+            mask & lane_mask(live)
+        }
+
         fn position_mask(bits: (__m512i, __m512i), position: usize) -> u32 {
             let one = _mm512_set1_epi32(1 << position);
             u32::from(_mm512_test_epi32_mask(bits.0, one)) | u32::from(_mm512_test_epi32_mask(bits.1, one)) << 16
@@ -633,6 +753,77 @@ mod int8 {
         #[inline(always)]
         fn expand(self, bits: &[u64], magnitude: i8, out: &mut [i8]) {
             call!(expand(bits, magnitude, out))
+        }
+        #[inline(always)]
+        fn left_to_lanes<const W: usize>(
+            self,
+            blocks: &[[i8; 64]],
+            slots: &Selection,
+            live: usize,
+            rows: &mut [[i8; LANES]; LANES],
+            out: &mut [i8],
+        ) {
+            if W != NARROW {
+                return call!(left_to_lanes(blocks, slots, live, out));
+            }
+            for (row, &slot) in rows.iter_mut().zip(&slots.0[..live]) {
+                self.left(&blocks[usize::from(slot)], row);
+            }
+            self.transpose::<W>(rows, live, out);
+        }
+        #[inline(always)]
+        fn right_to_lanes<const W: usize>(
+            self,
+            blocks: &[[i8; 64]],
+            slots: &Selection,
+            bits: &LaneBits,
+            live: usize,
+            rows: &mut [[i8; LANES]; LANES],
+            out: &mut [i8],
+        ) {
+            if W != NARROW {
+                return call!(right_to_lanes(blocks, slots, bits, live, out));
+            }
+            for ((row, &slot), &bits) in rows.iter_mut().zip(&slots.0[..live]).zip(&bits.0) {
+                self.right(&blocks[usize::from(slot)], &[u64::from(bits)], row);
+            }
+            self.transpose::<W>(rows, live, out);
+        }
+        #[inline(always)]
+        fn unlike(self, slots: &Selection, like: usize) -> u32 {
+            call!(unlike(slots, like))
+        }
+        #[inline(always)]
+        fn own_slots(self, own: u32) -> Selection {
+            call!(own_slots(own))
+        }
+        #[inline(always)]
+        fn sign_block(self, block: &[i8; 64]) -> (u64, u16) {
+            call!(sign_block(block))
+        }
+        #[inline(always)]
+        fn sums_blocks<'a>(self, blocks: impl Iterator<Item = &'a [i8; 64]>) -> (u32, u32) {
+            let mut total = (0, 0);
+            for block in blocks {
+                let (zeros, ones) = call!(sums(block));
+                total = (total.0 + zeros, total.1 + ones);
+            }
+            total
+        }
+        #[inline(always)]
+        fn join_words(
+            self,
+            left: &[u64; LANES],
+            rows: &Selection,
+            right: &[u64; LANES],
+            live: usize,
+            out: &mut [u64; LANES],
+        ) -> u32 {
+            call!(join_words(left, rows, right, live, out))
+        }
+        #[inline(always)]
+        fn unlike_words(self, words: &[u64; LANES], live: usize) -> u32 {
+            call!(unlike_words(words, live))
         }
         #[inline(always)]
         fn transpose<const W: usize>(self, rows: &[[i8; LANES]; LANES], live: usize, out: &mut [i8]) {
