@@ -1,13 +1,13 @@
 //! Throughput of the decoders, by engine, code and list; and on the best engine what bad input costs.
 //!
-//! Coded bits a second are shown as elements a second. Not here: batches and threads (`caligo bench decoder`).
+//! Coded bits a second are shown as elements a second. Not here: threads, and Python's share (`caligo bench decoder`).
 
 use caligo_polar::decoder::Decoder;
 use caligo_polar::simd::EngineName;
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
-use workloads::{Block, Noise, code, engines};
+use workloads::{Batch, Block, Noise, code, engines};
 
 mod workloads;
 
@@ -52,6 +52,22 @@ fn bench_engines(criterion: &mut Criterion) {
     }
 }
 
+/// Short blocks of a batch, side by side where that is how they are decoded.
+fn bench_batches(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode/batch");
+    for engine in engines() {
+        for (log_length, list_size, efficiency) in [(12, 1, 1.7), (12, 8, 1.5)] {
+            let code = code(log_length, efficiency);
+            let mut batch = Batch::<i8>::new(&code, Noise::Nominal, 256);
+            let mut decoder = Decoder::new(code, list_size, engine).expect("the engine is there and memory too");
+            group.throughput(Throughput::Elements(256 << log_length));
+            let id = BenchmarkId::new(format!("{} L{list_size}", engine.name()), format!("2^{log_length}"));
+            group.bench_function(id, |bencher| bencher.iter(|| batch.decode(&mut decoder)));
+        }
+    }
+    group.finish();
+}
+
 fn bench_bad_input(criterion: &mut Criterion) {
     for noise in Noise::ALL.into_iter().skip(1) {
         let mut group = criterion.benchmark_group(format!("decode/{}", noise.name()));
@@ -63,5 +79,5 @@ fn bench_bad_input(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(decoders, bench_engines, bench_bad_input);
+criterion_group!(decoders, bench_engines, bench_batches, bench_bad_input);
 criterion_main!(decoders);

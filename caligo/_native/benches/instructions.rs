@@ -7,7 +7,7 @@ use caligo_polar::decoder::Decoder;
 use caligo_polar::error::Result;
 use caligo_polar::simd::{EngineName, KernelLlr};
 use std::hint::black_box;
-use workloads::{Block, Noise, code};
+use workloads::{Batch, Block, Noise, code};
 
 mod workloads;
 
@@ -15,6 +15,24 @@ mod workloads;
 #[inline(never)]
 fn measured<T: KernelLlr>(blocks: &mut [Block<T>], decoder: &mut Decoder<T>) -> usize {
     blocks.iter_mut().filter_map(|block| block.decode(decoder).then_some(())).count()
+}
+
+/// The same of a batch.
+#[inline(never)]
+fn measured_batch<T: KernelLlr>(batch: &mut Batch<T>, decoder: &mut Decoder<T>) -> usize {
+    batch.decode(decoder)
+}
+
+/// A batch of blocks that are decoded side by side: its name, log2 of the block length, and leakage over the limit.
+const SIDE_BY_SIDE: (&str, u32, f64) = ("single-12-batch", 12, 1.7);
+
+fn run_batch(engine: EngineName) -> Result<()> {
+    let code = code(SIDE_BY_SIDE.1, SIDE_BY_SIDE.2);
+    let mut batch = Batch::<i8>::new(&code, Noise::Nominal, 128);
+    let mut decoder = Decoder::new(code, 1, engine)?;
+    black_box(batch.decode(&mut decoder));
+    black_box(measured_batch(black_box(&mut batch), black_box(&mut decoder)));
+    Ok(())
 }
 
 /// Name, whether `int8` (else `f32`), log2 of the block length, list size, leakage over the Shannon limit, and what happens to the blocks.
@@ -50,6 +68,11 @@ fn main() -> Result<()> {
     // `cargo bench` adds an argument of its own.
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let engine = EngineName::choose(words.first().map(String::as_str))?;
+    match words.get(1) {
+        None => println!("{}", SIDE_BY_SIDE.0),
+        Some(name) if name == SIDE_BY_SIDE.0 => run_batch(engine)?,
+        Some(_) => {}
+    }
     for workload in WORKLOADS {
         match words.get(1) {
             None => println!("{}", workload.0),

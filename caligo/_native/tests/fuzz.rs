@@ -12,8 +12,8 @@
 
 use caligo_polar::bits::{bytes_for, check_packed, words_for};
 use caligo_polar::checksum::{Check, HASH_KEY_BYTES, universal_hash, universal_hash_portable};
-use caligo_polar::code::{Code, ListSizes};
-use caligo_polar::decoder::{Decoder, required_bytes};
+use caligo_polar::code::{Code, ListSizes, Segmentation};
+use caligo_polar::decoder::{Checks, Decoder, required_bytes};
 use caligo_polar::design;
 use caligo_polar::error::Error;
 use caligo_polar::random::{Source, bernoulli_bits, random_bits, standard_normal};
@@ -64,9 +64,11 @@ targets! {
     hard_blocks_are_decoded_or_refused_by_f32_engines_alike: decode::<f32>;
     soft_blocks_are_decoded_or_refused_by_int8_engines_alike: decode_soft::<i8>;
     soft_blocks_are_decoded_or_refused_by_f32_engines_alike: decode_soft::<f32>;
+    batches_decode_as_their_blocks_do_with_int8_engines: batch::<i8>;
+    batches_decode_as_their_blocks_do_with_f32_engines: batch::<f32>;
     codes_and_list_sizes_are_made_or_refused: codes;
     blocks_are_transformed_back_or_refused: transform;
-    checks_are_linear_whatever_they_read: checks;
+    checks_are_linear_whatever_they_read: check_kinds;
     tags_are_the_same_with_and_without_special_instructions: hashes;
     designs_are_probabilities_or_refused: designs;
     random_numbers_fill_what_they_are_given: randomness;
@@ -113,14 +115,26 @@ fn list_sizes(rng: &mut Rng) -> Result<ListSizes, Error> {
     ListSizes::escalating(&escalation, size(rng))
 }
 
-/// A code that exists; now and then of a length at which rows share blocks.
+/// A code that exists, in segments or not; now and then of a length at which rows share blocks.
 fn code(rng: &mut Rng) -> Code {
     let log_length = if rng.below(40) == 0 { 13 + rng.below(3) } else { 1 + rng.below(11) };
     let length = 1usize << log_length;
     let mut info = information_set(rng, length);
     let shortened = if rng.below(3) == 0 { rng.below(length as u64) as usize } else { 0 };
     keep_below(&mut info, length - shortened);
-    Code::new(length, &info, shortened, Check::ALL[rng.below(4) as usize]).unwrap()
+    let code = Code::new(length, &info, shortened, Check::ALL[rng.below(4) as usize]).unwrap();
+    let (segment_length, check) = (1usize << rng.below(2 * log_length), Check::ALL[rng.below(4) as usize]);
+    code.with_segments(Segmentation::new(length, segment_length, check).ok())
+}
+
+/// Check values of a block and its segments, most often as many as there should be.
+fn check_values(rng: &mut Rng, code: &Code) -> Vec<u32> {
+    let length = 1 + count(rng, code.segment_count());
+    (0..length).map(|_| rng.next() as u32 & [!0, 0][rng.below(2) as usize]).collect()
+}
+
+fn checks(values: &[u32]) -> Checks<'_> {
+    Checks { block: values[0], segments: &values[1..] }
 }
 
 /// A packed row for a block of the code, most often without stray bits.
@@ -171,17 +185,28 @@ fn decode<T: KernelLlr>(rng: &mut Rng) {
     let code = code(rng);
     let received = row(rng, &code, |_| !0);
     let frozen = row(rng, &code, |index| !code.info()[index]);
-    let (check_value, magnitude) = (rng.next() as u32, rng.below(140) as f32 / 2.0);
-    let magnitude = if rng.below(30) == 0 { T::CERTAIN.negate_if(true) } else { T::from_nats(magnitude) };
+    let (values, magnitude) = (check_values(rng, &code), magnitude(rng));
     with_every_engine::<T>(rng, &code, |decoder, decoded| {
-        decoder.decode_bsc(&received, &frozen, check_value, magnitude, decoded)
+        decoder.decode_bsc(&received, &frozen, checks(&values), magnitude, decoded)
     });
+}
+
+fn magnitude<T: KernelLlr>(rng: &mut Rng) -> T {
+    let nats = rng.below(140) as f32 / 2.0;
+    if rng.below(30) == 0 { T::CERTAIN.negate_if(true) } else { T::from_nats(nats) }
 }
 
 fn decode_soft<T: KernelLlr>(rng: &mut Rng) {
     let code = code(rng);
     let frozen = row(rng, &code, |index| !code.info()[index]);
-    let (check_value, style, length) = (rng.next() as u32, rng.below(7), count(rng, code.block_length()));
+    let (values, length) = (check_values(rng, &code), count(rng, code.block_length()));
+    let llr = soft_values(rng, length);
+    with_every_engine::<T>(rng, &code, |decoder, decoded| decoder.decode_soft(&llr, &frozen, checks(&values), decoded));
+}
+
+/// LLRs in nats: noisy, saturated, zero, mostly ties, any bits; now and then one that is none.
+fn soft_values(rng: &mut Rng, length: usize) -> Vec<f32> {
+    let style = rng.below(7);
     let odd = [f32::NAN, f32::INFINITY, f32::MIN_POSITIVE, f32::MAX, -0.0][rng.below(5) as usize];
     let mut llr: Vec<f32> = (0..length)
         .map(|_| match style {
@@ -195,7 +220,78 @@ fn decode_soft<T: KernelLlr>(rng: &mut Rng) {
     if let (0, Some(value)) = (rng.below(6), llr.last_mut()) {
         *value = odd;
     }
-    with_every_engine::<T>(rng, &code, |decoder, decoded| decoder.decode_soft(&llr, &frozen, check_value, decoded));
+    llr
+}
+
+/// A batch, hard or soft, with every engine, against its blocks one by one: up to the first that is refused.
+fn batch<T: KernelLlr>(rng: &mut Rng) {
+    let code = code(rng);
+    if code.log_length() > 11 {
+        return;
+    }
+    let (length, bytes) = (code.block_length(), bytes_for(code.block_length()));
+    let sizes = if rng.below(2) == 0 { ListSizes::escalating(&[], 1) } else { list_sizes(rng) };
+    let Ok(sizes) = sizes else { return };
+    let blocks = [1, 23, 24, 63, 64, 65, 100][rng.below(7) as usize];
+    let (mut received, mut frozen, mut llr, mut values) = (vec![], vec![], vec![], vec![]);
+    let (soft, magnitude) = (rng.below(3) == 0, magnitude::<T>(rng));
+    for _ in 0..blocks {
+        let fit = |mut row: Vec<u8>| {
+            row.resize(bytes, 0);
+            row
+        };
+        // A batch is refused for one bad block in it, so bad blocks are rare.
+        let sound = rng.below(100) != 0;
+        let masked = |mut row: Vec<u8>, allowed: &dyn Fn(usize) -> u64| {
+            let mask: Vec<u8> = (0..code.words()).flat_map(|index| allowed(index).to_le_bytes()).collect();
+            row.iter_mut().zip(mask).for_each(|(byte, mask)| *byte &= if sound { mask } else { !0 });
+            row
+        };
+        let mut sent = vec![!0; code.words()];
+        keep_below(&mut sent, code.payload_length());
+        received.extend(masked(fit(row(rng, &code, |_| !0)), &|index| sent[index]));
+        frozen.extend(masked(fit(row(rng, &code, |_| !0)), &|index| sent[index] & !code.info()[index]));
+        let mut soft_block = soft_values(rng, length);
+        if sound {
+            soft_block.iter_mut().for_each(|value| *value = if value.is_finite() { *value } else { 1.0 });
+        }
+        llr.extend(soft_block);
+        values.extend((0..=code.segment_count()).map(|_| rng.next() as u32 & [!0, 0][rng.below(2) as usize]));
+    }
+    let Ok(mut reference) = Decoder::<T>::with_list_sizes(code.clone(), sizes, EngineName::Portable) else { return };
+    let mut expected = (vec![0; blocks * bytes], vec![false; blocks]);
+    let refused = (0..blocks).find_map(|block| {
+        let (frozen, values) = (&frozen[block * bytes..][..bytes], &values[block * (1 + code.segment_count())..]);
+        let checks = checks(&values[..=code.segment_count()]);
+        let decoded = &mut expected.0[block * bytes..][..bytes];
+        let outcome = if soft {
+            reference.decode_soft(&llr[block * length..][..length], frozen, checks, decoded)
+        } else {
+            reference.decode_bsc(&received[block * bytes..][..bytes], frozen, checks, magnitude, decoded)
+        };
+        match outcome {
+            Ok(found) => {
+                expected.1[block] = found;
+                None
+            }
+            Err(error) => Some((block, format!("{error:?}"))),
+        }
+    });
+    let done = refused.as_ref().map_or(blocks, |(block, _)| *block);
+    for engine in engines() {
+        let mut decoder = Decoder::<T>::with_list_sizes(code.clone(), sizes, engine).unwrap();
+        let (mut decoded, mut accepted) = (vec![0; blocks * bytes], vec![false; blocks]);
+        let outcome = if soft {
+            decoder.decode_soft_batch(&llr, &frozen, &values, &mut decoded, &mut accepted)
+        } else {
+            decoder.decode_bsc_batch(&received, &frozen, &values, magnitude, &mut decoded, &mut accepted)
+        };
+        assert_eq!(outcome.err().map(|error| format!("{error:?}")), refused.as_ref().map(|(_, text)| text.clone()));
+        assert_eq!(decoded[..done * bytes], expected.0[..done * bytes], "{} {code:?} {sizes:?}", engine.name());
+        assert_eq!(accepted[..done], expected.1[..done], "{}", engine.name());
+        let short = &received[..received.len() - 1];
+        assert!(decoder.decode_bsc_batch(short, &frozen, &values, magnitude, &mut decoded, &mut accepted).is_err());
+    }
 }
 
 fn codes(rng: &mut Rng) {
@@ -236,7 +332,7 @@ fn transform(rng: &mut Rng) {
     assert_eq!(block, before);
 }
 
-fn checks(rng: &mut Rng) {
+fn check_kinds(rng: &mut Rng) {
     let length = rng.below(600) as usize;
     let (a, b) = (fill(rng, length), fill(rng, length));
     let sum: Vec<u8> = a.iter().zip(&b).map(|(a, b)| a ^ b).collect();

@@ -122,6 +122,39 @@ impl<T: KernelLlr> Block<T> {
     }
 }
 
+/// Blocks one after the other, as a batch call takes them.
+pub struct Batch<T> {
+    received: Vec<u8>,
+    frozen_values: Vec<u8>,
+    check_values: Vec<u32>,
+    magnitude: T,
+    decoded: Vec<u8>,
+    accepted: Vec<bool>,
+}
+
+impl<T: KernelLlr> Batch<T> {
+    /// Blocks 0 to `count` of a code.
+    pub fn new(code: &Code, noise: Noise, count: u64) -> Self {
+        let blocks: Vec<Block<T>> = (0..count).map(|number| Block::new(code, noise, number)).collect();
+        Self {
+            received: blocks.iter().flat_map(|block| block.received.clone()).collect(),
+            frozen_values: blocks.iter().flat_map(|block| block.frozen_values.clone()).collect(),
+            check_values: blocks.iter().map(|block| block.check_value).collect(),
+            magnitude: noise.magnitude(),
+            decoded: blocks.iter().flat_map(|block| block.decoded.clone()).collect(),
+            accepted: vec![false; blocks.len()],
+        }
+    }
+
+    /// Decodes it; the blocks that were accepted.
+    pub fn decode(&mut self, decoder: &mut Decoder<T>) -> usize {
+        let Self { received, frozen_values, check_values, magnitude, decoded, accepted } = self;
+        let done = decoder.decode_bsc_batch(received, frozen_values, check_values, *magnitude, decoded, accepted);
+        done.expect("the blocks fit the code");
+        accepted.iter().filter(|accepted| **accepted).count()
+    }
+}
+
 /// Channel LLRs of the error of block `number`: what the decoder proper works on.
 pub fn channel<T: Llr>(code: &Code, noise: Noise, number: u64) -> Vec<T> {
     let mut errors = vec![0; code.words()];
