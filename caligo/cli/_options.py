@@ -225,7 +225,7 @@ def escalation_option(function: Command) -> Command:
         metavar="L,L",
         default=None,
         callback=_sizes,
-        help="List sizes tried first, as 1,4; the next where no candidate has the check.",
+        help="List sizes tried first, as 1,8; the next where no candidate has the check.",
     )(function)
 
 

@@ -51,7 +51,7 @@ def group() -> None:
 @click.option(
     "--segmented",
     is_flag=True,
-    help="As the strategy segmented decodes: segments of 2^16 positions, list sizes 1 and 4 first.",
+    help="As the strategy segmented decodes: segments of 2^16 positions, list sizes 1 and 8 first.",
 )
 @precision_option(default=None)
 @engine_option

@@ -58,17 +58,17 @@ def test_list_decoding_on_the_binary_symmetric_channel_is_as_good_as_promised(
 
 
 def test_segments_of_a_long_block_keep_the_promised_error_rate() -> None:
-    """N = 2^20, QBER 2 %, f = 1.145 with the checks of the segments, lists of 1 and 4 first: FER at most 2 %."""
+    """N = 2^20, QBER 2 %, f = 1.145 with the checks of the segments, lists of 1 and 8 first: FER at most 2 %."""
     code = design_code(1 << 20, qber=0.02, efficiency=1.145, segment_length=1 << 16)
     assert code.segment_check_bits == 16 * 16
     assert code.efficiency(0.02) == pytest.approx(1.145, abs=1e-4)
-    result = simulate(code, BscChannel(0.02), list_size=32, escalation=(1, 4), frames=2000, seed=1, threads=2)
+    result = simulate(code, BscChannel(0.02), list_size=32, escalation=(1, 8), frames=2000, seed=1, threads=2)
     print(result.fer, result)
     assert result.undetected_errors == 0
     assert Proportion(result.frame_errors, result.frames).interval(0.95)[1] <= 0.02
 
 
-@pytest.mark.parametrize("escalation", [(), (4,), (1, 4)])
+@pytest.mark.parametrize("escalation", [(), (8,), (1, 8)])
 def test_a_block_in_segments_fails_no_more_often_than_whole(escalation: tuple[int, ...]) -> None:
     """The same information set, L = 32, where whole blocks fail in 6 of 100."""
     whole = design_code(1 << 16, qber=0.02, efficiency=1.20)

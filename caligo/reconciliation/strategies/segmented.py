@@ -31,8 +31,8 @@ DEFAULT_SEGMENT_CHECK = "crc16"
 
 
 def default_escalation(list_size: int) -> tuple[int, ...]:
-    """The list sizes tried on a segment before `list_size`: 1 and 4, as far as they are smaller."""
-    return tuple(size for size in (1, 4) if size < list_size)
+    """The list sizes tried on a segment before `list_size`: 1 and 8, as far as they are smaller."""
+    return tuple(size for size in (1, 8) if size < list_size)
 
 
 class Segmented(OneWay):
@@ -43,7 +43,8 @@ class Segmented(OneWay):
         list_size: paths the decoder keeps at most.
         precision: arithmetic of the decoder, ``int8`` or ``f32``.
         engine: name of the kernels to use; None takes the fastest.
-        escalation: list sizes tried before `list_size`; None: :func:`default_escalation`.
+        escalation: list sizes tried before `list_size`; None: :func:`default_escalation`, or where the block
+            is not cut as `OneWay`.
         codec: decode with this instead of a :class:`PolarCodec` made from the above.
 
     Raises:
@@ -63,10 +64,10 @@ class Segmented(OneWay):
         escalation: Sequence[int] | None = None,
         codec: Codec | None = None,
     ) -> None:
-        if not code.segments and code.check == "none":
-            escalation = ()  # nothing says whether a list was long enough
-        elif escalation is None:
+        if escalation is None and code.segments:
             escalation = default_escalation(list_size)
+        elif not code.segments and code.check == "none":
+            escalation = ()  # nothing says whether a list was long enough
         super().__init__(code, list_size, precision=precision, engine=engine, escalation=escalation, codec=codec)
 
     @staticmethod
