@@ -10,7 +10,7 @@
 //! a stage are computed when a segment needs them and remember whose they are, so going back is a matter of undoing
 //! combinations of words.
 //!
-//! Not here: what a list does within a segment ([`list`](super::list), [`single`](super::single)), and the check of the
+//! Not here: what a list does within a segment ([`list`](super::list), [`single`]), and the check of the
 //! whole block.
 
 use super::list::{ListState, ListTask};

@@ -8,7 +8,7 @@
 //! that the f-kernels below could make it 0, the descent would only confirm them (`simd::settle` says why). Nodes of more
 //! than 64 positions ask this when few enough of their positions are frozen; smaller ones always do.
 //!
-//! Near the root of a hard-decision channel an LLR has two or three values, and a node is two planes of bits ([`Form`])
+//! Near the root of a hard-decision channel an LLR has two or three values, and a node is two planes of bits (`Form`)
 //! rather than bytes: f of ±c is ±f(c, c), g of it is 0 or ±2c, and f of that again one of three values.
 
 use super::schedule::{NodeKind, classify};

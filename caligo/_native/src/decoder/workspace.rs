@@ -31,7 +31,7 @@ pub struct AlignedBuffer<T: Plain> {
 }
 
 impl<T: Plain> AlignedBuffer<T> {
-    /// `length` zeroed elements; none where memory is refused, which [`memory::watched`] tells.
+    /// `length` zeroed elements; none where memory is refused, which `memory::watched` tells.
     #[must_use]
     pub fn new(length: usize) -> Self {
         let length = if memory::ask_part(Self::bytes_for(length)) { length } else { 0 };
