@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from caligo.jobs.plan import Layout
 from caligo.memory import FIXED_BYTES, MemoryLimit, block_buffer_bytes
 from caligo.randomness import SecurityRandomness, sampled_positions
 from caligo.reconciliation import parties, strategies
-from caligo.reconciliation.strategies import CodeRequest, ReconciledBlocks
+from caligo.reconciliation.strategies import CodeRequest, ReconciledBlocks, strategy_type
 from caligo.reconciliation.strategies.one_way import OneWay, default_escalation
 from caligo.reconciliation.verification import TAG_BITS
 from caligo.store import load_run
@@ -67,6 +68,34 @@ def test_small_lists_first_reconcile_the_same_key() -> None:
 
 
 # --- the way through ----------------------------------------------------------------------------------------------
+
+
+def test_a_rest_too_short_for_the_checks_of_its_segments_is_not_cut() -> None:
+    bits_ = 4 * 1024 + 304
+    report = reconcile(
+        *two_keys(bits_),
+        key_bits=bits_,
+        qber=0.11,
+        block_length=1024,
+        list_size=4,
+        strategy="segmented",
+        segment_length=64,
+    )
+    assert report.keys_equal
+    whole, rest = strategy_type("segmented"), strategy_type("one-way")
+    request = CodeRequest(1 << 9, 304, 0.11, 4, segment_length=64)
+    assert not whole.choose_code(request).segments
+    assert whole.choose_code(request).digest == rest.choose_code(replace(request, segment_length=None)).digest
+
+
+@pytest.mark.parametrize("segment_length", [64, 128, None])
+@pytest.mark.parametrize("list_size", [1, 8, 32])
+def test_the_plan_for_segments_is_what_their_decoder_takes(segment_length: int | None, list_size: int) -> None:
+    kind = strategy_type("segmented")
+    planned = kind.required_bytes(1 << 12, list_size, "int8", "crc32", segment_length=segment_length)
+    code = kind.choose_code(CodeRequest(1 << 12, 1 << 12, 0.02, list_size, segment_length=segment_length))
+    taken = kind(code, list_size).decoder_bytes
+    assert planned >= 0.8 * taken
 
 
 @pytest.mark.parametrize("segment_length", [64, 256, 512, 1024])

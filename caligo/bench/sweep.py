@@ -9,6 +9,7 @@ work on the machine slows every row: the record names the machine, not what else
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -64,9 +65,11 @@ class SweepCase:
     escalation: tuple[int, ...] = ()
 
 
-def _bsc(log2: int, list_size: int, efficiency: float) -> SweepCase:
+def _bsc(log2: int, list_size: int, efficiency: float, *first: int) -> SweepCase:
     name = f"N = 2^{log2}, L = {list_size}, f = {efficiency:g}"
-    return SweepCase(name, BscChannel(0.02), 1 << log2, list_size, efficiency=efficiency)
+    if first:
+        name += f", {', '.join(map(str, first))} first"
+    return SweepCase(name, BscChannel(0.02), 1 << log2, list_size, efficiency=efficiency, escalation=first)
 
 
 def _segmented(log2: int, list_size: int, efficiency: float) -> SweepCase:
@@ -85,11 +88,14 @@ def _awgn(list_size: int, precision: Literal["int8", "f32"]) -> SweepCase:
 
 SWEEP: tuple[SweepCase, ...] = (
     _bsc(20, 32, 1.14),
+    _bsc(20, 32, 1.14, 8),
     _segmented(20, 32, 1.145),
     _bsc(20, 8, 1.15),
     _bsc(16, 32, 1.24),
+    _bsc(16, 32, 1.24, 8),
     _bsc(16, 8, 1.24),
     _bsc(12, 32, 1.5),
+    _bsc(12, 32, 1.5, 1, 8),
     _bsc(12, 8, 1.5),
     _bsc(12, 1, 1.7),
     _bsc(20, 1, 1.26),
@@ -306,12 +312,14 @@ def require_plot(path: Path) -> str:
 
     Raises:
         ResourceError: Matplotlib is not installed (the extra `plot`).
-        ConfigError: the suffix is no format that Matplotlib can write.
+        ConfigError: the suffix is no format that Matplotlib can write, or there is no such directory to write to.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
     except ImportError:
         raise ResourceError("a plot needs Matplotlib, which is missing; pip install 'caligo[plot]'") from None
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"no directory to write a plot to: {str(path.parent)!r}; make it first", path=str(path))
     kind = path.suffix.removeprefix(".").lower()
     if kind not in FigureCanvasAgg.get_supported_filetypes():
         raise ConfigError(

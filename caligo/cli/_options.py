@@ -215,7 +215,9 @@ def segment_options(function: Command) -> Command:
 def _sizes(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
     if value is None:
         return None
-    return tuple(Count(minimum=1).convert(part, param, ctx) for part in value.split(",") if part.strip())
+    if value == "none":
+        return ()
+    return tuple(Count(minimum=1).convert(part, param, ctx) for part in value.split(","))
 
 
 def escalation_option(function: Command) -> Command:
@@ -225,7 +227,7 @@ def escalation_option(function: Command) -> Command:
         metavar="L,L",
         default=None,
         callback=_sizes,
-        help="List sizes tried first, as 1,8; the next where no candidate has the check.",
+        help="List sizes tried first, as 1,8; the next where no candidate has the check. Or none.",
     )(function)
 
 

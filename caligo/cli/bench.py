@@ -100,9 +100,10 @@ def decoder(
 ) -> None:
     """Time the decoder's batch call on random keys and real noise, and record it.
 
-    Making frames and checking them is not timed; each call gets fresh ones. Over the BSC give --qber with --efficiency
-    or --info-length; over AWGN (BPSK) give --ebn0 and --info-length. The default precision is int8 for the BSC and f32
-    for AWGN.
+    Making frames and checking them is not timed; each call gets fresh ones. Smaller lists are tried first only if
+    --escalation says so, while reconcile tries 8, and 1 before it up to 2^13 bits. Over the BSC give --qber with
+    --efficiency or --info-length; over AWGN (BPSK) give --ebn0 and --info-length. The default precision is int8 for the
+    BSC and f32 for AWGN.
     """
     from caligo.bench import bench_decoder
     from caligo.reconciliation.strategies.segmented import (
@@ -118,6 +119,11 @@ def decoder(
         raise click.UsageError("--plot draws a --sweep.")
     if block_length is None or list_size is None:
         raise click.UsageError("Give --block-length and --list-size, or --sweep.")
+    if segmented and segment_length is None and block_length < 2 * DEFAULT_SEGMENT_LENGTH:
+        raise click.UsageError(
+            f"--segmented: blocks of {block_length} are not cut, a segment has {DEFAULT_SEGMENT_LENGTH}; "
+            "give --segment-length."
+        )
     if segmented:
         segment_length = segment_length or DEFAULT_SEGMENT_LENGTH
         escalation = default_escalation(list_size) if escalation is None else escalation
@@ -151,7 +157,8 @@ def decoder(
     budget = f", efficiency {result.efficiency:.4f}" if result.efficiency is not None else ""
     print_facts(
         {
-            "code": f"N = {result.block_length}, K = {result.info_length} + {result.check}, {result.design} design",
+            "code": f"N = {result.block_length}, K = {result.info_length} + {result.check}, {result.design} design"
+            + (f", segments of {segment_length}" if segment_length else ""),
             "channel": seen + budget,
             "decoder": f"L = {list_sizes(result.escalation, result.list_size)}, {result.precision}, {result.engine}, "
             f"{result.threads} thread(s)",
@@ -194,11 +201,12 @@ def _sweep(
     with progress() as bar:
         rows, run = bench_sweep(seconds=seconds, engine=engine, seed=seed, store=store, progress=bar)
     machine = machine_fingerprint()
-    if plot is not None:
-        plot_sweep(rows, plot, f"caligo, {rows[0].engine}, {machine['cpu_model']}")
+    title = f"caligo, {rows[0].engine}, {machine['cpu_model']}"
     if as_json:
         document = {"machine": machine, "rows": [row.to_json() for row in rows], "run": run, "plot": plot}
         emit_json("caligo.bench-sweep/1", document)
+        if plot is not None:
+            plot_sweep(rows, plot, title)
         return
     table = Table("one core", ">coded Mbit/s", ">quartiles", ">information", ">frame errors", ">memory")
     for row in rows:
@@ -207,6 +215,8 @@ def _sweep(
         table.add(row.name, _rate(row.coded_mbps), spread, information, _fer(row), format_bytes(row.decoder_bytes))
     table.print()
     print_facts({"machine": machine["cpu_model"], "engine": rows[0].engine, "run": run, "plot": plot and str(plot)})
+    if plot is not None:
+        plot_sweep(rows, plot, title)
 
 
 def _fer(row: SweepRow) -> str:

@@ -213,7 +213,7 @@ class _Job:
             threads=self._threads_wanted,
             source=limit.source,
             required_bytes=lambda block_length, list_size, precision: self._type.required_bytes(
-                block_length, list_size, precision, options.check, options.escalation
+                block_length, list_size, precision, options.check, options.escalation, options.segment_length
             ),
         ).threads
         requests = [

@@ -54,7 +54,7 @@ class PolarCodec:
         threads: workspaces, and blocks decoded at the same time.
         escalation: list sizes tried before `list_size`, increasing, the last perhaps `list_size` itself: ``(1, 32)``
             for 32. A block, or a segment of one, goes on to the next only where no candidate has its check. All tries
-            but the last keep only paths near the best, which is many times faster and seldom loses the block.
+            but the last keep only paths near the best, which is many times faster and loses about one block in ten.
 
     Raises:
         ConfigError: a parameter is out of range, or this CPU does not have the engine.

@@ -148,7 +148,13 @@ class StrategyType(Protocol):
         ...
 
     def required_bytes(
-        self, block_length: int, list_size: int, precision: str, check: str, escalation: Sequence[int] | None = None
+        self,
+        block_length: int,
+        list_size: int,
+        precision: str,
+        check: str,
+        escalation: Sequence[int] | None = None,
+        segment_length: int | None = None,
     ) -> int:
         """Memory of a decoder for blocks of a length, in bytes; an escalation of None is the strategy's own."""
         ...

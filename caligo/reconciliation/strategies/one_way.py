@@ -166,7 +166,12 @@ class OneWay:
 
     @staticmethod
     def required_bytes(
-        block_length: int, list_size: int, precision: str, check: str, escalation: Sequence[int] | None = None
+        block_length: int,
+        list_size: int,
+        precision: str,
+        check: str,
+        escalation: Sequence[int] | None = None,
+        segment_length: int | None = None,
     ) -> int:
         """Memory of the decoder for blocks of a length, in bytes, apart from what depends on their code."""
         if escalation is None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from caligo import _native
+from caligo.channel import binary_entropy
 from caligo.codes import PolarCode, design_code
 from caligo.codes.polar_code import MAX_BLOCK_LENGTH, validate_segments
 from caligo.reconciliation.codecs import Codec
@@ -103,12 +104,22 @@ class Segmented(OneWay):
 
     @staticmethod
     def required_bytes(
-        block_length: int, list_size: int, precision: str, check: str, escalation: Sequence[int] | None = None
+        block_length: int,
+        list_size: int,
+        precision: str,
+        check: str,
+        escalation: Sequence[int] | None = None,
+        segment_length: int | None = None,
     ) -> int:
-        """As `OneWay.required_bytes`; a decoder of segments takes less."""
+        """As `OneWay.required_bytes`, for blocks in segments and for shorter ones that are not cut."""
         if escalation is None:
             escalation = default_escalation(list_size)
-        return OneWay.required_bytes(block_length, list_size, precision, check, escalation)
+        length = segment_length or DEFAULT_SEGMENT_LENGTH
+        whole = OneWay.required_bytes(min(block_length, 2 * length), list_size, precision, check, escalation)
+        if 2 * length > block_length:
+            return whole
+        cut = _native.required_bytes(block_length, list_size, precision, escalation=escalation, segment_length=length)
+        return max(whole, int(cut))
 
     @staticmethod
     def choose_code(request: CodeRequest) -> PolarCode:
@@ -118,22 +129,26 @@ class Segmented(OneWay):
             request: what is asked for.
 
         Returns:
-            A code of `request.payload_length` key bits, with segments if there is room for two.
+            A code of `request.payload_length` key bits, with segments if there is room for two and for their checks.
 
         Raises:
             ConfigError: the request is out of range, or its efficiency leaves no key.
         """
         segment_length = request.segment_length or DEFAULT_SEGMENT_LENGTH
         segment_check = request.segment_check or DEFAULT_SEGMENT_CHECK
-        if 2 * segment_length > request.block_length:
+        if 2 * segment_length > min(request.block_length, request.payload_length):
             return OneWay.choose_code(request)
         segments = -(-request.payload_length // segment_length)
+        efficiency = chosen_efficiency(request, segments * int(_native.check_bits(segment_check)))
+        disclosed = efficiency * request.payload_length * binary_entropy(request.design_qber)
+        if request.efficiency != efficiency and disclosed >= request.payload_length - 1:
+            return OneWay.choose_code(request)
         return design_code(
             request.block_length,
             payload_length=request.payload_length,
             design="de",
             qber=request.design_qber,
-            efficiency=chosen_efficiency(request, segments * int(_native.check_bits(segment_check))),
+            efficiency=efficiency,
             check=request.check,
             segment_length=segment_length,
             segment_check=segment_check,
