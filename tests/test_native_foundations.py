@@ -359,9 +359,10 @@ from caligo.errors import ResourceError
 
 info = np.zeros(1 << 17, np.uint8)
 info[::2] = 0xE8
+twice = np.tile(info, 2)
 calls = {
     "decoder": lambda: _native.PolarDecoder(1 << 20, info, 8),
-    "single": lambda: _native.PolarDecoder(1 << 20, info, 1, precision="f32"),
+    "single": lambda: _native.PolarDecoder(1 << 21, twice, 1, precision="f32"),
     "density": lambda: _native.design_density_evolution(1 << 24, 1 << 24, 0.02),
     "gaussian": lambda: _native.design_gaussian(1 << 24, 1 << 24, 0.8),
     "weight": lambda: _native.design_polarization_weight(1 << 22),
@@ -381,7 +382,7 @@ print(refused)
 
 
 @pytest.mark.parametrize(
-    ("call", "megabytes"), [("decoder", 40), ("single", 20), ("density", 60), ("gaussian", 60), ("weight", 120)]
+    ("call", "megabytes"), [("decoder", 40), ("single", 30), ("density", 60), ("gaussian", 60), ("weight", 120)]
 )
 def test_memory_refused_at_any_moment_ends_the_call_and_not_the_process(call: str, megabytes: int) -> None:
     words = [sys.executable, "-c", REFUSED, call, str(megabytes)]

@@ -129,7 +129,7 @@ fn together<T: KernelLlr>(log_length: u32, segmentation: Option<Segmentation>, l
 /// Bytes of everything a [`Decoder`] for `code` allocates.
 #[must_use]
 pub fn required_bytes<T: KernelLlr>(code: &Code, list_sizes: ListSizes) -> usize {
-    let single = |code| if list_sizes.smallest() == 1 { size_of_val(&*single::compile(code)) } else { 0 };
+    let single = |code| if list_sizes.smallest() == 1 { single::bytes_for(code) } else { 0 };
     let list = |code| if list_sizes.largest() > 1 { schedule::bytes_for(code, Flavour::List) } else { 0 };
     let frames = if together::<T>(code.log_length(), code.segmentation(), list_sizes) {
         schedule::bytes_for(code, Flavour::Single)
@@ -190,8 +190,9 @@ impl<T: KernelLlr> Decoder<T> {
         if !engine.available() {
             return Err(Error::EngineUnavailable { engine: engine.name() });
         }
-        // With a byte for every position: more than the single decoder's program takes while it grows, and the zeros below.
-        memory::ask(workspace_bytes::<T>(code.log_length(), code.segmentation(), list_sizes) + code.block_length())?;
+        // With the zeros that are checked below.
+        let zeros = bits::bytes_for(code.block_length());
+        memory::ask(workspace_bytes::<T>(code.log_length(), code.segmentation(), list_sizes) + zeros)?;
         memory::watched(|| Self::made_of_parts(code, list_sizes, engine))
     }
 
@@ -208,11 +209,12 @@ impl<T: KernelLlr> Decoder<T> {
         } else {
             None
         };
-        let single = (whole && list_sizes.smallest() == 1).then(|| Single {
-            program: single::compile(&code),
-            state: SingleState::new(log_length),
-            frames,
-        });
+        let single = if whole && list_sizes.smallest() == 1 {
+            let program = single::compile(&code)?;
+            Some(Single { program, state: SingleState::new(log_length), frames })
+        } else {
+            None
+        };
         let list = if whole && largest > 1 {
             let program = schedule::compile(&code, Flavour::List)?;
             Some(List { program, state: Box::new(ListState::new(log_length, largest)) })

@@ -82,8 +82,10 @@ fn polarised<C: Channel + Clone>(
     }
     memory::ask(block_length * size_of::<f32>())?;
     let mut errors = vec![0.0; block_length];
-    let mut branches = Vec::new();
     let stages = if threads > 1 && block_length >= SHARED_LENGTH { SHARED_STAGES } else { 0 };
+    let mut branches = Vec::new();
+    let bytes = size_of::<Branch<'_, C>>() << stages;
+    branches.try_reserve_exact(1 << stages).map_err(|_| Error::Memory { bytes })?;
     let whole = &mut errors[..payload_length];
     polarise(channel, perfect, payload_length, block_length, whole, stages, &mut |branch| branches.push(branch));
     let count = threads.min(branches.len());

@@ -114,7 +114,7 @@ fn operations() -> String {
         if list_size == 1 {
             let state = &mut SingleState::new(log_length);
             SingleTask {
-                program: &single::compile(&code),
+                program: &single::compile(&code).unwrap(),
                 info: code.info(),
                 state,
                 channel: Channel::Values(channel),

@@ -61,7 +61,7 @@ impl Programs {
             return Ok(Self::default());
         }
         Ok(Self {
-            single: if list_sizes.smallest() == 1 { single::compile(code) } else { Box::default() },
+            single: if list_sizes.smallest() == 1 { single::compile(code)? } else { Box::default() },
             list: if list_sizes.largest() > 1 { schedule::compile(code, Flavour::List)? } else { Box::default() },
         })
     }
@@ -126,7 +126,7 @@ impl<T: KernelLlr> SegmentedState<T> {
     #[must_use]
     pub fn program_bytes(code: &Code, segmentation: Segmentation, list_sizes: ListSizes) -> usize {
         let of = |code: &Code| {
-            let single = if list_sizes.smallest() == 1 { size_of_val(&*single::compile(code)) } else { 0 };
+            let single = if list_sizes.smallest() == 1 { single::bytes_for(code) } else { 0 };
             let list = if list_sizes.largest() > 1 { schedule::bytes_for(code, Flavour::List) } else { 0 };
             single + list
         };

@@ -15,6 +15,7 @@ use super::schedule::{NodeKind, classify};
 use super::workspace::AlignedBuffer;
 use crate::bits;
 use crate::code::Code;
+use crate::error::{Error, Result};
 use crate::simd::settle::{Part, SUBTREE, Shape, part_of, settle_short};
 use crate::simd::{KernelLlr, Kernels, Task};
 use crate::transform::{MAX_BLOCK_LENGTH, transform_words};
@@ -79,13 +80,19 @@ enum Form<T> {
 
 struct Compiler<'a> {
     info: &'a [u64],
-    program: Vec<Step>,
+    /// Steps so far.
+    length: usize,
+    /// They themselves, unless they are only counted.
+    program: Option<Vec<Step>>,
 }
 
 impl Compiler<'_> {
     fn push(&mut self, operation: Operation, stage: usize, shape: Shape) -> usize {
-        self.program.push(Step { operation, stage: stage as u8, depth: 0, skip: 0, shape });
-        self.program.len() - 1
+        self.length += 1;
+        if let Some(program) = &mut self.program {
+            program.push(Step { operation, stage: stage as u8, depth: 0, skip: 0, shape });
+        }
+        self.length - 1
     }
 
     /// Appends the node of 2^`stage` positions whose first word is `start`; returns its depth.
@@ -123,20 +130,33 @@ impl Compiler<'_> {
             self.push(Operation::Combine, stage, Shape::NONE);
             right.max(left + 1)
         };
-        if tried {
-            self.program[at].depth = depth;
-            self.program[at].skip = (self.program.len() - at - 1) as u32;
+        let skip = (self.length - at - 1) as u32;
+        if tried && let Some(step) = self.program.as_mut().and_then(|program| program.get_mut(at)) {
+            (step.depth, step.skip) = (depth, skip);
         }
         depth
     }
 }
 
-/// Compiles `code`.
+/// Bytes of the program that [`compile`] makes; allocates nothing.
 #[must_use]
-pub fn compile(code: &Code) -> Box<[Step]> {
-    let mut compiler = Compiler { info: code.info(), program: Vec::new() };
+pub fn bytes_for(code: &Code) -> usize {
+    let mut compiler = Compiler { info: code.info(), length: 0, program: None };
     compiler.node(code.log_length() as usize, 0);
-    compiler.program.into_boxed_slice()
+    compiler.length * size_of::<Step>()
+}
+
+/// Compiles `code`.
+///
+/// # Errors
+/// [`Error::Memory`].
+pub fn compile(code: &Code) -> Result<Box<[Step]>> {
+    let bytes = bytes_for(code);
+    let mut program = Vec::new();
+    program.try_reserve_exact(bytes / size_of::<Step>()).map_err(|_| Error::Memory { bytes })?;
+    let mut compiler = Compiler { info: code.info(), length: 0, program: Some(program) };
+    compiler.node(code.log_length() as usize, 0);
+    Ok(compiler.program.unwrap_or_default().into_boxed_slice())
 }
 
 /// Whether the program can start from [`Channel::Signs`]: its root is split.
@@ -440,7 +460,7 @@ mod tests {
         info[8..].fill(!0);
         info[8] = !0 << 2;
         let code = Code::new(1024, &info, 0, Check::None).unwrap();
-        let program = compile(&code);
+        let program = compile(&code).unwrap();
         let at = program.iter().position(|step| step.operation == Operation::Try).unwrap();
         let step = program[at];
         assert_eq!((step.stage, step.depth), (9, 8));
