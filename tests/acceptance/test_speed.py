@@ -96,7 +96,7 @@ def test_one_path_is_much_faster_than_a_list() -> None:
     code = design_code(1 << 14, qber=QBER, efficiency=1.4)
     _, eight, one = speeds([usual_work(PolarCodec(code, list_size), 16) for list_size in (32, 8, 1)])
     print(f"L = 8 {eight:.1f}, L = 1 {one:.1f} times as fast as L = 32")
-    assert eight >= 1.7
+    assert eight >= 1.4
     assert one >= 6
 
 
