@@ -44,6 +44,7 @@ class Stream(IntEnum):
     GAUSSIAN_NOISE = 3
     SAMPLED_POSITIONS = 4
     INTERLEAVING = 5
+    CASCADE = 6
 
 
 def validate_seed(seed: object, what: str = "seed") -> int:
