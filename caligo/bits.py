@@ -216,6 +216,35 @@ def select_bits(packed: Packed, mask: Packed, bits: int) -> Packed:
     return np.frombuffer(writer.getvalue(), dtype=np.uint8).copy()
 
 
+def spread_bits(kept: Packed, mask: Packed, bits: int) -> Packed:
+    """Put bits where a mask is one, in order, and zeros elsewhere: the inverse of `select_bits`.
+
+    Args:
+        kept: uint8 `[ceil(ones / 8)]`, as many bits as the mask has ones.
+        mask: uint8 `[ceil(bits / 8)]`.
+        bits: length of the mask.
+
+    Returns:
+        A packed row of `bits` bits.
+
+    Raises:
+        ShapeError: a row of another size, or stray padding.
+    """
+    require_packed(mask, bits, "selection mask")
+    require_packed(kept, count_ones(mask), "bits to spread")
+    row = np.empty(packed_bytes(bits), dtype=np.uint8)
+    taken = 0
+    for start in range(0, bits, WINDOW_BITS):
+        count = min(WINDOW_BITS, bits - start)
+        window = slice(start // 8, packed_bytes(start + count))
+        places = unpack(mask[window], count)
+        ones = int(np.count_nonzero(places))
+        places[places.view(np.bool_)] = unpack(slice_bits(kept, taken, ones), ones)
+        row[window] = np.packbits(places, bitorder="little")
+        taken += ones
+    return row
+
+
 def take_bits(packed: Packed, positions: NDArray[np.integer[Any]]) -> Packed:
     """Gather single bits of a row.
 

@@ -99,6 +99,8 @@ def test_removing_and_selecting_are_the_two_halves_of_a_row(seed: int, length: i
     assert np.array_equal(bits.unpack(kept, length - positions.size), row[mask == 0])
     assert np.array_equal(bits.unpack(taken, positions.size), row[mask == 1])
     assert np.array_equal(taken, bits.take_bits(packed, positions))
+    spread = bits.spread_bits(taken, bits.pack(mask), length)
+    assert np.array_equal(bits.unpack(spread, length), row & mask)
 
 
 @pytest.mark.usefixtures("small_windows")
@@ -113,6 +115,8 @@ def test_no_law_depends_on_the_window(length: int) -> None:
     assert np.array_equal(
         bits.unpack(bits.select_bits(packed, bits.pack(mask), length), int(mask.sum())), row[mask == 1]
     )
+    taken = bits.select_bits(packed, bits.pack(mask), length)
+    assert np.array_equal(bits.unpack(bits.spread_bits(taken, bits.pack(mask), length), length), row & mask)
     assert bits.hamming_distance(packed, bits.pack(other)) == int((row != other).sum())
     writer = bits.BitWriter()
     writer.append(packed, length)
@@ -190,6 +194,9 @@ def test_cuts_and_positions_out_of_range_are_refused() -> None:
     for positions in ([10], [-1], [3, 3], [4, 3]):
         with pytest.raises(ShapeError):
             bits.remove_positions(GOOD, 10, np.array(positions))
+    for kept in (np.zeros(2, np.uint8), np.array([8], np.uint8)):
+        with pytest.raises(ShapeError):
+            bits.spread_bits(kept, np.array([7], np.uint8), 8)
     with pytest.raises(ShapeError):
         bits.hamming_distance(GOOD, GOOD[:1])
     with pytest.raises(ShapeError):
