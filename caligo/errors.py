@@ -96,6 +96,10 @@ class ProtocolError(CaligoError):
     exit_code = ExitCode.PROTOCOL
 
 
+class ConnectionLostError(ProtocolError):
+    """The peer cannot be reached, or no longer."""
+
+
 class StoreError(CaligoError):
     """The experiment store refuses: missing, unwritable, or damaged."""
 

@@ -22,7 +22,7 @@ from caligo.reconciliation.estimation import (
     design_qber_above,
     estimate_qber,
 )
-from caligo.reconciliation.leakage import Leakage, efficiency
+from caligo.reconciliation.leakage import Leakage, TwoWayLeakage, efficiency
 from caligo.reconciliation.messages import Disclosure, Tag
 from caligo.reconciliation.parties import Alice, Bob
 from caligo.reconciliation.strategies import CodeRequest, strategy_type
@@ -167,6 +167,21 @@ def test_leakage_is_a_commutative_monoid_that_loses_no_bit(a: Leakage, b: Leakag
     assert (a + b) + c == a + (b + c)
     assert a + Leakage() == a
     assert (a + b).total_bits == a.total_bits + b.total_bits == sum((a + b).by_kind().values())
+
+
+two_way = st.builds(TwoWayLeakage, leakages, st.integers(0, 10**6), st.integers(0, 10**6))
+
+
+@given(two_way, two_way, two_way)
+def test_the_account_of_a_dialogue_is_a_commutative_monoid_too(
+    a: TwoWayLeakage, b: TwoWayLeakage, c: TwoWayLeakage
+) -> None:
+    assert a + b == b + a
+    assert (a + b) + c == a + (b + c)
+    assert a + TwoWayLeakage() == a
+    kinds = (a + b).by_kind()
+    assert (a + b).leakage_bits_both_ways == a.leakage_bits_both_ways + b.leakage_bits_both_ways == sum(kinds.values())
+    assert (a + b).leakage_bits == sum(kinds.values()) - kinds["reply"]
 
 
 def test_efficiency_is_leakage_over_what_the_errors_demand() -> None:

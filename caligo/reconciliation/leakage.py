@@ -16,7 +16,12 @@ from caligo.channel import binary_entropy
 from caligo.codes import PolarCode
 from caligo.errors import ConfigError
 
-__all__ = ["Leakage", "efficiency"]
+__all__ = ["OUTCOME_BITS", "VERDICT_BITS", "Leakage", "TwoWayLeakage", "efficiency"]
+
+OUTCOME_BITS = 2
+"""A block's outcome tells a request, and three ways to settle it, apart."""
+
+VERDICT_BITS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,45 @@ class Leakage:
             "segment_check": self.segment_check_bits,
             "verification": self.verification_bits,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class TwoWayLeakage:
+    """The account of a dialogue; a commutative monoid under ``+`` with ``TwoWayLeakage()`` as its neutral element.
+
+    Bob's replies depend on both keys. Where a proof hands the error pattern to the eavesdropper, `leakage_bits` is the
+    account; where it does not, or where Bob's reliabilities depend on his bits, `leakage_bits_both_ways` is.
+
+    Args:
+        opened: what Alice disclosed unasked, and her tags.
+        answer_bits: bits she disclosed on request.
+        reply_bits: bits of Bob's requests, outcomes and verdicts.
+    """
+
+    opened: Leakage = Leakage()
+    answer_bits: int = 0
+    reply_bits: int = 0
+
+    def __add__(self, other: TwoWayLeakage) -> TwoWayLeakage:
+        if not isinstance(other, TwoWayLeakage):
+            return NotImplemented
+        return TwoWayLeakage(
+            self.opened + other.opened, self.answer_bits + other.answer_bits, self.reply_bits + other.reply_bits
+        )
+
+    @property
+    def leakage_bits(self) -> int:
+        """Disclosed by Alice."""
+        return self.opened.total_bits + self.answer_bits
+
+    @property
+    def leakage_bits_both_ways(self) -> int:
+        """Disclosed by Alice, and said by Bob."""
+        return self.leakage_bits + self.reply_bits
+
+    def by_kind(self) -> dict[str, int]:
+        """``syndrome``, ``check``, ``verification``, ``answer``: Alice's; ``reply``: Bob's."""
+        return self.opened.by_kind() | {"answer": self.answer_bits, "reply": self.reply_bits}
 
 
 def efficiency(leakage_bits: int, payload_bits: int, errors: int) -> float | None:

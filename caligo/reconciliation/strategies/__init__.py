@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from caligo.codes import PolarCode
 from caligo.errors import ConfigError
 from caligo.reconciliation.leakage import Leakage
+
+if TYPE_CHECKING:
+    from caligo.reconciliation.strategies.dialogue import AliceSide, BobSide
 
 __all__ = [
     "DEFAULT_STRATEGY",
@@ -161,6 +164,23 @@ class StrategyType(Protocol):
 
     def choose_code(self, request: CodeRequest) -> PolarCode:
         """The code for blocks of one shape."""
+        ...
+
+    def alice(self, code: PolarCode) -> AliceSide:
+        """Her side of a dialogue on one code."""
+        ...
+
+    def bob(
+        self,
+        code: PolarCode,
+        list_size: int,
+        *,
+        precision: str = "int8",
+        engine: str | None = None,
+        escalation: Sequence[int] | None = None,
+        workers: int = 1,
+    ) -> BobSide:
+        """His side of a dialogue on one code, for so many threads at a time."""
         ...
 
 

@@ -1,7 +1,8 @@
 """One-way reconciliation: Alice speaks once for each block, Bob decodes.
 
-Covers: the choice of a code, and both parties on a batch of blocks. Does not cover: verification, which joins blocks
-into groups (:mod:`caligo.reconciliation.verification`). What is exchanged and what leaks: ``specs/one-way.md``.
+Covers: the choice of a code, both parties on a batch of blocks, and each side of a dialogue (which ends with the first
+word). Does not cover: verification, which joins blocks into groups (:mod:`caligo.reconciliation.verification`). What
+is exchanged and what leaks: ``specs/one-way.md``.
 
 The code of a block is designed by density evolution for the design QBER. Given an efficiency, that is what is
 disclosed. For a target frame error rate the efficiency is that of :func:`caligo.codes.efficiency_for_target_fer`.
@@ -9,6 +10,7 @@ disclosed. For a target frame error rate the efficiency is that of :func:`caligo
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Sequence
 from typing import Literal, cast
 
@@ -16,17 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo import _native
+from caligo.bits import select_bits, spread_bits
 from caligo.channel import binary_entropy
 from caligo.codes import PolarCode, design_code, efficiency_for_target_fer
-from caligo.errors import ConfigError
+from caligo.errors import ConfigError, ProtocolError
 from caligo.reconciliation.codecs import Codec
 from caligo.reconciliation.codecs.boundary import require_escalation, require_list_size
 from caligo.reconciliation.codecs.polar import PolarCodec
 from caligo.reconciliation.leakage import Leakage
+from caligo.reconciliation.messages import Bits
 from caligo.reconciliation.parties import Alice, Bob
 from caligo.reconciliation.strategies import CodeRequest, ReconciledBlocks
+from caligo.reconciliation.strategies.dialogue import Decoded, Disclosed, GivenUp, OpeningSizes, State, Step
 
-__all__ = ["OneWay", "chosen_efficiency", "default_escalation", "validate_decoder"]
+__all__ = ["OneWay", "OneWayAlice", "OneWayBob", "chosen_efficiency", "default_escalation", "validate_decoder"]
+
+_BATCH_BITS = 1 << 18
+"""Blocks are decoded side by side up to about so many bits, as a window of a job is."""
 
 SHORT_BLOCK_LENGTH = 1 << 13
 """Blocks up to this length are tried without a list first, many side by side."""
@@ -200,6 +208,43 @@ class OneWay:
             check=request.check,
         )
 
+    @staticmethod
+    def alice(code: PolarCode) -> OneWayAlice:
+        """Her side of a dialogue.
+
+        Args:
+            code: the code.
+        """
+        return OneWayAlice(code)
+
+    @staticmethod
+    def bob(
+        code: PolarCode,
+        list_size: int,
+        *,
+        precision: str = "int8",
+        engine: str | None = None,
+        escalation: Sequence[int] | None = None,
+        workers: int = 1,
+    ) -> OneWayBob:
+        """His side of a dialogue.
+
+        Args:
+            code: must have a design QBER; it is what the decoder assumes.
+            list_size: paths the decoder keeps.
+            precision: arithmetic of the decoder, ``int8`` or ``f32``.
+            engine: name of the kernels to use; None takes the fastest.
+            escalation: list sizes tried before `list_size`; None: :func:`default_escalation`.
+            workers: threads that may decode at the same time.
+
+        Raises:
+            ConfigError: a parameter is out of range.
+            ResourceError: there is not enough memory for the decoders.
+        """
+        if escalation is None:
+            escalation = default_escalation(code.block_length, list_size, code.check)
+        return OneWayBob(code, list_size, precision=precision, engine=engine, escalation=escalation, workers=workers)
+
     @property
     def engine(self) -> str:
         """What runs the decoder's kernels."""
@@ -232,3 +277,156 @@ class OneWay:
     def close(self) -> None:
         """Release the workspace."""
         self._codec.close()
+
+
+class _OneWaySide:
+    """What both sides of the dialogue know."""
+
+    def __init__(self, code: PolarCode) -> None:
+        self.code = code
+        self.sizes = OpeningSizes(code.syndrome_bits, code.segment_check_bits, code.check_bits)
+
+    def answer_bits(self, state: State, wants: tuple[tuple[int, int], ...]) -> int:
+        """Nothing may be asked; see `Side.answer_bits`."""
+        raise ProtocolError(
+            "expected no request, since the strategy is one-way, got one; the peer does not follow the protocol",
+            field="wants",
+        )
+
+    def request_bits(self, wants: tuple[tuple[int, int], ...]) -> int:
+        """See `Side.request_bits`."""
+        return 0
+
+
+class OneWayAlice(_OneWaySide):
+    """Alice's side of the dialogue: she speaks once.
+
+    Args:
+        code: the code.
+    """
+
+    def open(self, row: NDArray[np.uint8]) -> tuple[Disclosed, State]:
+        """Disclose frozen values and check values; see `AliceSide.open`."""
+        code = self.code
+        transformed: NDArray[np.uint8] = _native.polar_transform(row[None], code.block_length)[0]
+        segments = b""
+        if code.segment_length is not None:
+            values = _native.segment_check_values(code.segment_check, row[None], code.segment_length)[0]
+            segments = _check_bytes(values[code.checked_segments], code.segment_check)
+        return (
+            Disclosed(
+                frozen=Bits.of(select_bits(transformed, code.frozen_mask, code.block_length), code.syndrome_bits),
+                segment_checks=Bits(code.segment_check_bits, segments),
+                check=Bits(code.check_bits, _check_bytes(_native.check_values(code.check, row[None]), code.check)),
+            ),
+            None,
+        )
+
+    def answer(self, state: State, wants: tuple[tuple[int, int], ...]) -> Bits:
+        """Never reached: `answer_bits` refuses every request."""
+        raise ProtocolError("expected no request, since the strategy is one-way, got one", field="wants")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class OneWayBob(_OneWaySide):
+    """Bob's side of the dialogue: one step, one result.
+
+    Args:
+        code: must have a design QBER; it is what the decoder assumes.
+        list_size: paths the decoder keeps.
+        precision: arithmetic of the decoder.
+        engine: name of the kernels to use; None takes the fastest.
+        escalation: list sizes tried before `list_size`.
+        workers: threads that may decode at the same time.
+
+    Raises:
+        ConfigError: a parameter is out of range.
+        ResourceError: there is not enough memory for the decoders.
+    """
+
+    def __init__(
+        self,
+        code: PolarCode,
+        list_size: int,
+        *,
+        precision: str,
+        engine: str | None,
+        escalation: Sequence[int],
+        workers: int,
+    ) -> None:
+        super().__init__(code)
+        if code.design_qber is None:
+            raise ConfigError("expected a code designed for a QBER, got one that is not; design it with qber=...")
+        self._qber = code.design_qber
+        self._idle: queue.SimpleQueue[PolarCodec] = queue.SimpleQueue()
+        self._workers = workers
+        arithmetic = cast(Literal["int8", "f32"], precision)
+        for _ in range(workers):
+            self._idle.put(PolarCodec(code, list_size, precision=arithmetic, engine=engine, escalation=escalation))
+
+    @property
+    def batch(self) -> int:
+        """Blocks to decode side by side."""
+        return max(1, _BATCH_BITS // self.code.block_length)
+
+    def start(self, row: NDArray[np.uint8], disclosed: Disclosed) -> State:
+        """Keep what came; see `BobSide.start`."""
+        return row, disclosed
+
+    def step(self, states: Sequence[State]) -> list[Step]:
+        """Decode; see `BobSide.step`."""
+        code = self.code
+        rows = np.stack([row for row, _ in states])
+        frozen_values = np.stack(
+            [spread_bits(disclosed.frozen.row, code.frozen_mask, code.block_length) for _, disclosed in states]
+        )
+        check_values = np.stack([self._check_values(disclosed) for _, disclosed in states])
+        codec = self._idle.get()
+        try:
+            batch = codec.decode(rows, frozen_values, check_values, self._qber)
+        finally:
+            self._idle.put(codec)
+        return [
+            Decoded(decoded, int(elapsed)) if ok else GivenUp(int(elapsed))
+            for decoded, ok, elapsed in zip(batch.decoded, batch.ok, batch.elapsed_ns, strict=True)
+        ]
+
+    def _check_values(self, disclosed: Disclosed) -> NDArray[np.uint32]:
+        """As `Codec.decode` takes them: a number, or one for the block and one for each segment."""
+        code = self.code
+        of_block = _checks_of(disclosed.check.packed, code.check)
+        whole = of_block[0] if of_block.size else np.uint32(0)
+        if not code.segments:
+            return np.array(whole, dtype=np.uint32)
+        values = np.zeros(1 + code.segments, dtype=np.uint32)
+        values[0] = whole
+        values[1:][code.checked_segments] = _checks_of(disclosed.segment_checks.packed, code.segment_check)
+        return values
+
+    def accept(self, state: State, wants: tuple[tuple[int, int], ...], bits: Bits) -> None:
+        """Never reached: nothing is asked."""
+        raise ProtocolError("expected no answer, since the strategy is one-way, got one", field="bits")
+
+    def close(self) -> None:
+        """Release the decoders; waits for those at work."""
+        for _ in range(self._workers):
+            self._idle.get().close()
+        self._workers = 0
+
+
+def _check_bytes(values: NDArray[np.uint32], check: str) -> bytes:
+    """Check values one after the other, each in as many bytes as it has, the lowest first."""
+    width = int(_native.check_bits(check)) // 8
+    return values.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :width].tobytes()
+
+
+def _checks_of(data: bytes, check: str) -> NDArray[np.uint32]:
+    """The inverse of `_check_bytes`."""
+    width = int(_native.check_bits(check)) // 8
+    if width == 0:
+        return np.zeros(0, dtype=np.uint32)
+    padded = np.zeros((len(data) // width, 4), dtype=np.uint8)
+    padded[:, :width] = np.frombuffer(data, dtype=np.uint8).reshape(-1, width)
+    return padded.view("<u4")[:, 0].astype(np.uint32)

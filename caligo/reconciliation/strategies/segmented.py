@@ -23,7 +23,7 @@ from caligo.codes.polar_code import MAX_BLOCK_LENGTH, validate_segments
 from caligo.reconciliation.codecs import Codec
 from caligo.reconciliation.codecs.boundary import require_escalation
 from caligo.reconciliation.strategies import CodeRequest
-from caligo.reconciliation.strategies.one_way import OneWay, chosen_efficiency, validate_decoder
+from caligo.reconciliation.strategies.one_way import OneWay, OneWayBob, chosen_efficiency, validate_decoder
 
 __all__ = ["DEFAULT_SEGMENT_CHECK", "DEFAULT_SEGMENT_LENGTH", "Segmented", "default_escalation"]
 
@@ -34,6 +34,14 @@ DEFAULT_SEGMENT_CHECK = "crc16"
 def default_escalation(list_size: int) -> tuple[int, ...]:
     """The list sizes tried on a segment before `list_size`: 1 and 8, as far as they are smaller."""
     return tuple(size for size in (1, 8) if size < list_size)
+
+
+def _escalation(code: PolarCode, list_size: int, escalation: Sequence[int] | None) -> Sequence[int] | None:
+    if escalation is None and code.segments:
+        return default_escalation(list_size)
+    if not code.segments and code.check == "none":
+        return ()  # nothing says whether a list was long enough
+    return escalation
 
 
 class Segmented(OneWay):
@@ -65,11 +73,34 @@ class Segmented(OneWay):
         escalation: Sequence[int] | None = None,
         codec: Codec | None = None,
     ) -> None:
-        if escalation is None and code.segments:
-            escalation = default_escalation(list_size)
-        elif not code.segments and code.check == "none":
-            escalation = ()  # nothing says whether a list was long enough
-        super().__init__(code, list_size, precision=precision, engine=engine, escalation=escalation, codec=codec)
+        super().__init__(
+            code,
+            list_size,
+            precision=precision,
+            engine=engine,
+            escalation=_escalation(code, list_size, escalation),
+            codec=codec,
+        )
+
+    @staticmethod
+    def bob(
+        code: PolarCode,
+        list_size: int,
+        *,
+        precision: str = "int8",
+        engine: str | None = None,
+        escalation: Sequence[int] | None = None,
+        workers: int = 1,
+    ) -> OneWayBob:
+        """His side of a dialogue; see `OneWay.bob`, but without an `escalation` :func:`default_escalation`."""
+        return OneWay.bob(
+            code,
+            list_size,
+            precision=precision,
+            engine=engine,
+            escalation=_escalation(code, list_size, escalation),
+            workers=workers,
+        )
 
     @staticmethod
     def validate(

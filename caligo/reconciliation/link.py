@@ -1,0 +1,171 @@
+"""One connection: messages sealed and numbered on the way out, judged on the way in.
+
+Covers: the first frame of each direction, tags, sequence numbers, the peer's role, passing over what is optional. Does
+not cover: what the messages mean (:mod:`.session`), how frames travel (:mod:`caligo.transports`). No I/O, no clock, no
+randomness: the nonce comes with the `Hello`.
+
+Any refusal is final: a link that has raised refuses everything after it. A new connection is a new `Link`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from caligo.errors import ProtocolError
+from caligo.reconciliation.authentication import Authentication, Seal
+from caligo.reconciliation.messages import Hello, KeepAlive, Message, Role
+from caligo.reconciliation.wire import Frame, decode_payload, encode_frame, encode_payload, message_type
+
+__all__ = ["MAX_IDLE_MESSAGES", "Link"]
+
+MAX_IDLE_MESSAGES = 4096
+"""Most messages in a row that say nothing (`KeepAlive`, unknown optional types): more is a flood."""
+
+_NO_CONNECTION = bytes(16)
+_HELLO_TYPE = 1
+
+
+class Link:
+    """One side of one connection.
+
+    Args:
+        role: whose side.
+        authentication: how frames are sealed; the same on both sides.
+    """
+
+    def __init__(self, role: Role, authentication: Authentication) -> None:
+        self._role = role
+        self._authentication = authentication
+        self._hello_frames: dict[Role, bytes] = {}
+        self._seals: dict[Role, Seal] = {}
+        self._connection = _NO_CONNECTION
+        self._sent = self._received = 0
+        self._idle = 0
+        self._broken = False
+
+    def __repr__(self) -> str:
+        return f"Link({self._role.name.lower()}, sent={self._sent}, received={self._received})"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether both `Hello` messages have passed."""
+        return bool(self._seals)
+
+    def send(self, message: Message) -> bytes:
+        """The frame of a message; the first must be a `Hello`, and nothing follows it before the peer's has come.
+
+        Args:
+            message: what to say.
+
+        Raises:
+            ProtocolError: out of order.
+        """
+        is_hello = isinstance(message, Hello)
+        if is_hello == (self._sent > 0) or not (is_hello or self.is_open):
+            raise ProtocolError(
+                f"expected a Hello first and once, got {type(message).__name__} as message {self._sent}; open the link",
+                field="sequence",
+            )
+        seal = self._authentication.hello_seal(self._role) if is_hello else self._seals[self._role]
+        frame = encode_frame(
+            message_type(message),
+            _NO_CONNECTION if is_hello else self._connection,
+            self._sent,
+            encode_payload(message),
+            seal.tag_bytes,
+            seal.tag,
+        )
+        self._sent += 1
+        if is_hello:
+            self._greeted(self._role, frame)
+        return frame
+
+    def receive(self, frame: Frame) -> Message | None:
+        """Judge a frame of the peer.
+
+        Args:
+            frame: as it came.
+
+        Returns:
+            Its message; None for one that says nothing.
+
+        Raises:
+            ProtocolError: a wrong tag, number, connection or role, or a payload that is no message.
+        """
+        if self._broken:
+            raise ProtocolError("expected a sound link, got one that was broken before; connect again", field="link")
+        try:
+            return self._judge(frame)
+        except ProtocolError:
+            self._broken = True
+            raise
+
+    def _judge(self, frame: Frame) -> Message | None:
+        first = self._received == 0
+        if len(frame.tag) != self._authentication.tag_bytes:
+            theirs = "psk" if len(frame.tag) == 32 else "caller"
+            raise ProtocolError(
+                f"authentication: expected {self._authentication.name}, got {theirs}; choose the same on both sides",
+                field="authentication",
+                expected=self._authentication.name,
+                got=theirs,
+            )
+        if first != (frame.type == _HELLO_TYPE) or not (first or self.is_open):
+            raise ProtocolError(
+                f"expected a Hello as the first message and nowhere else, got type {frame.type} as message "
+                f"{self._received}; it was reordered or replayed",
+                field="type",
+                got=frame.type,
+            )
+        seal = self._authentication.hello_seal(self._role.peer) if first else self._seals[self._role.peer]
+        if not seal.accepts(frame.sealed, frame.tag):
+            raise ProtocolError(
+                f"tag of message {self._received}: expected another value; "
+                + (
+                    "the pre-shared keys differ, or the message is not the peer's"
+                    if first
+                    else "the message was changed, or is of another connection"
+                ),
+                field="tag",
+                sequence=self._received,
+            )
+        if frame.connection != (_NO_CONNECTION if first else self._connection):
+            raise ProtocolError("expected a message of this connection, got one of another", field="connection")
+        if frame.sequence != self._received:
+            raise ProtocolError(
+                f"sequence: expected message {self._received}, got {frame.sequence}; messages were lost, repeated or "
+                "reordered",
+                field="sequence",
+                expected=self._received,
+                got=frame.sequence,
+            )
+        message = decode_payload(frame.type, frame.payload)
+        if isinstance(message, Hello):
+            if message.role is self._role:
+                raise ProtocolError(
+                    f"role: expected {self._role.peer.name.lower()} at the other end, got {message.role.name.lower()}; "
+                    "run `caligo alice` on one side and `caligo bob` on the other",
+                    field="role",
+                    got=message.role.name.lower(),
+                )
+            self._greeted(self._role.peer, frame.sealed + frame.tag)
+        self._received += 1
+        if message is None or isinstance(message, KeepAlive):
+            self._idle += 1
+            if self._idle > MAX_IDLE_MESSAGES:
+                raise ProtocolError(
+                    f"expected something to happen, got {self._idle} messages in a row that say nothing", field="flood"
+                )
+            return None
+        self._idle = 0
+        return message
+
+    def _greeted(self, sender: Role, frame: bytes) -> None:
+        self._hello_frames[sender] = frame
+        if len(self._hello_frames) < 2:
+            return
+        hellos = hashlib.sha256(
+            b"".join(hashlib.sha256(self._hello_frames[role]).digest() for role in (Role.ALICE, Role.BOB))
+        ).digest()
+        self._connection = hellos[:16]
+        self._seals = {role: self._authentication.connection_seal(role, hellos) for role in Role}

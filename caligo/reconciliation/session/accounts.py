@@ -1,0 +1,125 @@
+"""What a session tells its caller: the plan, groups that are settled, sums.
+
+Covers: these values. Does not cover: how they come about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from caligo.reconciliation.estimation import QberEstimate
+from caligo.reconciliation.leakage import TwoWayLeakage
+from caligo.reconciliation.messages import (
+    Close,
+    Seeds,
+    Settlement,
+)
+from caligo.reconciliation.session.sections import Section
+from caligo.reconciliation.verification import Payload
+
+__all__ = ["BlockAccount", "GroupSettled", "PlanAgreed", "Totals"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanAgreed:
+    """Both sides have the same plan; blocks follow.
+
+    Args:
+        seeds: the session's public random values.
+        estimate: from the sample; None where the QBER was given.
+        design_qber: what the codes are designed for.
+        sections: the blocks, in order.
+    """
+
+    seeds: Seeds
+    estimate: QberEstimate | None
+    design_qber: float
+    sections: tuple[Section[Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAccount:
+    """What became of a block, and what it cost.
+
+    Args:
+        block: its index.
+        payload_length: key bits in it.
+        block_length: N.
+        settlement: Bob's word.
+        rounds: requests.
+        leakage: of this block; the first hashed block of a group carries its tag and verdict.
+        elapsed_ns: Bob's decoding time; 0 for Alice.
+        corrected_errors: bits that Bob changed; None for Alice, and where nothing was decoded.
+    """
+
+    block: int
+    payload_length: int
+    block_length: int
+    settlement: Settlement
+    rounds: int
+    leakage: TwoWayLeakage
+    elapsed_ns: int = 0
+    corrected_errors: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSettled:
+    """A group is verified, or had nothing to verify. Groups come in order.
+
+    Args:
+        group: its index.
+        blocks: all of its blocks, in order.
+        agrees: the tags were the same; True without a tag.
+        key: this side's bits of the blocks that are OK; empty if the tags differ.
+    """
+
+    group: int
+    blocks: tuple[BlockAccount, ...]
+    agrees: bool
+    key: Payload
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over what is settled; `leakage` also counts what is in flight.
+
+    Args:
+        leakage: all of it, blocks that failed too.
+        rounds: requests.
+        rounds_max: most requests for one block.
+        blocks_ok: blocks whose group agreed.
+        failed_check: blocks without a candidate.
+        given_up: blocks that Bob stopped asking about.
+        failed_verification: decoded blocks whose group did not agree.
+        reconciled_bits: payload of the blocks that are OK.
+        tags: groups that had one.
+        epsilon: sum of what each tag leaves to chance.
+    """
+
+    leakage: TwoWayLeakage = field(default_factory=TwoWayLeakage)
+    rounds: int = 0
+    rounds_max: int = 0
+    blocks_ok: int = 0
+    failed_check: int = 0
+    given_up: int = 0
+    failed_verification: int = 0
+    reconciled_bits: int = 0
+    tags: int = 0
+    epsilon: Fraction = Fraction(0)
+
+    @property
+    def blocks_failed(self) -> int:
+        """All blocks that are settled and not OK."""
+        return self.failed_check + self.given_up + self.failed_verification
+
+    def closing(self) -> Close:
+        """What the last message says."""
+        return Close(
+            leakage_bits=self.leakage.leakage_bits,
+            leakage_bits_both_ways=self.leakage.leakage_bits_both_ways,
+            blocks_ok=self.blocks_ok,
+            blocks_failed=self.blocks_failed,
+            reconciled_bits=self.reconciled_bits,
+        )

@@ -1,0 +1,185 @@
+"""What a strategy offers to two parties who talk: each side of one code, block by block.
+
+Covers: the protocols `AliceSide` and `BobSide`, what passes between them and a session, and a side's sizes. Does not
+cover: any strategy; messages, windows, caps and accounts (:mod:`caligo.reconciliation.session`).
+
+A block is a dialogue in strict alternation: Alice opens it; then Bob settles it, or asks and she answers, until he
+settles it. Bob's side decodes in `step`, which is the only method that takes long. It is called from any thread, never
+for one block by two at a time, and for as many blocks at once as the side can make use of. Between steps a block's
+state is whatever the side keeps of it: the received bits for a code that is decoded in one go; a saved position for a
+decoder that runs to the end of a segment (`run_to`), takes further bits (`disclose`), tries again (`retry`) or goes
+back (`rollback`).
+
+Everything here is public, the keys' bits excepted. Both sides compute what a request costs by `request_bits`, so their
+accounts agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caligo.codes import PolarCode
+from caligo.reconciliation.leakage import Leakage
+from caligo.reconciliation.messages import Bits
+
+__all__ = ["Ask", "AliceSide", "BobSide", "Decoded", "Disclosed", "GivenUp", "OpeningSizes", "Side", "State", "Step"]
+
+State: TypeAlias = Any
+"""What a side keeps of a block between calls; the session carries it and never looks inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningSizes:
+    """Bits that an opening discloses; the same for every block of a code.
+
+    Args:
+        frozen_bits: polar syndrome.
+        segment_check_bits: checks of segments.
+        check_bits: check value of the block.
+    """
+
+    frozen_bits: int
+    segment_check_bits: int
+    check_bits: int
+
+    @property
+    def total_bits(self) -> int:
+        """All of them."""
+        return self.leakage.total_bits
+
+    @property
+    def leakage(self) -> Leakage:
+        """The same as an account has it."""
+        return Leakage(
+            syndrome_bits=self.frozen_bits, check_bits=self.check_bits, segment_check_bits=self.segment_check_bits
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosed:
+    """What Alice discloses when she opens a block; sizes as in `OpeningSizes`."""
+
+    frozen: Bits
+    segment_checks: Bits
+    check: Bits
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Bob needs more: so many further bits of each of these segments, in design order."""
+
+    wants: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Decoded:
+    """Bob found a candidate that passes every check.
+
+    Args:
+        row: his block now, packed uint8 `[max(1, N // 8)]`, zero beyond the payload.
+        elapsed_ns: decoding time.
+    """
+
+    row: NDArray[np.uint8]
+    elapsed_ns: int
+
+    def __repr__(self) -> str:
+        return "Decoded()"
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """No candidate, and nothing more to ask.
+
+    Args:
+        elapsed_ns: decoding time.
+    """
+
+    elapsed_ns: int
+
+
+Step: TypeAlias = Ask | Decoded | GivenUp
+
+
+class Side(Protocol):
+    """What both sides of a strategy know of a code."""
+
+    @property
+    def code(self) -> PolarCode:
+        """The code."""
+        ...
+
+    @property
+    def sizes(self) -> OpeningSizes:
+        """Of every opening."""
+        ...
+
+    def answer_bits(self, state: State, wants: tuple[tuple[int, int], ...]) -> int:
+        """How many bits an answer discloses.
+
+        Args:
+            state: of the block.
+            wants: as in a request; may come from a hostile peer.
+
+        Returns:
+            A number >= 1.
+
+        Raises:
+            ProtocolError: the request is not one that this block allows now.
+        """
+        ...
+
+    def request_bits(self, wants: tuple[tuple[int, int], ...]) -> int:
+        """How many bits a request says about the keys: its length in a code that tells all possible requests apart."""
+        ...
+
+    def close(self) -> None:
+        """Release what is held."""
+        ...
+
+
+class AliceSide(Side, Protocol):
+    """Alice's side of a strategy on one code."""
+
+    def open(self, row: NDArray[np.uint8]) -> tuple[Disclosed, State]:
+        """Begin a block.
+
+        Args:
+            row: hers, packed uint8 `[max(1, N // 8)]`, zero beyond the payload.
+        """
+        ...
+
+    def answer(self, state: State, wants: tuple[tuple[int, int], ...]) -> Bits:
+        """Disclose what was asked for, after `answer_bits` has allowed it; each bit is disclosed once."""
+        ...
+
+
+class BobSide(Side, Protocol):
+    """Bob's side of a strategy on one code."""
+
+    @property
+    def batch(self) -> int:
+        """Most blocks that one `step` makes use of, >= 1."""
+        ...
+
+    def start(self, row: NDArray[np.uint8], disclosed: Disclosed) -> State:
+        """Begin a block.
+
+        Args:
+            row: his, packed uint8 `[max(1, N // 8)]`, zero beyond the payload.
+            disclosed: Alice's opening; of the right sizes.
+        """
+        ...
+
+    def step(self, states: Sequence[State]) -> list[Step]:
+        """Decode as far as possible; one result for each block."""
+        ...
+
+    def accept(self, state: State, wants: tuple[tuple[int, int], ...], bits: Bits) -> None:
+        """Take the answer to the last `Ask`; of the right size."""
+        ...
