@@ -6,13 +6,13 @@ threads and clocks (:mod:`caligo.jobs`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from caligo.errors import CaligoError
 from caligo.reconciliation.authentication import Authentication
 from caligo.reconciliation.link import Link
 from caligo.reconciliation.messages import AbortReason, KeepAlive, Message
-from caligo.reconciliation.session import AliceSession, BobSession, Work
+from caligo.reconciliation.session import AliceSession, BobSession, GroupSettled, PlanAgreed, Work
 from caligo.reconciliation.strategies.dialogue import Step
 from caligo.reconciliation.wire import Frame, read_frame
 
@@ -25,12 +25,21 @@ class Endpoint:
     Args:
         session: Alice's or Bob's.
         authentication: how frames are sealed.
+        on_event: told of the plan and of every group before anything that follows from it is sealed, so that a side
+            that cannot keep a key never says that it has it; None leaves events to `session.take_events`.
     """
 
-    def __init__(self, session: AliceSession | BobSession, authentication: Authentication) -> None:
+    def __init__(
+        self,
+        session: AliceSession | BobSession,
+        authentication: Authentication,
+        *,
+        on_event: Callable[[PlanAgreed | GroupSettled], None] | None = None,
+    ) -> None:
         self.session = session
         self.frames_sent = self.frames_received = self.bytes_sent = self.bytes_received = 0
         self._authentication = authentication
+        self._on_event = on_event
         self._link: Link | None = None
 
     def __repr__(self) -> str:
@@ -63,7 +72,7 @@ class Endpoint:
             Frames to send. Where the session has ended by what came, `session.failure` says why.
 
         Raises:
-            CaligoError: as `Link.receive` and `Session.receive`; call `abort` with it.
+            CaligoError: as `Link.receive` and `Session.receive`, and what `on_event` raises; call `abort` with it.
         """
         if self._link is None:
             self._link = Link(self.session.role, self._authentication)
@@ -72,13 +81,13 @@ class Endpoint:
         self.frames_received += 1
         self.bytes_received += len(frame.sealed) + len(frame.tag)
         message = self._link.receive(frame)
-        return [] if message is None else self._seal(self.session.receive(message))
+        return [] if message is None else self._told(self.session.receive(message))
 
     def finish(self, work: Work, steps: Sequence[Step]) -> list[bytes]:
         """Take what came of Bob's work; see `BobSession.finish`."""
         if not isinstance(self.session, BobSession):
             return []
-        return self._seal(self.session.finish(work, steps))
+        return self._told(self.session.finish(work, steps))
 
     def keep_alive(self) -> list[bytes]:
         """Say that this side is still at work, if there is someone to say it to."""
@@ -87,6 +96,12 @@ class Endpoint:
     def abort(self, error: CaligoError, reason: AbortReason) -> list[bytes]:
         """Give up; see `Session.abort`."""
         return self._seal(self.session.abort(error, reason))
+
+    def _told(self, messages: Sequence[Message]) -> list[bytes]:
+        if self._on_event is not None:
+            for event in self.session.take_events():
+                self._on_event(event)
+        return self._seal(messages)
 
     def _seal(self, messages: Sequence[Message]) -> list[bytes]:
         if self._link is None or not messages:
