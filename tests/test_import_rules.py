@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "reconciliation": {"codes", "_native", "bits", "states", "channel", "statistics", "randomness", "telemetry"},
     "simulation": {"reconciliation", "codes", "channel", "statistics", "randomness"},
     "store": {"statistics", "telemetry"},
-    "transports": {"reconciliation.messages"},
+    "transports": {"reconciliation.messages", "reconciliation.wire"},
     "jobs": {
         "bits",
         "states",
@@ -47,10 +47,11 @@ ALLOWED: dict[str, set[str]] = {
         "memory",
         "store",
         "telemetry",
+        "transports",
     },
     "cluster": {"jobs", "memory", "telemetry"},
     "reports": {"store", "channel", "statistics"},
-}
+}  # fmt: skip
 EVERYTHING_BELOW_CLI = set(ALLOWED) | {"bench", "doctor"}
 ALLOWED["bench"] = ALLOWED["doctor"] = EVERYTHING_BELOW_CLI
 ALLOWED["__init__"] = EVERYTHING_BELOW_CLI
@@ -68,7 +69,11 @@ HOMES = {
 }
 
 # Modules without I/O, clock, environment or randomness.
-PURE = ("jobs.plan", "jobs.scheduling", "reconciliation.parties", "reconciliation.tracking", "memory.budget")
+PURE = (
+    "jobs.plan", "jobs.scheduling", "memory.budget", "reconciliation.authentication", "reconciliation.endpoint",
+    "reconciliation.link", "reconciliation.messages", "reconciliation.parties", "reconciliation.session",
+    "reconciliation.tracking", "reconciliation.wire",
+)  # fmt: skip
 IMPURE_IMPORTS = {
     "asyncio", "datetime", "fcntl", "glob", "io", "logging", "mmap", "multiprocessing", "os", "pathlib", "random",
     "resource", "secrets", "select", "shutil", "signal", "socket", "subprocess", "sys", "tempfile", "threading", "time",

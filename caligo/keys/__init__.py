@@ -5,8 +5,8 @@ makes the file appear, whole, when it is done. One file per format (`specs/key-f
 bit order), `npy` (one 0/1 value per element), `qcrypto` (type-3 packets, one an epoch) and `ait` (keystream records).
 No key is ever loaded or mapped whole.
 
-Covers: opening, reading, writing, comparing and simulating key files. Does not cover: what reconciliation makes of the
-bits, and final keys: what is written here is reconciled but not privacy-amplified.
+Covers: opening, reading, writing, comparing and simulating key files, and reading pre-shared keys. Does not cover:
+what reconciliation makes of the bits, and final keys: what is written here is reconciled but not privacy-amplified.
 
 Key files are created readable by their owner alone (0600). Nothing here puts key bits into an error, a repr or a log.
 """
@@ -23,6 +23,7 @@ from caligo.keys.opening import FORMATS, KeyPair, create_key, open_key, open_pai
 from caligo.keys.packed import PackedKeyReader, PackedKeyWriter
 from caligo.keys.protocols import BitOrder, KeyFileReader, KeyReader, KeyWriter
 from caligo.keys.qcrypto import QcryptoKeyReader, QcryptoKeyWriter
+from caligo.keys.secret import read_secret
 from caligo.keys.simulated import Drift, SimulatedPair, simulate_pair
 from caligo.keys.windows import RemainingKey, copy_key, count_differing_bits, read_positions
 
@@ -58,5 +59,6 @@ __all__ = [
     "open_pair",
     "prepare_output_directory",
     "read_positions",
+    "read_secret",
     "simulate_pair",
 ]

@@ -105,9 +105,7 @@ class AliceSession(Session[AliceSide]):
         sizes = section.side.sizes
         self._count(
             flight,
-            TwoWayLeakage(
-                sizes.leakage
-            ),
+            TwoWayLeakage(sizes.leakage),
         )
         flight.last = Opening(block, disclosed.frozen, disclosed.segment_checks, disclosed.check)
         flight.sent = 1

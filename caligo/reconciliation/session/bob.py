@@ -219,9 +219,7 @@ class BobSession(Session[BobSide]):
         self._next_block += 1
         self._count(
             flight,
-            TwoWayLeakage(
-                sizes.leakage
-            ),
+            TwoWayLeakage(sizes.leakage),
         )
         self._ready.append(opening.block)
         # Alice opens this block only after she has heard what became of one so far behind.
