@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from caligo.codes import PolarCode, design_code, efficiency_for_target_fer, expected_fer
     from caligo.errors import CaligoError
-    from caligo.jobs import ReconcileOptions, ReconciliationReport, reconcile
+    from caligo.jobs import (
+        PartyOptions,
+        PartyReport,
+        ReconcileOptions,
+        ReconciliationReport,
+        reconcile,
+        reconcile_party,
+    )
     from caligo.keys import simulate_pair
     from caligo.reconciliation.codecs import PolarCodec
     from caligo.simulation import AwgnChannel, BscChannel, simulate
@@ -26,6 +33,8 @@ __all__ = [
     "AwgnChannel",
     "BscChannel",
     "CaligoError",
+    "PartyOptions",
+    "PartyReport",
     "PolarCode",
     "PolarCodec",
     "ReconcileOptions",
@@ -37,6 +46,7 @@ __all__ = [
     "list_runs",
     "load_run",
     "reconcile",
+    "reconcile_party",
     "simulate",
     "simulate_pair",
 ]
@@ -45,6 +55,8 @@ _HOME = {
     "AwgnChannel": "caligo.simulation",
     "BscChannel": "caligo.simulation",
     "CaligoError": "caligo.errors",
+    "PartyOptions": "caligo.jobs",
+    "PartyReport": "caligo.jobs",
     "PolarCode": "caligo.codes",
     "PolarCodec": "caligo.reconciliation.codecs",
     "ReconcileOptions": "caligo.jobs",
@@ -55,6 +67,7 @@ _HOME = {
     "list_runs": "caligo.store",
     "load_run": "caligo.store",
     "reconcile": "caligo.jobs",
+    "reconcile_party": "caligo.jobs",
     "simulate": "caligo.simulation",
     "simulate_pair": "caligo.keys",
 }

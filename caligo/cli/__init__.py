@@ -43,6 +43,8 @@ COMMANDS: dict[str, _Entry] = {
     "demo": _Entry("command", "Reconcile two 2^24-bit keys here and show the account."),
     "keys": _Entry("group", "Simulate and inspect key files."),
     "reconcile": _Entry("command", "Make two sifted key files equal, and account for the leakage."),
+    "alice": _Entry("command", "Reconcile Alice's key file with a Bob on another machine."),
+    "bob": _Entry("command", "Reconcile Bob's key file with an Alice on another machine."),
     "simulate": _Entry("command", "Measure the frame error rate of a code and decoder."),
     "bench": _Entry("group", "Measure how fast this machine decodes."),
     "store": _Entry("group", "List and show recorded runs."),
@@ -97,7 +99,7 @@ def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> No
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Every command takes --help. Exit codes: 0 completed, 2 usage, 3 failed blocks (with --strict), 4 bad "
-    "input, 5 undetected error, 6 resource, 8 store, 75 resumable, 130 interrupted.",
+    "input, 5 undetected error, 6 resource, 7 protocol, 8 store, 75 resumable, 130 interrupted.",
 )
 @click.option(
     "--version",

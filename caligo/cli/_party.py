@@ -1,0 +1,327 @@
+"""What `caligo alice` and `caligo bob` share: all but their names.
+
+Covers: options, the transport and the authentication they name, the printed report. Does not cover: the job
+(:func:`caligo.jobs.reconcile_party`).
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from caligo.cli._options import (
+    Count,
+    bit_order_option,
+    block_length_option,
+    check_option,
+    engine_option,
+    json_option,
+    key_bits_option,
+    list_size_option,
+    out_option,
+    precision_option,
+    store_option,
+    threads_option,
+)
+from caligo.cli._output import (
+    Table,
+    emit_json,
+    format_bytes,
+    format_seconds,
+    format_value,
+    message,
+    print_facts,
+    progress,
+    warn,
+)
+from caligo.errors import ConfigError, ExitCode
+
+if TYPE_CHECKING:
+    from caligo.jobs import PartyReport
+    from caligo.reconciliation.authentication import Authentication
+    from caligo.transports import Transport
+
+_DAY_S = 86_400.0
+
+_HELP = {
+    "alice": """Reconcile the sifted key in the file KEY as Alice: her key is the reference.
+
+    Bob runs `caligo bob` with his key and the same options. Both take the same steps and end with the same account;
+    each writes its own reconciled key. One side listens and the other connects, whoever is Alice; or both use a
+    directory.
+    """,
+    "bob": """Reconcile the sifted key in the file KEY as Bob: his key is corrected to Alice's.
+
+    Alice runs `caligo alice` with her key and the same options. Decoding happens here, on all cores this process may
+    use. One side listens and the other connects, whoever is Bob; or both use a directory.
+    """,
+}
+
+
+def party_command(role: Literal["alice", "bob"]) -> click.Command:
+    """The command of one side.
+
+    Args:
+        role: which.
+    """
+
+    @click.command(role, help=_HELP[role])
+    @click.argument("key", metavar="KEY", type=click.Path(path_type=Path))
+    @click.option("--listen", metavar="HOST:PORT", help="Wait for the peer at this address of this machine.")
+    @click.option("--connect", metavar="HOST:PORT", help="Go to the peer that listens there.")
+    @click.option(
+        "--directory",
+        metavar="DIR",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Exchange files in DIR, which something else carries to the peer's and back.",
+    )
+    @click.option(
+        "--psk",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Authenticate every message with the secret in FILE: the same on both sides, 32 bytes or more, mode 0600.",
+    )
+    @click.option(
+        "--authentication",
+        type=click.Choice(["psk", "caller"]),
+        default="psk",
+        show_default=True,
+        help="caller: the channel is authenticated already; messages carry a checksum only.",
+    )
+    @click.option("--qber", metavar="Q", type=float, help="Error rate to design for.  [default: estimated by sampling]")
+    @click.option(
+        "--sample-bits",
+        metavar="BITS",
+        type=Count(minimum=1),
+        help="Positions to sample when --qber is not given.  [default: (key bits)^(2/3), at most 10^6]",
+    )
+    @block_length_option()
+    @list_size_option(default=32)
+    @click.option("--efficiency", metavar="F", type=float, help="Syndrome and check bits over the Shannon limit.")
+    @click.option("--target-fer", metavar="P", type=float, help="Share of blocks that may fail.  [default: 0.01]")
+    @check_option()
+    @click.option(
+        "--strategy", type=click.Choice(["one-way"]), default="one-way", show_default=True, help="How they talk."
+    )
+    @click.option(
+        "--max-rounds",
+        metavar="R",
+        type=Count(),
+        default=100,
+        show_default=True,
+        help="Most requests for one block; Bob gives it up before more.",
+    )
+    @click.option(
+        "--max-block-leakage",
+        metavar="BITS",
+        type=Count(),
+        default=0,
+        help="Most bits disclosed for one block; Bob gives it up before more.  [default: no cap]",
+    )
+    @click.option(
+        "--max-leakage",
+        metavar="BITS",
+        type=Count(),
+        default=0,
+        help="Most bits disclosed in all; the session ends before more.  [default: no cap]",
+    )
+    @click.option(
+        "--window",
+        metavar="BLOCKS",
+        type=Count(minimum=1, maximum=1 << 16),
+        default=None,
+        help="Most blocks in flight.  [default: 2^25 bits of key, 8 to 4096 blocks]",
+    )
+    @click.option(
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        default=None,
+        help="Longest silence of the peer, and longest wait for it.  [default: 60; with --directory, a day]",
+    )
+    @click.option(
+        "--reconnections",
+        metavar="COUNT",
+        type=Count(),
+        default=10,
+        show_default=True,
+        help="How often a lost connection is opened again.",
+    )
+    @precision_option()
+    @engine_option
+    @click.option(
+        "--format",
+        "format",
+        type=click.Choice(["packed", "npy"]),
+        default=None,
+        help="Format of the key file.  [default: by name and content]",
+    )
+    @bit_order_option
+    @key_bits_option
+    @threads_option
+    @out_option(help=f"Directory for the reconciled key, {role}.bin.  [default: it is not written]")
+    @click.option("--force", is_flag=True, help=f"Replace {role}.bin in --out.")
+    @store_option
+    @click.option("--strict", is_flag=True, help="Exit with code 3 if any block failed.")
+    @json_option
+    def command(
+        key: Path,
+        listen: str | None,
+        connect: str | None,
+        directory: Path | None,
+        psk: Path | None,
+        authentication: Literal["psk", "caller"],
+        qber: float | None,
+        sample_bits: int | None,
+        block_length: int | None,
+        list_size: int,
+        efficiency: float | None,
+        target_fer: float | None,
+        check: str,
+        strategy: str,
+        max_rounds: int,
+        max_block_leakage: int,
+        max_leakage: int,
+        window: int | None,
+        timeout: float | None,
+        reconnections: int,
+        precision: str,
+        engine: str | None,
+        format: str | None,
+        bit_order: Literal["little", "big"],
+        key_bits: int | None,
+        threads: int,
+        out: Path | None,
+        force: bool,
+        store: Path,
+        strict: bool,
+        as_json: bool,
+    ) -> ExitCode:
+        from caligo.jobs import PartyOptions, ReconcileOptions, reconcile_party
+
+        options = ReconcileOptions(
+            qber=qber,
+            block_length=block_length,
+            list_size=list_size,
+            efficiency=efficiency,
+            target_fer=target_fer,
+            check=check,
+            strategy=strategy,
+            sample_bits=sample_bits,
+            precision=precision,
+            engine=engine,
+            threads=threads,
+        )
+        party = PartyOptions(
+            window=window,
+            timeout_s=timeout if timeout is not None else (_DAY_S if directory is not None else 60.0),
+            reconnections=reconnections,
+            max_rounds=max_rounds,
+            max_block_leakage_bits=max_block_leakage,
+            max_leakage_bits=max_leakage,
+        )
+        sealing = _authentication(authentication, psk)
+        with ExitStack() as stack:
+            transport = stack.enter_context(_transport(role, listen, connect, directory))
+            listener = stack.enter_context(progress())
+            report = reconcile_party(
+                role,
+                key,
+                transport,
+                authentication=sealing,
+                options=options,
+                party=party,
+                key_bits=key_bits,
+                format=format,
+                bit_order=bit_order,
+                out=out,
+                force=force,
+                store=store,
+                progress=listener,
+            )
+        for warning in report.warnings:
+            warn(warning)
+        if as_json:
+            emit_json(f"caligo.{role}/1", report.to_json())
+        else:
+            _print_report(report)
+        return report.exit_code(strict=strict)
+
+    return command
+
+
+def _authentication(name: Literal["psk", "caller"], psk: Path | None) -> Authentication:
+    from caligo.keys import read_secret
+    from caligo.reconciliation.authentication import CallerChannel, PresharedKey
+
+    if name == "caller":
+        if psk is not None:
+            raise ConfigError("expected --psk or --authentication caller, got both; leave one out")
+        return CallerChannel()
+    if psk is None:
+        raise ConfigError(
+            "expected --psk FILE, got none; give the file with the shared secret, or --authentication caller if the "
+            "channel is authenticated already"
+        )
+    return PresharedKey(read_secret(psk))
+
+
+def _transport(
+    role: Literal["alice", "bob"], listen: str | None, connect: str | None, directory: Path | None
+) -> Transport:
+    from caligo.transports import DirectoryTransport, TcpTransport
+    from caligo.transports.tcp import parse_address
+
+    if sum(way is not None for way in (listen, connect, directory)) != 1:
+        raise ConfigError("expected one of --listen, --connect and --directory; say how to reach the peer")
+    if directory is not None:
+        return DirectoryTransport(directory, role)
+    if connect is not None:
+        return TcpTransport.connect(parse_address(connect))
+    transport = TcpTransport.listen(parse_address(listen or ""))
+    message(f"waiting for the peer at {transport.address[0]}:{transport.address[1]}")
+    return transport
+
+
+def _print_report(report: PartyReport) -> None:
+    table = Table("disclosed", ">bits", ">share of the key", title="What was leaked")
+    for kind, leaked in report.leakage.items():
+        if kind != "reply":
+            table.add(kind, leaked, f"{leaked / report.key_bits:.3%}")
+    table.add("in all", report.leakage_bits, f"{report.leakage_bits / report.key_bits:.3%}")
+    table.add("both ways", report.leakage_bits_both_ways, f"{report.leakage_bits_both_ways / report.key_bits:.3%}")
+    table.print()
+    estimated = ""
+    if report.estimated_qber is not None:
+        estimated = (
+            f"{report.estimated_qber:.3%} estimated (95 %: {report.estimated_qber_low:.3%} to "
+            f"{report.estimated_qber_high:.3%}) from {report.sampled_bits:,} sampled bits, now discarded; "
+        )
+    print_facts(
+        {
+            "outcome": f"{report.blocks_ok:,} of {report.blocks:,} blocks reconciled, {report.failed_check:,} failed "
+            f"their check, {report.given_up:,} were given up, {report.failed_verification:,} failed their verification",
+            "key": f"{report.reconciled_bits:,} of {report.key_bits:,} bits reconciled",
+            "error rate": f"{estimated}designed for {report.design_qber:.3%}",
+            "corrected": "Bob knows"
+            if report.corrected_errors is None
+            else f"{report.corrected_errors:,} bits in the reconciled blocks",
+            "efficiency": "-"
+            if report.efficiency is None
+            else f"{report.efficiency:.4f} times the Shannon limit, {report.strategy}",
+            "verification": f"wrong with probability at most {report.epsilon_correctness:.1e}"
+            if report.blocks_ok
+            else "-",
+            "rounds": f"{report.rounds_mean:.2f} a block, at most {report.rounds_max}",
+            "messages": f"{report.messages_sent:,} sent ({format_bytes(report.bytes_sent)}), "
+            f"{report.messages_received:,} received ({format_bytes(report.bytes_received)}), authentication: "
+            f"{report.authentication}",
+            "whole job": f"{format_seconds(report.elapsed_s)}, {format_value(report.payload_mbps)} Mbit/s of key, "
+            f"{report.threads} thread(s)",
+            "key in": report.out or "not written (--out DIR)",
+            "recorded in": report.run,
+        }
+    )

@@ -1,0 +1,7 @@
+"""`caligo bob`: the correcting side of two machines."""
+
+from __future__ import annotations
+
+from caligo.cli._party import party_command
+
+command = party_command("bob")

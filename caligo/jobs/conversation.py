@@ -1,0 +1,287 @@
+"""One side of a session at work: a transport, an endpoint, threads that decode.
+
+Covers: threads, time limits, connecting again after a loss, giving up in order. Does not cover: what is said
+(:mod:`caligo.reconciliation`), what becomes of keys and records (:mod:`.party_job`).
+
+The calling thread alone touches the endpoint. One thread receives, one sends, a pool decodes; they hand over through
+queues, so nobody waits for the network while there is something to decode. What waits to be sent is bounded by the
+window; what was received and not yet looked at by `_WAITING_FRAMES`.
+"""
+
+from __future__ import annotations
+
+import queue
+import secrets
+import threading
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from caligo.errors import CaligoError, ConnectionLostError, KeyFileError, ProtocolError, ResourceError
+from caligo.reconciliation.endpoint import Endpoint
+from caligo.reconciliation.messages import AbortReason
+from caligo.reconciliation.session import BobSession, Work
+from caligo.reconciliation.strategies.dialogue import Step
+from caligo.reconciliation.wire import Frame
+from caligo.transports import Transport
+
+__all__ = ["Conversation"]
+
+_WAITING_FRAMES = 16
+_TICK_S = 0.2
+_FLUSH_S = 5.0
+_PAUSE_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """Something for the calling thread; `connection` tells an old connection's echo from the present one's."""
+
+    connection: int
+    what: Frame | CaligoError
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    work: Work
+    result: list[Step] | BaseException
+
+
+class _Wires:
+    """The two threads of one connection."""
+
+    def __init__(self, transport: Transport, number: int, inbox: queue.SimpleQueue[_Came | _Decoded]) -> None:
+        self._transport = transport
+        self._number = number
+        self._inbox = inbox
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._room = threading.Semaphore(_WAITING_FRAMES)
+        self._threads = [
+            threading.Thread(target=self._receive, name="caligo-receive", daemon=True),
+            threading.Thread(target=self._send, name="caligo-send", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def send(self, frame: bytes) -> None:
+        self._outbox.put(frame)
+
+    def looked_at(self) -> None:
+        """A received frame was taken out of the inbox."""
+        self._room.release()
+
+    def stop(self, *, flush: bool) -> None:
+        """End both threads; with `flush`, after what waits has been sent, if that takes no longer than a moment."""
+        self._outbox.put(None)
+        if flush:
+            self._threads[1].join(_FLUSH_S)
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(_FLUSH_S)
+
+    def _receive(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                if not self._room.acquire(timeout=_TICK_S):
+                    continue
+                frame = None
+                while frame is None and not self._stopping.is_set():
+                    frame = self._transport.receive(_TICK_S)
+                if frame is not None:
+                    self._inbox.put(_Came(self._number, frame))
+        except CaligoError as error:
+            self._inbox.put(_Came(self._number, error))
+
+    def _send(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                frame = self._outbox.get()
+                if frame is None:
+                    return
+                self._transport.send(frame)
+        except CaligoError as error:
+            self._inbox.put(_Came(self._number, error))
+
+
+class Conversation:
+    """Runs one side to its end.
+
+    Args:
+        endpoint: this side.
+        transport: the way to the peer.
+        pool: threads that decode; unused for Alice.
+        workers: how many decode at a time.
+        timeout_s: longest silence of the peer, > 0.
+        reconnections: how often a lost connection is opened again.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        transport: Transport,
+        pool: Executor,
+        *,
+        workers: int,
+        timeout_s: float,
+        reconnections: int,
+    ) -> None:
+        self._endpoint = endpoint
+        self._session = endpoint.session
+        self._transport = transport
+        self._pool = pool
+        self._workers = workers
+        self._timeout_s = timeout_s
+        self._reconnections = reconnections
+        self._inbox: queue.SimpleQueue[_Came | _Decoded] = queue.SimpleQueue()
+        self._wires: _Wires | None = None
+        self._connections = 0
+        self._at_work = 0
+        self._heard = self._said = self._alone_since = 0.0
+
+    @property
+    def connections(self) -> int:
+        """Connections that were opened."""
+        return self._connections
+
+    def run(self) -> None:
+        """Talk until both sides are done.
+
+        Raises:
+            ProtocolError: the peer breaks a rule, gives up, or a leakage cap is reached.
+            ConnectionLostError: it cannot be reached, or says nothing for too long.
+            CaligoError: this side cannot go on.
+        """
+        self._alone_since = time.monotonic()
+        try:
+            self._connect()
+            while not self._session.is_closed:
+                self._turn()
+            self._stop(flush=True)
+        except ConnectionLostError as error:
+            self._stop(flush=False)
+            self._session.abort(error, AbortReason.OTHER)
+            raise
+        except CaligoError as error:
+            self._give_up(error, _reason(error))
+            raise
+        except BaseException as error:
+            # Whatever ends this side, the peer need not wait for it.
+            stopped = ProtocolError(f"interrupted by {type(error).__name__}", field="interrupt")
+            self._give_up(stopped, AbortReason.INTERRUPTED)
+            raise
+        finally:
+            self._stop(flush=False)
+
+    # --- connections --------------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        self._transport.open(max(0.01, self._alone_since + self._timeout_s - time.monotonic()))
+        self._connections += 1
+        self._wires = _Wires(self._transport, self._connections, self._inbox)
+        self._heard = time.monotonic()
+        self._send(self._endpoint.connect(secrets.token_bytes(32)))
+
+    def _lost(self, error: ConnectionLostError) -> None:
+        """Open another connection, or let go."""
+        now = time.monotonic()
+        if self._endpoint.is_open:
+            self._reconnections -= 1
+            self._alone_since = now
+        else:
+            time.sleep(_PAUSE_S)
+        # Who comes and leaves without a word was no peer: the wait goes on.
+        if not self._transport.reopens or self._reconnections < 0 or now > self._alone_since + self._timeout_s:
+            raise error
+        self._stop(flush=False)
+        self._connect()
+
+    def _stop(self, *, flush: bool) -> None:
+        wires, self._wires = self._wires, None
+        if wires is not None:
+            wires.stop(flush=flush)
+
+    def _send(self, frames: list[bytes]) -> None:
+        if frames and self._wires is not None:
+            self._said = time.monotonic()
+            for frame in frames:
+                self._wires.send(frame)
+
+    def _give_up(self, error: CaligoError, reason: AbortReason) -> None:
+        self._send(self._endpoint.abort(error, reason))
+        self._stop(flush=True)
+
+    # --- turns --------------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        try:
+            item = self._inbox.get(timeout=_TICK_S)
+        except queue.Empty:
+            self._while_silent()
+            return
+        frames: list[bytes] = []
+        if isinstance(item, _Decoded):
+            self._at_work -= 1
+            if isinstance(item.result, BaseException):
+                raise item.result
+            frames = self._endpoint.finish(item.work, item.result)
+        elif item.connection != self._connections:
+            return
+        elif isinstance(item.what, ConnectionLostError):
+            self._lost(item.what)
+        elif isinstance(item.what, CaligoError):
+            raise item.what
+        else:
+            self._heard = time.monotonic()
+            if self._wires is not None:
+                self._wires.looked_at()
+            frames = self._endpoint.receive(item.what)
+        self._send(frames)
+        if self._session.failure is not None:
+            self._stop(flush=True)
+            raise self._session.failure
+        self._set_to_work()
+        self._while_silent()
+
+    def _set_to_work(self) -> None:
+        session = self._session
+        if not isinstance(session, BobSession):
+            return
+        while self._at_work < self._workers + 1:
+            # No thread should wait while another has many blocks.
+            work = session.next_work(max(1, session.ready // self._workers))
+            if work is None:
+                return
+            self._at_work += 1
+            self._pool.submit(self._decode, work)
+
+    def _decode(self, work: Work) -> None:
+        result: list[Step] | BaseException
+        try:
+            result = work.run()
+        except BaseException as error:
+            result = error
+        self._inbox.put(_Decoded(work, result))
+
+    def _while_silent(self) -> None:
+        now = time.monotonic()
+        if now - self._heard > self._timeout_s:
+            self._lost(
+                ConnectionLostError(
+                    f"expected a message within {self._timeout_s:g} s, got none; see to the other side, or allow more "
+                    "time (--timeout)",
+                    timeout_s=self._timeout_s,
+                )
+            )
+        keep_alive_s = self._transport.keep_alive_s
+        if keep_alive_s is not None and now - self._said > min(keep_alive_s, self._timeout_s / 4):
+            self._send(self._endpoint.keep_alive())
+            self._said = now
+
+
+def _reason(error: CaligoError) -> AbortReason:
+    if isinstance(error, ProtocolError):
+        return AbortReason.PROTOCOL
+    if isinstance(error, ResourceError):
+        return AbortReason.RESOURCE
+    return AbortReason.KEYS if isinstance(error, KeyFileError) else AbortReason.OTHER

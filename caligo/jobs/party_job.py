@@ -1,0 +1,513 @@
+"""One party's job: a key file, a peer somewhere else, a reconciled key and a recorded run.
+
+Covers: the whole way of one side. Does not cover: both sides in one process (:mod:`.reconcile_job`), what is said
+(:mod:`caligo.reconciliation`), threads and connections (:mod:`.conversation`), the report (:mod:`.party_report`).
+
+This job holds one key. Nothing it reports about the other is more than the messages say: Bob knows how many bits he
+corrected, Alice does not.
+
+Order of events: the key is opened; Alice draws the public random values and persists them in her run's record; both
+sides agree on terms, sample, plan; blocks follow; what is verified is written; when both have said that they are done,
+the reconciled key is put in place and the run is sealed. Bob's run begins when the plan is agreed, since it records
+Alice's random values.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caligo.bits import Packed, packed_bytes
+from caligo.codes.validation import validate_count
+from caligo.errors import ConfigError
+from caligo.jobs.conversation import Conversation
+from caligo.jobs.options import ReconcileOptions
+from caligo.jobs.party_report import PartyReport
+from caligo.jobs.plan import default_block_length, plan_layout
+from caligo.jobs.report import CodeUse
+from caligo.jobs.runner import interrupts_deferred, worker_pool
+from caligo.jobs.sources import KeySource, open_source, source_name
+from caligo.keys import (
+    BitOrder,
+    KeyReader,
+    KeyWriter,
+    RemainingKey,
+    create_key,
+    prepare_output_directory,
+    read_positions,
+)
+from caligo.memory import memory_limit, peak_rss_bytes, plan_memory
+from caligo.randomness import SecurityRandomness, sampled_positions
+from caligo.reconciliation.authentication import Authentication
+from caligo.reconciliation.endpoint import Endpoint
+from caligo.reconciliation.estimation import default_sample_bits
+from caligo.reconciliation.leakage import Leakage, efficiency
+from caligo.reconciliation.messages import Role, Seeds, Settlement, Terms
+from caligo.reconciliation.session import (
+    MAX_WINDOW,
+    AliceSession,
+    BlockAccount,
+    BobSession,
+    GroupSettled,
+    PlanAgreed,
+    Section,
+)
+from caligo.reconciliation.strategies import DEFAULT_TARGET_FER, CodeRequest, strategy_type
+from caligo.reconciliation.strategies.dialogue import Side
+from caligo.reconciliation.verification import MINIMUM_GROUP_BITS, Payload
+from caligo.store import RunWriter
+from caligo.telemetry import NO_PROGRESS, Progress
+from caligo.transports import Transport
+
+__all__ = ["PartyOptions", "reconcile_party"]
+
+MAX_SESSION_SAMPLE_BITS = 1 << 24
+"""A sample is one message."""
+
+_WINDOW_BITS = 1 << 25
+"""Payload in flight by default: a fraction of a second of decoding, so that a slow network leaves nobody idle."""
+
+_WINDOW_BLOCKS = (8, 4096)
+
+
+@dataclass(frozen=True, slots=True)
+class PartyOptions:
+    """What can be asked of a party, beside what both sides must want alike (`ReconcileOptions`).
+
+    Args:
+        window: most blocks in flight; None: about 2^25 bits of key, 8 to 4096 blocks. The smaller of both sides' holds.
+        timeout_s: longest silence of the peer, and longest wait for it, > 0.
+        reconnections: how often a lost connection is opened again, >= 0.
+        max_rounds: most requests for one block; both sides alike.
+        max_block_leakage_bits: most bits disclosed for one block, 0: no cap; both sides alike. Bob gives a block up
+            before it.
+        max_leakage_bits: most bits disclosed in the session, 0: no cap; both sides alike. The session ends before it.
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
+
+    window: int | None = None
+    timeout_s: float = 60.0
+    reconnections: int = 10
+    max_rounds: int = 100
+    max_block_leakage_bits: int = 0
+    max_leakage_bits: int = 0
+
+    def __post_init__(self) -> None:
+        if self.window is not None:
+            validate_count(self.window, "window", 1, MAX_WINDOW)
+        if not 0.0 < self.timeout_s < float("inf"):
+            raise ConfigError(f"timeout: expected a number of seconds > 0, got {self.timeout_s!r}", got=self.timeout_s)
+        for name in ("reconnections", "max_rounds", "max_block_leakage_bits", "max_leakage_bits"):
+            validate_count(getattr(self, name), name, 0)
+
+
+def reconcile_party(
+    role: Literal["alice", "bob"],
+    key: KeySource,
+    transport: Transport,
+    *,
+    authentication: Authentication,
+    options: ReconcileOptions | None = None,
+    party: PartyOptions | None = None,
+    key_bits: int | None = None,
+    format: str | None = None,
+    bit_order: BitOrder = "little",
+    out: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    store: str | os.PathLike[str] | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> PartyReport:
+    """Make this side's key equal to the peer's, and account for what that discloses.
+
+    Args:
+        role: which side this is.
+        key: packed uint8 `[ceil(key_bits / 8)]`, or the path of a key file.
+        transport: the way to the peer; left open.
+        authentication: how messages are sealed; alike on both sides.
+        options: what to do; all but `threads`, `engine` and `precision` alike on both sides; without a `seed`.
+        party: the rest.
+        key_bits: length of the key when it is not a multiple of 8; None: all bits.
+        format: format of the key file; None: by its name.
+        bit_order: of packed key files, read and written; arrays are always little.
+        out: directory for the reconciled key, ``alice.bin`` or ``bob.bin``; None: it is not written.
+        force: replace such a file.
+        store: experiment store to record the run in; None: it is not recorded.
+        progress: told of every block that is done.
+
+    Returns:
+        The report; it has the reconciled key when the key came as an array and `out` is None.
+
+    Raises:
+        ConfigError: a parameter is out of range, or the output is there already.
+        KeyFileError: the key file is missing, empty, damaged or too short, or the keys are not two sides of one key.
+        ProtocolError: the peer wants other terms, breaks a rule, gives up, or a leakage cap is reached.
+        ConnectionLostError: the peer cannot be reached, or says nothing for too long.
+        ResourceError: memory or disk is exhausted.
+        StoreError: the run cannot be recorded.
+    """
+    started = time.perf_counter()
+    options = options or ReconcileOptions()
+    party = party or PartyOptions()
+    if role not in ("alice", "bob"):
+        raise ConfigError(f"role: expected alice or bob, got {role!r}", got=str(role))
+    if options.seed is not None:
+        raise ConfigError("seed: expected none, since two parties draw their random values, got one; leave it out")
+    with ExitStack() as stack:
+        reader = stack.enter_context(open_source(key, f"{role.title()}'s key", key_bits, format, bit_order))
+        asked = {**asdict(options), **asdict(party), "role": role, "key": source_name(key), "key_bits": reader.key_bits}
+        asked |= {"bit_order": bit_order, "out": None if out is None else os.fspath(Path(out).absolute())}
+        asked |= {"authentication": authentication.name, "transport": type(transport).__name__}
+        del asked["seed"]
+        job = _Party(role, reader, options, party, store, asked, progress, stack, keep=out is None)
+        if out is not None:
+            job.output = _output(Path(out).absolute(), role, bit_order, force)
+            stack.callback(job.output.abort)
+        job.converse(transport, authentication)
+        with interrupts_deferred():
+            if job.output is not None:
+                job.output.commit()
+            report = job.report(out, time.perf_counter() - started)
+            if job.run is not None:
+                job.run.seal(report.to_json())
+        return report
+
+
+def _output(directory: Path, role: str, bit_order: BitOrder, force: bool) -> KeyWriter:
+    """The file of this side alone: the other's may be in the same directory."""
+    prepare_output_directory(directory, force=True)
+    path = directory / f"{role}.bin"
+    if path.exists() and not force:
+        raise ConfigError(
+            f"expected no {path}, found one; name another directory or add --force (force=True), which replaces it",
+            path=str(path),
+        )
+    return create_key(path, format="packed", bit_order=bit_order)
+
+
+class _SiftedKey:
+    """A key file as a session wants it."""
+
+    def __init__(self, reader: KeyReader) -> None:
+        self._reader = reader
+        self.key_bits = reader.key_bits
+
+    def sample(self, sampling_seed: bytes, sample_bits: int) -> Packed:
+        """See `caligo.reconciliation.session.Key.sample`."""
+        positions = sampled_positions(sampling_seed, self.key_bits, sample_bits)
+        disclosed = read_positions(self._reader, positions)
+        self._reader = RemainingKey(self._reader, positions)
+        return disclosed
+
+    def block(self, start_bit: int, payload_length: int, block_length: int) -> NDArray[np.uint8]:
+        """See `caligo.reconciliation.session.Key.block`."""
+        row = np.zeros(max(1, block_length // 8), dtype=np.uint8)
+        row[: packed_bytes(payload_length)] = self._reader.read_bits(start_bit, payload_length)
+        return row
+
+
+class _Party:
+    """One side's job, from an opened key to a report; also the workshop of its session."""
+
+    def __init__(
+        self,
+        role: Literal["alice", "bob"],
+        reader: KeyReader,
+        options: ReconcileOptions,
+        party: PartyOptions,
+        store: str | os.PathLike[str] | None,
+        asked: dict[str, Any],
+        progress: Progress,
+        stack: ExitStack,
+        *,
+        keep: bool,
+    ) -> None:
+        self.role = role
+        self.options = options
+        self.party = party
+        self.output: KeyWriter | None = None
+        self.run: RunWriter | None = None
+        self._store = store
+        self._asked = asked
+        self._progress = progress
+        self._stack = stack
+        self._kept = Payload() if keep and asked["key"] == "array in memory" else None
+        self._key_bits = reader.key_bits
+        self._block_length = options.block_length or default_block_length(reader.key_bits)
+        self._plan: PlanAgreed | None = None
+        self._engine = ""
+        self._discarded_bits = 0
+        self._threads_wanted = options.threads or len(os.sched_getaffinity(0))
+        self._threads = self._threads_wanted
+        self._decode_ns = self._coded_bits = 0
+        self._errors_ok = self._leakage_ok = 0
+        terms = self._terms()
+        sifted = _SiftedKey(reader)
+        window = party.window or min(max(_WINDOW_BITS // self._block_length, _WINDOW_BLOCKS[0]), _WINDOW_BLOCKS[1])
+        self._session: AliceSession | BobSession
+        if role == "alice":
+            seeds = self._draw()
+            self._session = AliceSession(
+                sifted, terms, self, window=window, session=secrets.token_bytes(16), seeds=seeds
+            )
+        else:
+            self._session = BobSession(sifted, terms, self, window=window)
+
+    # --- terms and plan -----------------------------------------------------------------------------------------------
+
+    def _terms(self) -> Terms:
+        options, party = self.options, self.party
+        sample_bits = 0
+        if options.qber is None:
+            asked = options.sample_bits
+            sample_bits = default_sample_bits(self._key_bits) if asked is None else asked
+            if not 1 <= sample_bits < min(self._key_bits, MAX_SESSION_SAMPLE_BITS + 1):
+                raise ConfigError(
+                    f"sample_bits: expected 1 to {min(self._key_bits - 1, MAX_SESSION_SAMPLE_BITS)} of the key's "
+                    f"{self._key_bits} bits, got {sample_bits}; or give the QBER",
+                    got=sample_bits,
+                    key_bits=self._key_bits,
+                )
+        plan_layout(self._key_bits - sample_bits, self._block_length)
+        target_fer = DEFAULT_TARGET_FER if options.target_fer is None else options.target_fer
+        return Terms(
+            key_bits=self._key_bits,
+            strategy=options.strategy,
+            parameters="{}",
+            block_length=self._block_length,
+            list_size=options.list_size,
+            check=options.check,
+            efficiency=options.efficiency or 0.0,
+            target_fer=target_fer if options.efficiency is None else 0.0,
+            qber=options.qber or 0.0,
+            sample_bits=sample_bits,
+            group_bits=MINIMUM_GROUP_BITS,
+            max_rounds=party.max_rounds,
+            max_block_leakage_bits=party.max_block_leakage_bits,
+            max_leakage_bits=party.max_leakage_bits,
+        )
+
+    def _draw(self) -> Seeds:
+        """The public random values, persisted before anything is said."""
+        randomness = SecurityRandomness.draw()
+        self._begin_run(randomness)
+        return Seeds(randomness.sampling_seed, randomness.hash_key)
+
+    def _begin_run(self, randomness: SecurityRandomness) -> None:
+        if self._store is None:
+            return
+        self.run = self._stack.enter_context(
+            RunWriter.create(
+                self._store,
+                "reconcile",
+                self._asked,
+                security_randomness=randomness.to_json(),
+                identity_excludes=("key", "out", "threads", "timeout_s", "reconnections", "window", "transport"),
+            )
+        )
+
+    def prepare(self, design_qber: float, key_bits: int) -> Sequence[Section[Any]]:
+        """See `caligo.reconciliation.session.Workshop.prepare`."""
+        options = self.options
+        kind = strategy_type(options.strategy)
+        layout = plan_layout(key_bits, self._block_length)
+        self._discarded_bits = layout.discarded_bits
+        requests = [
+            CodeRequest(
+                block_length=segment.block_length,
+                payload_length=segment.payload_length,
+                design_qber=design_qber,
+                list_size=options.list_size,
+                check=options.check,
+                efficiency=options.efficiency,
+                target_fer=DEFAULT_TARGET_FER if options.target_fer is None else options.target_fer,
+                raise_efficiency=segment.first_block > 0,
+            )
+            for segment in layout.segments
+        ]
+        with worker_pool(len(requests)) as pool:
+            codes = list(pool.map(kind.choose_code, requests))
+        sections = []
+        for segment, code in zip(layout.segments, codes, strict=True):
+            side: Side
+            if self.role == "alice":
+                side = kind.alice(code)
+            else:
+                limit = memory_limit()
+                self._threads = plan_memory(
+                    limit.limit_bytes,
+                    block_length=max(each.block_length for each in layout.segments),
+                    list_size=options.list_size,
+                    precision=options.precision,
+                    threads=self._threads_wanted,
+                    source=limit.source,
+                ).threads
+                side = kind.bob(
+                    code,
+                    options.list_size,
+                    precision=options.precision,
+                    engine=options.engine,
+                    workers=min(self._threads, segment.blocks),
+                )
+            self._stack.callback(side.close)
+            sections.append(Section(segment.first_block, segment.blocks, segment.start_bit, side))
+        return sections
+
+    # --- the conversation ---------------------------------------------------------------------------------------------
+
+    def converse(self, transport: Transport, authentication: Authentication) -> None:
+        """All of it; the output is filled, not committed."""
+        self._endpoint = Endpoint(self._session, authentication, on_event=self._note)
+        workers = self._threads_wanted if self.role == "bob" else 1
+        with worker_pool(workers) as pool:
+            self._conversation = Conversation(
+                self._endpoint,
+                transport,
+                pool,
+                workers=workers,
+                timeout_s=self.party.timeout_s,
+                reconnections=self.party.reconnections,
+            )
+            self._stack.callback(self._progress.finish)
+            self._conversation.run()
+
+    def _note(self, event: PlanAgreed | GroupSettled) -> None:
+        if isinstance(event, PlanAgreed):
+            self._plan = event
+            if self.role == "bob":
+                self._begin_run(SecurityRandomness(event.seeds.hash_key, event.seeds.sampling_seed))
+            self._progress.start("reconciling", self._session.blocks, "blocks")
+            return
+        totals = self._session.totals
+        for block in event.blocks:
+            self._decode_ns += block.elapsed_ns
+            self._coded_bits += block.block_length
+            if block.settlement is Settlement.OK and event.agrees:
+                self._leakage_ok += block.leakage.leakage_bits
+                self._errors_ok += block.corrected_errors or 0
+        if self.run is not None:
+            self.run.record_many(_record(block, event.agrees) for block in event.blocks)
+        if event.key.bits:
+            if self.output is not None:
+                self.output.append(event.key.packed, event.key.bits)
+            if self._kept is not None:
+                self._kept.append(event.key.packed, event.key.bits)
+        self._progress.advance(len(event.blocks), failed=totals.blocks_failed)
+        if self.output is not None and totals.blocks_ok + totals.blocks_failed == self._session.blocks:
+            # A disk that is full must say so before this side says that it is done.
+            self.output.settle()
+
+    # --- after the last block --------------------------------------------------------------------------------------
+
+    def report(self, out: str | os.PathLike[str] | None, elapsed_s: float) -> PartyReport:
+        """What was done, after `converse`."""
+        totals, plan, options = self._session.totals, self._plan, self.options
+        sections = () if plan is None else plan.sections
+        design_qber = 0.0 if plan is None else plan.design_qber
+        estimate = None if plan is None else plan.estimate
+        low, high = (None, None) if estimate is None else estimate.interval
+        payload = sum(section.blocks * section.side.code.payload_length for section in sections)
+        is_bob = self._session.role is Role.BOB
+        return PartyReport(
+            role=self.role,
+            key_bits=self._key_bits,
+            sampled_bits=0 if estimate is None else estimate.sampled_bits,
+            discarded_bits=self._discarded_bits,
+            reconciled_bits=totals.reconciled_bits,
+            block_length=self._block_length,
+            list_size=options.list_size,
+            strategy=options.strategy,
+            check=options.check,
+            authentication=str(self._asked["authentication"]),
+            blocks=self._session.blocks,
+            blocks_ok=totals.blocks_ok,
+            blocks_failed=totals.blocks_failed,
+            failed_check=totals.failed_check,
+            given_up=totals.given_up,
+            failed_verification=totals.failed_verification,
+            estimated_qber=None if estimate is None else estimate.qber,
+            estimated_qber_low=low,
+            estimated_qber_high=high,
+            corrected_errors=self._errors_ok if is_bob else None,
+            design_qber=design_qber,
+            leakage_bits=totals.leakage.leakage_bits,
+            leakage_bits_both_ways=totals.leakage.leakage_bits_both_ways,
+            leakage=totals.leakage.by_kind(),
+            efficiency=efficiency(self._leakage_ok, totals.reconciled_bits, self._errors_ok) if is_bob else None,
+            epsilon_correctness=float(totals.epsilon),
+            rounds_mean=totals.rounds / self._session.blocks if self._session.blocks else 0.0,
+            rounds_max=totals.rounds_max,
+            messages_sent=self._endpoint.frames_sent,
+            messages_received=self._endpoint.frames_received,
+            bytes_sent=self._endpoint.bytes_sent,
+            bytes_received=self._endpoint.bytes_received,
+            connections=self._conversation.connections,
+            payload_mbps=payload / elapsed_s / 1e6,
+            coded_mbps_per_core=self._coded_bits * 1e3 / self._decode_ns if self._decode_ns else None,
+            elapsed_s=elapsed_s,
+            threads=self._threads if is_bob else 1,
+            peak_rss_bytes=peak_rss_bytes(),
+            codes=tuple(
+                CodeUse(
+                    block_length=code.block_length,
+                    payload_length=code.payload_length,
+                    blocks=section.blocks,
+                    leakage_bits=section.side.sizes.total_bits,
+                    info_length=code.info_length,
+                    efficiency=code.efficiency(design_qber),
+                    design_qber=design_qber,
+                    digest=code.digest,
+                )
+                for section in sections
+                for code in (section.side.code,)
+            ),
+            warnings=tuple(self._advise(totals.blocks_failed)),
+            run=None if self.run is None else os.fspath(self.run.path),
+            out=None if out is None else os.fspath(Path(out).absolute()),
+            key=None if self._kept is None else self._kept.packed.copy(),
+        )
+
+    def _advise(self, failed: int) -> list[str]:
+        warnings = []
+        if 2 * failed > self._session.blocks:
+            warnings.append(
+                f"{failed} of {self._session.blocks} blocks failed: check that both sides have the same sifted bits "
+                "(--bit-order, --key-bits), and give a greater QBER or leave it out to have it estimated (--qber)"
+            )
+        if self.role == "bob" and self._threads < self._threads_wanted:
+            warnings.append(
+                f"memory suffices for {self._threads} of {self._threads_wanted} threads (see `caligo doctor`)"
+            )
+        return warnings
+
+
+_OUTCOMES = {Settlement.FAILED: "failed_check", Settlement.GIVEN_UP: "given_up"}
+
+
+def _record(block: BlockAccount, agrees: bool) -> dict[str, Any]:
+    """What the store keeps of a block."""
+    opened: Leakage = block.leakage.opened
+    record: dict[str, Any] = {
+        "block": block.block,
+        "outcome": _OUTCOMES.get(block.settlement, "decoded" if agrees else "failed_verification"),
+        "block_length": block.block_length,
+        "payload_bits": block.payload_length,
+        "leakage_bits": block.leakage.leakage_bits,
+        "leakage_bits_both_ways": block.leakage.leakage_bits_both_ways,
+        "verification_bits": opened.verification_bits,
+        "rounds": block.rounds,
+        "elapsed_ns": block.elapsed_ns,
+    }
+    if block.corrected_errors is not None:
+        record["corrected_errors"] = block.corrected_errors
+    return record

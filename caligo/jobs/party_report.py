@@ -1,0 +1,127 @@
+"""What one party's job says when it is done; the content of ``caligo.alice/1`` and ``caligo.bob/1``.
+
+Covers: the report, its JSON form, the exit code that follows from it. Does not cover: printing it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from caligo.bits import Packed
+from caligo.errors import ExitCode
+from caligo.jobs.report import CodeUse
+
+__all__ = ["PartyReport"]
+
+
+@dataclass(frozen=True)
+class PartyReport:
+    """What one side of a session did. Both sides' reports agree on all that both can know.
+
+    Args:
+        role: ``alice`` or ``bob``.
+        key_bits: bits of this side's key as it came.
+        sampled_bits: positions disclosed for the estimate and removed from both keys; not leakage.
+        discarded_bits: bits at the end, too few for a block.
+        reconciled_bits: bits of the reconciled key: the payload of the blocks that are OK.
+        block_length: N of the whole blocks.
+        list_size: paths Bob's decoder keeps.
+        strategy: name of the strategy.
+        check: name of the check.
+        authentication: ``psk`` or ``caller``.
+        blocks: all blocks.
+        blocks_ok: blocks that passed check and verification.
+        blocks_failed: the others.
+        failed_check: blocks without a candidate.
+        given_up: blocks that Bob stopped asking about.
+        failed_verification: decoded blocks whose group's tags differed.
+        estimated_qber: from the sampled positions; None if the QBER was given.
+        estimated_qber_low: lower end of its 95 % interval.
+        estimated_qber_high: upper end.
+        corrected_errors: bits that Bob changed in the blocks that are OK; None for Alice, who is not told.
+        design_qber: what the codes were designed for.
+        leakage_bits: bits that Alice disclosed, for failed blocks too, tags included.
+        leakage_bits_both_ways: these, and what Bob's replies say about the keys.
+        leakage: both by kind.
+        efficiency: leakage of the blocks that are OK over their payload times h2 of their error rate; None for Alice.
+        epsilon_correctness: bound on the probability that a wrong block was accepted.
+        rounds_mean: requests per block.
+        rounds_max: most requests for one block.
+        messages_sent: frames.
+        messages_received: frames.
+        bytes_sent: of all frames.
+        bytes_received: of all frames.
+        connections: how often this side was connected.
+        payload_mbps: key bits in blocks, in 10^6 per second of the whole job.
+        coded_mbps_per_core: bits of the codewords, in 10^6 per second of decoding; None for Alice.
+        elapsed_s: duration of the whole job.
+        threads: worker threads.
+        peak_rss_bytes: greatest resident memory of this process so far.
+        codes: every code that was used.
+        warnings: what the user should know.
+        run: absolute path of the run directory; None if not recorded.
+        out: absolute path of the directory with the reconciled key; None if not written.
+        key: the reconciled key, packed uint8 `[ceil(reconciled_bits / 8)]`, when the key came as an array and was not
+            written to a file.
+    """
+
+    role: str
+    key_bits: int
+    sampled_bits: int
+    discarded_bits: int
+    reconciled_bits: int
+    block_length: int
+    list_size: int
+    strategy: str
+    check: str
+    authentication: str
+    blocks: int
+    blocks_ok: int
+    blocks_failed: int
+    failed_check: int
+    given_up: int
+    failed_verification: int
+    estimated_qber: float | None
+    estimated_qber_low: float | None
+    estimated_qber_high: float | None
+    corrected_errors: int | None
+    design_qber: float
+    leakage_bits: int
+    leakage_bits_both_ways: int
+    leakage: dict[str, int]
+    efficiency: float | None
+    epsilon_correctness: float
+    rounds_mean: float
+    rounds_max: int
+    messages_sent: int
+    messages_received: int
+    bytes_sent: int
+    bytes_received: int
+    connections: int
+    payload_mbps: float
+    coded_mbps_per_core: float | None
+    elapsed_s: float
+    threads: int
+    peak_rss_bytes: int
+    codes: tuple[CodeUse, ...]
+    warnings: tuple[str, ...] = ()
+    run: str | None = None
+    out: str | None = None
+    key: Packed | None = field(default=None, repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field but the key, as JSON values."""
+        document = {item.name: getattr(self, item.name) for item in fields(self)}
+        del document["key"]
+        document["codes"] = [asdict(code) for code in self.codes]
+        document["warnings"] = list(self.warnings)
+        return document
+
+    def exit_code(self, *, strict: bool = False) -> ExitCode:
+        """How a command that ran this job ends.
+
+        Args:
+            strict: failed blocks are no success.
+        """
+        return ExitCode.BLOCKS_FAILED if strict and self.blocks_failed else ExitCode.COMPLETED

@@ -1,0 +1,505 @@
+"""Two parties' jobs and the two commands: over every transport, through losses and delays, when things go wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_transports import frame
+from toy_dialogue import two_keys
+
+import caligo.cli
+from caligo import bits
+from caligo.errors import CaligoError, ConfigError, ConnectionLostError, ExitCode, ProtocolError, ResourceError
+from caligo.jobs import PartyOptions, PartyReport, ReconcileOptions, reconcile_party
+from caligo.keys.packed import PackedKeyWriter
+from caligo.reconciliation.authentication import CallerChannel, PresharedKey
+from caligo.reconciliation.strategies.one_way import OneWayBob
+from caligo.store import list_runs, load_run
+from caligo.telemetry.progress import NoProgress
+from caligo.transports import DirectoryTransport, TcpTransport, memory_pair
+
+SECRET = PresharedKey(bytes(range(32)))
+QUICK: dict[str, Any] = {"block_length": 1024, "list_size": 2, "efficiency": 2.2, "threads": 2}
+KEY_BITS = 60_000
+ALICE, BOB = two_keys(KEY_BITS)
+
+
+def both(
+    ends: tuple[Any, Any],
+    *,
+    options: dict[str, Any] | None = None,
+    party: dict[str, Any] | None = None,
+    keys: tuple[Any, Any] = (ALICE, BOB),
+    alice: dict[str, Any] | None = None,
+    bob: dict[str, Any] | None = None,
+) -> list[PartyReport | BaseException]:
+    """Run both sides to their ends; reports, or what was raised."""
+
+    def run(role: Any, end: Any, key: Any, changes: dict[str, Any]) -> PartyReport:
+        settings: dict[str, Any] = {
+            "authentication": SECRET,
+            "options": ReconcileOptions(**(QUICK | {"qber": 0.02} | (options or {}))),
+            "party": PartyOptions(**({"timeout_s": 20.0} | (party or {}))),
+            "key_bits": KEY_BITS,
+        }
+        with end:
+            return reconcile_party(role, key, end, **(settings | changes))
+
+    with ThreadPoolExecutor(2) as pool:
+        futures = [
+            pool.submit(run, role, end, key, changes or {})
+            for role, end, key, changes in zip(("alice", "bob"), ends, keys, (alice, bob), strict=True)
+        ]
+        return [future.exception() or future.result() for future in futures]
+
+
+def over_tcp() -> tuple[TcpTransport, TcpTransport]:
+    here = TcpTransport.listen(("127.0.0.1", 0))
+    return here, TcpTransport.connect(here.address)
+
+
+def reports(outcome: Sequence[PartyReport | BaseException]) -> tuple[PartyReport, PartyReport]:
+    for report in outcome:
+        if isinstance(report, BaseException):
+            raise report
+    one, other = outcome
+    assert isinstance(one, PartyReport)
+    assert isinstance(other, PartyReport)
+    return one, other
+
+
+SIDED = {
+    "role", "corrected_errors", "efficiency", "messages_sent", "messages_received", "bytes_sent", "bytes_received",
+    "payload_mbps", "coded_mbps_per_core", "elapsed_s", "threads", "peak_rss_bytes", "run", "out", "connections",
+    "warnings",
+}  # fmt: skip
+
+
+def common(report: PartyReport) -> dict[str, Any]:
+    """What both sides must say alike."""
+    return {name: value for name, value in report.to_json().items() if name not in SIDED}
+
+
+# --- the way through --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["memory", "directory", "tcp"])
+@pytest.mark.parametrize("options", [{"qber": 0.02}, {"qber": None, "sample_bits": 4000}], ids=["given", "sampled"])
+def test_both_sides_end_with_one_key_and_one_account(way: str, options: dict[str, Any], tmp_path: Path) -> None:
+    if way == "memory":
+        ends: tuple[Any, Any] = memory_pair()
+    elif way == "tcp":
+        ends = over_tcp()
+    else:
+        ends = DirectoryTransport(tmp_path, "alice"), DirectoryTransport(tmp_path, "bob")
+    alice, bob = reports(both(ends, options=options))
+    assert common(alice) == common(bob)
+    assert alice.key is not None
+    assert np.array_equal(alice.key, bob.key)
+    assert alice.blocks_ok > 0.9 * alice.blocks
+    assert alice.reconciled_bits == sum(code.payload_length for code in alice.codes for _ in range(code.blocks)) - sum(
+        1024 for _ in range(alice.blocks_failed)
+    )
+    assert alice.leakage["syndrome"] + alice.leakage["check"] == sum(c.blocks * c.leakage_bits for c in alice.codes)
+    assert alice.key_bits == alice.sampled_bits + alice.discarded_bits + sum(
+        code.blocks * code.payload_length for code in alice.codes
+    )
+    assert alice.corrected_errors is None
+    assert bob.corrected_errors is not None
+    assert bob.efficiency is not None
+    assert 0 <= bits.hamming_distance(ALICE, BOB) - bob.corrected_errors < 120
+    assert (alice.messages_sent, alice.bytes_sent) == (bob.messages_received, bob.bytes_received)
+
+
+def test_many_threads_and_windows_give_the_same_key() -> None:
+    expected = reports(both(memory_pair()))[0]
+    for threads, window in ((1, 1), (4, 3), (3, 1000)):
+        alice, bob = reports(both(memory_pair(), options={"threads": threads}, party={"window": window}))
+        assert np.array_equal(alice.key, expected.key)
+        assert np.array_equal(bob.key, expected.key)
+        assert alice.leakage == expected.leakage
+
+
+def test_each_side_writes_its_own_file_and_records_its_own_run(tmp_path: Path) -> None:
+    out, store = tmp_path / "out", tmp_path / "store"
+    place = {"out": out, "store": store}
+    alice, bob = reports(both(over_tcp(), alice=place, bob=place))
+    assert sorted(os.listdir(out)) == ["alice.bin", "bob.bin"]
+    assert (out / "alice.bin").read_bytes() == (out / "bob.bin").read_bytes()
+    assert stat.S_IMODE((out / "alice.bin").stat().st_mode) == 0o600
+    assert (out / "alice.bin").stat().st_size == bits.packed_bytes(alice.reconciled_bits)
+    assert alice.key is None
+    assert len(list_runs(store)) == 2
+    seeds = set()
+    for report in (alice, bob):
+        assert report.run is not None
+        run = load_run(report.run)
+        assert run.outcomes() == {"decoded": report.blocks_ok} | (
+            {"failed_check": report.failed_check} if report.failed_check else {}
+        )
+        assert sum(record["leakage_bits"] for record in run.records()) == report.leakage_bits
+        document = json.loads((Path(report.run) / "run.json").read_text())
+        seeds.add(json.dumps(document["security_randomness"], sort_keys=True))
+        everything = b"".join(path.read_bytes() for path in Path(report.run).iterdir())
+        assert (out / "alice.bin").read_bytes()[:16].hex().encode() not in everything
+    assert len(seeds) == 1
+    again = both(over_tcp(), alice=place, bob=place, party={"timeout_s": 1.0})
+    assert all(isinstance(error, ConfigError) for error in again)
+    reports(both(over_tcp(), alice=place | {"force": True}, bob=place | {"force": True}))
+
+
+# --- networks ---------------------------------------------------------------------------------------------------------
+
+
+class Proxy:
+    """Carries TCP between two sides with a delay each way, and cuts connections after so many bytes."""
+
+    def __init__(self, target: tuple[str, int], *, delay_s: float = 0.0, cuts: Sequence[int] = ()) -> None:
+        self._target = target
+        self._delay_s = delay_s
+        self._cuts = list(cuts)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = self._listener.getsockname()[:2]
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._serve, daemon=True)]
+        self._threads[0].start()
+
+    def _serve(self) -> None:
+        self._listener.settimeout(0.05)
+        while not self._stopping.is_set():
+            with suppress(OSError):
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._target)
+                for end in (near, far):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._carry(near, far, self._cuts.pop(0) if self._cuts else None)
+
+    def _carry(self, near: socket.socket, far: socket.socket, most: int | None) -> None:
+        """Until one side ends or enough was carried; what is on its way is delivered `delay_s` after it came."""
+        waiting: list[tuple[float, socket.socket, bytes]] = []
+        carried, ends = 0, {near: far, far: near}
+        while not self._stopping.is_set() and (most is None or carried < most) and ends:
+            now = time.monotonic()
+            while waiting and waiting[0][0] <= now:
+                _, end, data = waiting.pop(0)
+                with suppress(OSError):
+                    end.sendall(data)
+                    if not data:
+                        end.shutdown(socket.SHUT_WR)
+            timeout = max(0.0, waiting[0][0] - now) if waiting else 0.05
+            for end in select.select(list(ends), [], [], timeout)[0]:
+                try:
+                    data = end.recv(1 << 16)
+                except OSError:
+                    data = b""
+                carried += len(data)
+                waiting.append((time.monotonic() + self._delay_s, near if end is far else far, data))
+                if not data:
+                    del ends[end]
+        time.sleep(self._delay_s)
+        for _, end, data in waiting if most is None else []:
+            with suppress(OSError):
+                end.sendall(data)
+        near.close()
+        far.close()
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stopping.set()
+        self._listener.close()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("cuts", [[500], [3000, 3000], [1200, 40, 9000, 7000, 5000]])
+def test_connections_that_break_again_and_again_change_nothing(cuts: list[int]) -> None:
+    expected = reports(both(memory_pair()))[0]
+    here = TcpTransport.listen(("127.0.0.1", 0))
+    with Proxy(here.address, cuts=cuts) as proxy:
+        alice, bob = reports(both((here, TcpTransport.connect(proxy.address)), party={"window": 8}))
+    assert common(alice) == common(bob)
+    assert alice.leakage == expected.leakage
+    assert np.array_equal(alice.key, expected.key)
+    assert np.array_equal(bob.key, expected.key)
+    assert bob.connections > 1
+
+
+def test_a_stranger_at_the_port_does_not_end_a_session_that_has_not_begun() -> None:
+    here, there = over_tcp()
+    for _ in range(3):
+        socket.create_connection(here.address).close()
+    alice, bob = reports(both((here, there)))
+    assert np.array_equal(alice.key, bob.key)
+
+
+def test_a_delay_of_20_ms_costs_little_because_many_blocks_are_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding takes a given time here, so that the ratio does not depend on what else this machine does."""
+    decode = OneWayBob.step
+
+    def slowly(self: OneWayBob, states: Any) -> Any:
+        time.sleep(0.02 * len(states))
+        return decode(self, states)
+
+    monkeypatch.setattr(OneWayBob, "step", slowly)
+    monkeypatch.setattr(OneWayBob, "batch", 1)
+    elapsed = []
+    for delay_s in (0.0, 0.02):
+        here = TcpTransport.listen(("127.0.0.1", 0))
+        with Proxy(here.address, delay_s=delay_s) as proxy:
+            alice, _ = reports(
+                both((here, TcpTransport.connect(proxy.address)), options={"block_length": 128, "threads": 2})
+            )
+        elapsed.append(alice.elapsed_s)
+    assert elapsed[0] > 4.0
+    assert elapsed[0] / elapsed[1] >= 0.8
+
+
+# --- when things go wrong ---------------------------------------------------------------------------------------------
+
+
+def errors(outcome: Sequence[PartyReport | BaseException]) -> tuple[CaligoError, CaligoError]:
+    one, other = outcome
+    assert isinstance(one, CaligoError), one
+    assert isinstance(other, CaligoError), other
+    return one, other
+
+
+def test_another_secret_ends_both_sides_before_anything_is_disclosed() -> None:
+    outcome = both(over_tcp(), bob={"authentication": PresharedKey(b"\1" * 32)}, party={"timeout_s": 2.0})
+    assert any(error.fields.get("field") == "tag" for error in errors(outcome))
+    assert all(isinstance(error, ProtocolError) for error in errors(outcome))
+    outcome = both(over_tcp(), bob={"authentication": CallerChannel()}, party={"timeout_s": 2.0})
+    assert all(isinstance(error, ProtocolError) for error in errors(outcome))
+
+
+def test_other_terms_end_both_sides_and_name_the_difference() -> None:
+    alice = {"options": ReconcileOptions(**(QUICK | {"qber": 0.03}))}
+    outcome = errors(both(over_tcp(), alice=alice))
+    assert [error.exit_code for error in outcome] == [ExitCode.PROTOCOL] * 2
+    assert "qber" in [error.fields["field"] for error in outcome]
+
+
+def test_unrelated_keys_are_refused_by_both_or_give_no_key() -> None:
+    unrelated = two_keys(KEY_BITS, seed=9)[0]
+    outcome = errors(both(over_tcp(), keys=(ALICE, unrelated), options={"qber": None, "sample_bits": 2000}))
+    assert any("do not look like two sides" in error.message for error in outcome)
+    alice, bob = reports(both(over_tcp(), keys=(ALICE, unrelated)))
+    assert alice.blocks_ok == bob.blocks_ok == alice.reconciled_bits == 0
+    assert "blocks failed" in alice.warnings[0]
+
+
+def test_a_leakage_cap_ends_both_sides() -> None:
+    for error in errors(both(over_tcp(), party={"max_leakage_bits": 5000})):
+        assert isinstance(error, ProtocolError)
+        assert "leakage cap" in error.message
+
+
+@pytest.mark.parametrize("role", ["alice", "bob"])
+def test_a_full_disk_in_the_middle_ends_both_sides_and_leaves_no_key(
+    role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: PackedKeyWriter, data: bytes | memoryview) -> None:
+        if self.path.name == f"{role}.bin":
+            raise ResourceError(f"cannot write {self.path}: No space left on device; free some space")
+
+    monkeypatch.setattr(PackedKeyWriter, "write", full)
+    place = {"out": tmp_path / "out", "store": tmp_path / "store"}
+    alice, bob = errors(both(over_tcp(), alice=place, bob=place))
+    struck, other = (alice, bob) if role == "alice" else (bob, alice)
+    assert isinstance(struck, ResourceError)
+    assert isinstance(other, ProtocolError)
+    assert other.fields["reason"] == "resource"
+    assert list((tmp_path / "out").iterdir()) == []
+    assert {run.state for run in list_runs(tmp_path / "store")} == {"interrupted"}
+
+
+def test_an_interrupted_side_tells_the_other() -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    listener = NoProgress()
+    listener.advance = interrupt  # type: ignore[method-assign]
+    alice, bob = both(over_tcp(), bob={"progress": listener})
+    assert isinstance(bob, KeyboardInterrupt)
+    assert isinstance(alice, ProtocolError)
+    assert alice.fields["reason"] == "interrupted"
+
+
+@pytest.fixture
+def silent_peer() -> Iterator[tuple[str, int]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[:2]
+
+
+def test_a_peer_that_never_speaks_is_given_up_in_time(silent_peer: tuple[str, int]) -> None:
+    started = time.monotonic()
+    with TcpTransport.connect(silent_peer) as end, pytest.raises(ConnectionLostError):
+        reconcile_party("bob", BOB, end, authentication=SECRET, key_bits=KEY_BITS, party=PartyOptions(timeout_s=0.5))
+    assert time.monotonic() - started < 15
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n\r\n" * 9, frame(500) * 50], ids=["noise", "flood"])
+def test_a_peer_that_says_something_else_is_a_protocol_error(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def talk() -> None:
+            peer, _ = listener.accept()
+            with peer, suppress(OSError):
+                peer.sendall(said)
+                while peer.recv(1 << 16):
+                    pass
+
+        thread = threading.Thread(target=talk)
+        thread.start()
+        with TcpTransport.connect(listener.getsockname()[:2]) as end, pytest.raises(ProtocolError):
+            reconcile_party(
+                "alice", ALICE, end, authentication=SECRET, key_bits=KEY_BITS, party=PartyOptions(timeout_s=5.0)
+            )
+        thread.join()
+
+
+def test_a_peer_that_stops_in_the_middle_is_given_up_in_time() -> None:
+    here = TcpTransport.listen(("127.0.0.1", 0))
+    with Proxy(here.address, cuts=[4000] + [0] * 10_000) as proxy:
+        started = time.monotonic()
+        outcome = errors(
+            both(
+                (here, TcpTransport.connect(proxy.address)),
+                party={"timeout_s": 1.0, "reconnections": 3},
+            )
+        )
+        assert all(isinstance(error, ConnectionLostError) for error in outcome)
+        assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: PartyOptions(window=0),
+        lambda: PartyOptions(timeout_s=0.0),
+        lambda: PartyOptions(timeout_s=float("nan")),
+        lambda: PartyOptions(max_leakage_bits=-1),
+        lambda: reconcile_party("eve", ALICE, memory_pair()[0], authentication=SECRET),  # type: ignore[arg-type]
+        lambda: reconcile_party("bob", BOB, memory_pair()[0], authentication=SECRET, options=ReconcileOptions(seed=1)),
+        lambda: reconcile_party(
+            "bob", BOB, memory_pair()[0], authentication=SECRET, options=ReconcileOptions(sample_bits=10**7)
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_said(wrong: Callable[[], object]) -> None:
+    with pytest.raises(ConfigError):
+        wrong()
+
+
+# --- two processes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CALIGO_STORE", str(tmp_path / "store"))
+    ALICE.tofile("a.bin")
+    BOB.tofile("b.bin")
+    Path("psk").write_bytes(os.urandom(32))
+    Path("psk").chmod(0o600)
+    Path("open-psk").write_bytes(os.urandom(32))
+    Path("open-psk").chmod(0o644)
+    return tmp_path
+
+
+WORDS = ["-N", "1024", "-L", "2", "--efficiency", "2.2", "--timeout", "20", "--key-bits", str(KEY_BITS)]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def processes(alice: Sequence[str], bob: Sequence[str]) -> list[subprocess.CompletedProcess[str]]:
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "caligo", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for words in (["alice", "a.bin", *WORDS, *alice], ["bob", "b.bin", *WORDS, *bob])
+    ]
+    done = []
+    for process in running:
+        out, err = process.communicate(timeout=120)
+        done.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
+    return done
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("way", ["tcp", "directory"])
+def test_two_processes_come_to_one_key(way: str) -> None:
+    port = free_port()
+    ways = {
+        "tcp": (["--connect", f"127.0.0.1:{port}"], ["--listen", f"127.0.0.1:{port}"]),
+        "directory": (["--directory", "frames"], ["--directory", "frames"]),
+    }[way]
+    shared = ["--psk", "psk", "--out", "out", "--json"]
+    alice, bob = processes([*ways[0], *shared], [*ways[1], *shared])
+    assert (alice.returncode, bob.returncode) == (0, 0), alice.stderr + bob.stderr
+    said = [json.loads(done.stdout) for done in (alice, bob)]
+    assert [document["schema"] for document in said] == ["caligo.alice/1", "caligo.bob/1"]
+    for name in said[0].keys() - SIDED - {"schema"}:
+        assert said[0][name] == said[1][name], name
+    assert Path("out/alice.bin").read_bytes() == Path("out/bob.bin").read_bytes()
+    assert len(list_runs("store")) == 2
+
+
+@pytest.mark.usefixtures("place")
+def test_people_read_both_accounts() -> None:
+    alice, bob = processes(
+        ["--directory", "frames", "--authentication", "caller", "--qber", "0.02"],
+        ["--directory", "frames", "--authentication", "caller", "--qber", "0.02", "--strict"],
+    )
+    assert alice.returncode == 0, alice.stderr
+    for words in ("both ways", "Bob knows", "answer", "recorded in"):
+        assert words in alice.stdout
+    assert "times the Shannon limit" in bob.stdout
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--psk", "psk"], ExitCode.USAGE, "--listen"),
+        (["--psk", "psk", "--listen", "127.0.0.1:0", "--directory", "d"], ExitCode.USAGE, "one of"),
+        (["--directory", "d"], ExitCode.USAGE, "--psk"),
+        (["--directory", "d", "--psk", "psk", "--authentication", "caller"], ExitCode.USAGE, "both"),
+        (["--directory", "d", "--psk", "open-psk"], ExitCode.BAD_INPUT, "chmod 600"),
+        (["--directory", "d", "--psk", "missing"], ExitCode.BAD_INPUT, "missing"),
+        (["--connect", "nowhere", "--psk", "psk"], ExitCode.USAGE, "HOST:PORT"),
+        (["--listen", "127.0.0.1:0", "--psk", "psk", "--timeout", "0.2"], ExitCode.PROTOCOL, "none came in time"),
+        (["--directory", "d", "--psk", "psk", "--timeout", "0.2"], ExitCode.PROTOCOL, "--timeout"),
+    ],
+)
+def test_a_command_that_cannot_begin_says_why(
+    words: list[str], code: ExitCode, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert caligo.cli.main(["bob", "b.bin", *WORDS[:6], *words]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    assert "Traceback" not in err
