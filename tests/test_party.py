@@ -241,10 +241,11 @@ def test_connections_that_break_again_and_again_change_nothing(cuts: list[int]) 
     assert bob.connections > 1
 
 
-def test_a_stranger_at_the_port_does_not_end_a_session_that_has_not_begun() -> None:
+def test_strangers_at_the_port_do_not_end_a_session_that_has_not_begun() -> None:
     here, there = over_tcp()
-    for _ in range(3):
-        socket.create_connection(here.address).close()
+    for said in (b"", b"GET / HTTP/1.1\r\n\r\n", frame(3)):
+        with socket.create_connection(here.address) as stranger:
+            stranger.sendall(said)
     alice, bob = reports(both((here, there)))
     assert np.array_equal(alice.key, bob.key)
 

@@ -176,6 +176,16 @@ def test_another_session_of_the_same_alice_is_refused() -> None:
     assert caught.value.fields["field"] == "session"
 
 
+def test_a_replayed_hello_leaves_no_trace_in_a_session() -> None:
+    alice, bob = parties(TOY)
+    old = alice_session(ALICE, TOY, session=b"another session!").connect(bytes(32))
+    bob.session.connect(bytes(32))
+    bob.session.receive(old)
+    talk(alice, bob, number=1)
+    assert alice.session.is_closed
+    assert alice.account | {"key": bob.key} == undisturbed(TOY)
+
+
 def test_a_position_that_cannot_be_is_refused() -> None:
     for changes in (
         {"setup": 9},

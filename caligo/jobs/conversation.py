@@ -138,6 +138,7 @@ class Conversation:
         self._connections = 0
         self._at_work = 0
         self._heard = self._said = self._alone_since = 0.0
+        self._strange: CaligoError | None = None
 
     @property
     def connections(self) -> int:
@@ -182,19 +183,24 @@ class Conversation:
         self._heard = time.monotonic()
         self._send(self._endpoint.connect(secrets.token_bytes(32)))
 
-    def _lost(self, error: ConnectionLostError) -> None:
+    def _lost(self, error: CaligoError) -> None:
         """Open another connection, or let go."""
         now = time.monotonic()
-        if self._endpoint.is_open:
+        if self._session.is_live:
             self._reconnections -= 1
             self._alone_since = now
+            self._strange = None
         else:
+            # Who leaves before proving to be the peer was none, and the wait goes on.
+            self._strange = error
             time.sleep(_PAUSE_S)
-        # Who comes and leaves without a word was no peer: the wait goes on.
         if not self._transport.reopens or self._reconnections < 0 or now > self._alone_since + self._timeout_s:
             raise error
         self._stop(flush=False)
-        self._connect()
+        try:
+            self._connect()
+        except ConnectionLostError as nobody:
+            raise self._strange or nobody from nobody
 
     def _stop(self, *, flush: bool) -> None:
         wires, self._wires = self._wires, None
@@ -227,21 +233,30 @@ class Conversation:
             frames = self._endpoint.finish(item.work, item.result)
         elif item.connection != self._connections:
             return
-        elif isinstance(item.what, ConnectionLostError):
-            self._lost(item.what)
         elif isinstance(item.what, CaligoError):
-            raise item.what
+            self._fail(item.what)
         else:
             self._heard = time.monotonic()
             if self._wires is not None:
                 self._wires.looked_at()
-            frames = self._endpoint.receive(item.what)
+            try:
+                frames = self._endpoint.receive(item.what)
+            except ProtocolError as error:
+                self._fail(error)
         self._send(frames)
         if self._session.failure is not None:
             self._stop(flush=True)
             raise self._session.failure
         self._set_to_work()
         self._while_silent()
+
+    def _fail(self, error: CaligoError) -> None:
+        """Go on with another connection where that may help, else raise."""
+        stranger = self._transport.listens and not self._session.is_live
+        again = isinstance(error, ConnectionLostError) or (stranger and isinstance(error, ProtocolError))
+        if self._session.failure is not None or not again:
+            raise error
+        self._lost(error)
 
     def _set_to_work(self) -> None:
         session = self._session

@@ -68,6 +68,11 @@ class Transport(Protocol):
         """Whether `open` can be tried again after a loss."""
         ...
 
+    @property
+    def listens(self) -> bool:
+        """Whether anybody may come, so that who came need not be the peer."""
+        ...
+
     def close(self) -> None:
         """Release everything; a second call does nothing."""
         ...

@@ -39,6 +39,7 @@ class DirectoryTransport:
     """
 
     reopens = False
+    listens = False
     keep_alive_s: float | None = None
 
     def __init__(self, directory: Path, role: Literal["alice", "bob"], *, poll_s: float = _POLL_S) -> None:

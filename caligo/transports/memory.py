@@ -23,6 +23,7 @@ class MemoryTransport:
     """
 
     reopens = False
+    listens = False
     keep_alive_s: float | None = None
 
     def __init__(self, inbox: queue.SimpleQueue[bytes | None], outbox: queue.SimpleQueue[bytes | None]) -> None:

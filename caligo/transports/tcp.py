@@ -65,6 +65,11 @@ class TcpTransport:
         self._reader = FrameReader()
         self._closed = False
 
+    @property
+    def listens(self) -> bool:
+        """See `Transport.listens`."""
+        return self._listener is not None
+
     def __repr__(self) -> str:
         way = "connect" if self._listener is None else "listen"
         return f"TcpTransport({way} {self.address[0]}:{self.address[1]})"

@@ -127,6 +127,7 @@ class Session(Generic[AnySide_co]):
         self._window = self._asked_window
         self._session = NO_SESSION
         self._stage = Stage.NONE
+        self._hello: Hello | None = None
         self._setup_sent: list[Message] = []
         self._setup_received: list[Message] = []
         self._seeds: Seeds | None = None
@@ -160,6 +161,11 @@ class Session(Generic[AnySide_co]):
         return self._close_sent is not None and self._close_received
 
     @property
+    def is_live(self) -> bool:
+        """Whether the present connection has proven to be with the peer."""
+        return self._stage is Stage.LIVE
+
+    @property
     def blocks(self) -> int:
         """Blocks in all; 0 before the plan is agreed."""
         return self._blocks
@@ -181,6 +187,7 @@ class Session(Generic[AnySide_co]):
             nonce: 32 bytes, fresh from the operating system.
         """
         self._stage = Stage.HELLO
+        self._hello = None
         return Hello(self.role, nonce, self._session, self._asked_window, self.terms)
 
     def abort(self, error: CaligoError, reason: AbortReason) -> list[Message]:
@@ -236,11 +243,14 @@ class Session(Generic[AnySide_co]):
             return out
         if isinstance(message, Hello):
             self._require(self._stage is Stage.HELLO, message)
-            self._greet(message)
             self._stage = Stage.RESUME
+            self._hello = message
             out.append(self._position())
         elif isinstance(message, Resume):
-            self._require(self._stage is Stage.RESUME, message)
+            self._require(self._stage is Stage.RESUME and self._hello is not None, message)
+            # Only now is the Hello known to be fresh: an old one could have been replayed, this message could not.
+            if self._hello is not None:
+                self._greet(self._hello)
             self._stage = Stage.LIVE
             self._repeat(message, out)
             self._advance(out)
