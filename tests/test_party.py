@@ -99,7 +99,16 @@ def common(report: PartyReport) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("way", ["memory", "directory", "tcp"])
-@pytest.mark.parametrize("options", [{"qber": 0.02}, {"qber": None, "sample_bits": 4000}], ids=["given", "sampled"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"qber": 0.02},
+        {"qber": None, "sample_bits": 4000},
+        {"strategy": "segmented", "segment_length": 256, "segment_check": "crc24", "efficiency": 3.6},
+        {"check": "none", "efficiency": 2.6},
+    ],
+    ids=["given", "sampled", "segmented", "without check"],
+)
 def test_both_sides_end_with_one_key_and_one_account(way: str, options: dict[str, Any], tmp_path: Path) -> None:
     if way == "memory":
         ends: tuple[Any, Any] = memory_pair()
@@ -115,7 +124,8 @@ def test_both_sides_end_with_one_key_and_one_account(way: str, options: dict[str
     assert alice.reconciled_bits == sum(code.payload_length for code in alice.codes for _ in range(code.blocks)) - sum(
         1024 for _ in range(alice.blocks_failed)
     )
-    assert alice.leakage["syndrome"] + alice.leakage["check"] == sum(c.blocks * c.leakage_bits for c in alice.codes)
+    opened = alice.leakage["syndrome"] + alice.leakage["check"] + alice.leakage["segment_check"]
+    assert opened == sum(code.blocks * code.leakage_bits for code in alice.codes)
     assert alice.key_bits == alice.sampled_bits + alice.discarded_bits + sum(
         code.blocks * code.payload_length for code in alice.codes
     )
@@ -295,6 +305,13 @@ def test_other_terms_end_both_sides_and_name_the_difference() -> None:
     outcome = errors(both(over_tcp(), alice=alice))
     assert [error.exit_code for error in outcome] == [ExitCode.PROTOCOL] * 2
     assert "qber" in [error.fields["field"] for error in outcome]
+
+
+def test_other_segments_are_other_terms() -> None:
+    segmented = {"strategy": "segmented", "efficiency": 3.0, "segment_length": 128}
+    bob = {"options": ReconcileOptions(**(QUICK | {"qber": 0.02} | segmented | {"segment_check": "crc24"}))}
+    outcome = errors(both(over_tcp(), options=segmented, bob=bob))
+    assert "parameters" in [error.fields["field"] for error in outcome]
 
 
 def test_unrelated_keys_are_refused_by_both_or_give_no_key() -> None:

@@ -18,11 +18,13 @@ from caligo.cli._options import (
     block_length_option,
     check_option,
     engine_option,
+    escalation_option,
     json_option,
     key_bits_option,
     list_size_option,
     out_option,
     precision_option,
+    segment_options,
     store_option,
     threads_option,
 )
@@ -104,8 +106,14 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
     @click.option("--target-fer", metavar="P", type=float, help="Share of blocks that may fail.  [default: 0.01]")
     @check_option()
     @click.option(
-        "--strategy", type=click.Choice(["one-way"]), default="one-way", show_default=True, help="How they talk."
+        "--strategy",
+        type=click.Choice(["one-way", "segmented"]),
+        default="one-way",
+        show_default=True,
+        help="How they talk; segmented: a check for each segment of a block, faster for long blocks.",
     )
+    @segment_options
+    @escalation_option
     @click.option(
         "--max-rounds",
         metavar="R",
@@ -182,6 +190,9 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
         target_fer: float | None,
         check: str,
         strategy: str,
+        segment_length: int | None,
+        segment_check: str | None,
+        escalation: tuple[int, ...] | None,
         max_rounds: int,
         max_block_leakage: int,
         max_leakage: int,
@@ -210,6 +221,9 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
             target_fer=target_fer,
             check=check,
             strategy=strategy,
+            segment_length=segment_length,
+            segment_check=segment_check,
+            escalation=escalation,
             sample_bits=sample_bits,
             precision=precision,
             engine=engine,

@@ -14,6 +14,7 @@ Alice's random values.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import time
@@ -135,7 +136,8 @@ def reconcile_party(
         key: packed uint8 `[ceil(key_bits / 8)]`, or the path of a key file.
         transport: the way to the peer; left open.
         authentication: how messages are sealed; alike on both sides.
-        options: what to do; all but `threads`, `engine` and `precision` alike on both sides; without a `seed`.
+        options: what to do, without a `seed`; all but `threads`, `engine`, `precision` and `escalation` alike on both
+            sides.
         party: the rest.
         key_bits: length of the key when it is not a multiple of 8; None: all bits.
         format: format of the key file; None: by its name.
@@ -283,7 +285,7 @@ class _Party:
         return Terms(
             key_bits=self._key_bits,
             strategy=options.strategy,
-            parameters="{}",
+            parameters=self._parameters(),
             block_length=self._block_length,
             list_size=options.list_size,
             check=options.check,
@@ -296,6 +298,12 @@ class _Party:
             max_block_leakage_bits=party.max_block_leakage_bits,
             max_leakage_bits=party.max_leakage_bits,
         )
+
+    def _parameters(self) -> str:
+        """Of the strategy, as far as they were given: what decides about codes, not how Bob decodes."""
+        options = self.options
+        given = {"segment_check": options.segment_check, "segment_length": options.segment_length}
+        return json.dumps({name: value for name, value in given.items() if value is not None}, sort_keys=True)
 
     def _draw(self) -> Seeds:
         """The public random values, persisted before anything is said."""
@@ -332,6 +340,8 @@ class _Party:
                 efficiency=options.efficiency,
                 target_fer=DEFAULT_TARGET_FER if options.target_fer is None else options.target_fer,
                 raise_efficiency=segment.first_block > 0,
+                segment_length=options.segment_length,
+                segment_check=options.segment_check,
             )
             for segment in layout.segments
         ]
@@ -357,6 +367,7 @@ class _Party:
                     options.list_size,
                     precision=options.precision,
                     engine=options.engine,
+                    escalation=options.escalation,
                     workers=min(self._threads, segment.blocks),
                 )
             self._stack.callback(side.close)
@@ -467,6 +478,8 @@ class _Party:
                     efficiency=code.efficiency(design_qber),
                     design_qber=design_qber,
                     digest=code.digest,
+                    segment_length=code.segment_length,
+                    segment_check=code.segment_check,
                 )
                 for section in sections
                 for code in (section.side.code,)

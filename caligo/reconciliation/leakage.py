@@ -114,7 +114,7 @@ class TwoWayLeakage:
         return self.leakage_bits + self.reply_bits
 
     def by_kind(self) -> dict[str, int]:
-        """``syndrome``, ``check``, ``verification``, ``answer``: Alice's; ``reply``: Bob's."""
+        """As of `Leakage.by_kind`, and ``answer``: Alice's; ``reply``: Bob's."""
         return self.opened.by_kind() | {"answer": self.answer_bits, "reply": self.reply_bits}
 
 
