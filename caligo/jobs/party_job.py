@@ -361,6 +361,9 @@ class _Party:
                     precision=options.precision,
                     threads=self._threads_wanted,
                     source=limit.source,
+                    required_bytes=lambda block_length, list_size, precision: kind.required_bytes(
+                        block_length, list_size, precision, options.check, options.escalation
+                    ),
                 ).threads
                 side = kind.bob(
                     code,
