@@ -50,11 +50,11 @@ class _Decoded:
 class _Wires:
     """The two threads of one connection."""
 
-    def __init__(self, transport: Transport, number: int, inbox: queue.SimpleQueue[_Came | _Decoded]) -> None:
+    def __init__(self, transport: Transport, number: int, inbox: queue.Queue[_Came | _Decoded]) -> None:
         self._transport = transport
         self._number = number
         self._inbox = inbox
-        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._outbox: queue.Queue[bytes | None] = queue.Queue()
         self._stopping = threading.Event()
         self._room = threading.Semaphore(_WAITING_FRAMES)
         self._threads = [
@@ -133,7 +133,7 @@ class Conversation:
         self._workers = workers
         self._timeout_s = timeout_s
         self._reconnections = reconnections
-        self._inbox: queue.SimpleQueue[_Came | _Decoded] = queue.SimpleQueue()
+        self._inbox: queue.Queue[_Came | _Decoded] = queue.Queue()
         self._wires: _Wires | None = None
         self._connections = 0
         self._at_work = 0

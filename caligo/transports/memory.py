@@ -26,7 +26,7 @@ class MemoryTransport:
     listens = False
     keep_alive_s: float | None = None
 
-    def __init__(self, inbox: queue.SimpleQueue[bytes | None], outbox: queue.SimpleQueue[bytes | None]) -> None:
+    def __init__(self, inbox: queue.Queue[bytes | None], outbox: queue.Queue[bytes | None]) -> None:
         self._inbox = inbox
         self._outbox = outbox
         self._closed = False
@@ -46,7 +46,8 @@ class MemoryTransport:
         if self._ended or self._closed:
             raise ConnectionLostError("the other end is closed; nothing more will come")
         try:
-            frame = self._inbox.get(timeout=max(timeout_s, 1e-9))
+            # Of a SimpleQueue this may wait for ever, where the time is up at once (CPython 3.11).
+            frame = self._inbox.get(timeout=max(timeout_s, 0.0))
         except queue.Empty:
             return None
         if frame is None:
@@ -69,6 +70,6 @@ class MemoryTransport:
 
 def memory_pair() -> tuple[MemoryTransport, MemoryTransport]:
     """Two ends that reach each other."""
-    first: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    second: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    first: queue.Queue[bytes | None] = queue.Queue()
+    second: queue.Queue[bytes | None] = queue.Queue()
     return MemoryTransport(first, second), MemoryTransport(second, first)
