@@ -106,8 +106,9 @@ def common(report: PartyReport) -> dict[str, Any]:
         {"qber": None, "sample_bits": 4000},
         {"strategy": "segmented", "segment_length": 256, "segment_check": "crc24", "efficiency": 3.6},
         {"check": "none", "efficiency": 2.6},
+        {"qber": None, "sample_bits": 4000, "interleave": True},
     ],
-    ids=["given", "sampled", "segmented", "without check"],
+    ids=["given", "sampled", "segmented", "without check", "interleaved"],
 )
 def test_both_sides_end_with_one_key_and_one_account(way: str, options: dict[str, Any], tmp_path: Path) -> None:
     if way == "memory":
@@ -159,8 +160,8 @@ def test_each_side_writes_its_own_file_and_records_its_own_run(tmp_path: Path) -
     for report in (alice, bob):
         assert report.run is not None
         run = load_run(report.run)
-        assert run.outcomes() == {"decoded": report.blocks_ok} | (
-            {"failed_check": report.failed_check} if report.failed_check else {}
+        assert run.outcomes() == {"confirmed": report.blocks_ok} | (
+            {"uncorrected": report.failed_check} if report.failed_check else {}
         )
         assert sum(record["leakage_bits"] for record in run.records()) == report.leakage_bits
         document = json.loads((Path(report.run) / "run.json").read_text())

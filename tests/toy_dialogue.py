@@ -66,7 +66,7 @@ class Blocks:
     make: Callable[[float], Any]
     block_length: int
 
-    def prepare(self, design_qber: float, key_bits: int) -> Sequence[Section[Any]]:
+    def prepare(self, design_qber: float, key_bits: int, seeds: Seeds) -> Sequence[Section[Any]]:
         return [Section(0, key_bits // self.block_length, 0, self.make(design_qber))]
 
 

@@ -19,6 +19,7 @@ from caligo.cli._options import (
     check_option,
     engine_option,
     escalation_option,
+    format_option,
     json_option,
     key_bits_option,
     list_size_option,
@@ -161,12 +162,11 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
     @precision_option()
     @engine_option
     @click.option(
-        "--format",
-        "format",
-        type=click.Choice(["packed", "npy"]),
-        default=None,
-        help="Format of the key file.  [default: by name and content]",
+        "--interleave",
+        is_flag=True,
+        help="Permute both keys first, publicly, to spread bursts of errors; the reconciled keys stay in that order.",
     )
+    @format_option(help="Format of the key file.  [default: by name and content; ait has to be named]")
     @bit_order_option
     @key_bits_option
     @threads_option
@@ -201,7 +201,8 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
         reconnections: int,
         precision: str,
         engine: str | None,
-        format: str | None,
+        interleave: bool,
+        format_name: str | None,
         bit_order: Literal["little", "big"],
         key_bits: int | None,
         threads: int,
@@ -225,6 +226,7 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
             segment_check=segment_check,
             escalation=escalation,
             sample_bits=sample_bits,
+            interleave=interleave,
             precision=precision,
             engine=engine,
             threads=threads,
@@ -249,7 +251,7 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
                 options=options,
                 party=party,
                 key_bits=key_bits,
-                format=format,
+                format=format_name,
                 bit_order=bit_order,
                 out=out,
                 force=force,

@@ -39,6 +39,7 @@ from caligo.jobs.runner import interrupts_deferred, worker_pool
 from caligo.jobs.sources import KeySource, open_source, source_name
 from caligo.keys import (
     BitOrder,
+    InterleavedKey,
     KeyReader,
     KeyWriter,
     RemainingKey,
@@ -47,7 +48,7 @@ from caligo.keys import (
     read_positions,
 )
 from caligo.memory import memory_limit, peak_rss_bytes, plan_memory
-from caligo.randomness import SecurityRandomness, sampled_positions
+from caligo.randomness import SecurityRandomness, interleaving_seed, sampled_positions
 from caligo.reconciliation.authentication import Authentication
 from caligo.reconciliation.endpoint import Endpoint
 from caligo.reconciliation.estimation import default_sample_bits
@@ -65,6 +66,7 @@ from caligo.reconciliation.session import (
 from caligo.reconciliation.strategies import DEFAULT_TARGET_FER, CodeRequest, strategy_type
 from caligo.reconciliation.strategies.dialogue import Side
 from caligo.reconciliation.verification import MINIMUM_GROUP_BITS, Payload
+from caligo.states import KeyState
 from caligo.store import RunWriter
 from caligo.telemetry import NO_PROGRESS, Progress
 from caligo.transports import Transport
@@ -211,6 +213,10 @@ class _SiftedKey:
         self._reader = RemainingKey(self._reader, positions)
         return disclosed
 
+    def interleave(self, sampling_seed: bytes) -> None:
+        """Permute what remains, publicly; the reconciled key stays in that order."""
+        self._reader = InterleavedKey(self._reader, interleaving_seed(sampling_seed))
+
     def block(self, start_bit: int, payload_length: int, block_length: int) -> NDArray[np.uint8]:
         """See `caligo.reconciliation.session.Key.block`."""
         row = np.zeros(max(1, block_length // 8), dtype=np.uint8)
@@ -254,16 +260,16 @@ class _Party:
         self._decode_ns = self._coded_bits = 0
         self._errors_ok = self._leakage_ok = 0
         terms = self._terms()
-        sifted = _SiftedKey(reader)
+        self._sifted = _SiftedKey(reader)
         window = party.window or min(max(_WINDOW_BITS // self._block_length, _WINDOW_BLOCKS[0]), _WINDOW_BLOCKS[1])
         self._session: AliceSession | BobSession
         if role == "alice":
             seeds = self._draw()
             self._session = AliceSession(
-                sifted, terms, self, window=window, session=secrets.token_bytes(16), seeds=seeds
+                self._sifted, terms, self, window=window, session=secrets.token_bytes(16), seeds=seeds
             )
         else:
-            self._session = BobSession(sifted, terms, self, window=window)
+            self._session = BobSession(self._sifted, terms, self, window=window)
 
     # --- terms and plan -----------------------------------------------------------------------------------------------
 
@@ -300,9 +306,13 @@ class _Party:
         )
 
     def _parameters(self) -> str:
-        """Of the strategy, as far as they were given: what decides about codes, not how Bob decodes."""
+        """What else decides about blocks and codes, as far as it was given; not how Bob decodes."""
         options = self.options
-        given = {"segment_check": options.segment_check, "segment_length": options.segment_length}
+        given = {
+            "interleave": options.interleave or None,
+            "segment_check": options.segment_check,
+            "segment_length": options.segment_length,
+        }
         return json.dumps({name: value for name, value in given.items() if value is not None}, sort_keys=True)
 
     def _draw(self) -> Seeds:
@@ -324,9 +334,11 @@ class _Party:
             )
         )
 
-    def prepare(self, design_qber: float, key_bits: int) -> Sequence[Section[Any]]:
+    def prepare(self, design_qber: float, key_bits: int, seeds: Seeds) -> Sequence[Section[Any]]:
         """See `caligo.reconciliation.session.Workshop.prepare`."""
         options = self.options
+        if options.interleave:
+            self._sifted.interleave(seeds.sampling_seed)
         kind = strategy_type(options.strategy)
         layout = plan_layout(key_bits, self._block_length)
         self._discarded_bits = layout.discarded_bits
@@ -507,15 +519,15 @@ class _Party:
         return warnings
 
 
-_OUTCOMES = {Settlement.FAILED: "failed_check", Settlement.GIVEN_UP: "given_up"}
-
-
 def _record(block: BlockAccount, agrees: bool) -> dict[str, Any]:
     """What the store keeps of a block."""
     opened: Leakage = block.leakage.opened
+    state = KeyState.UNCORRECTED
+    if block.settlement is Settlement.OK:
+        state = KeyState.CONFIRMED if agrees else KeyState.UNCONFIRMED
     record: dict[str, Any] = {
         "block": block.block,
-        "outcome": _OUTCOMES.get(block.settlement, "decoded" if agrees else "failed_verification"),
+        "outcome": state.label,
         "block_length": block.block_length,
         "payload_bits": block.payload_length,
         "leakage_bits": block.leakage.leakage_bits,

@@ -179,7 +179,7 @@ class Terms:
     Args:
         key_bits: length of the key.
         strategy: name of the strategy.
-        parameters: of the strategy, as canonical JSON.
+        parameters: everything else that decides about blocks and codes, as canonical JSON.
         block_length: N of whole blocks.
         list_size: paths the decoder keeps; it decides how much is disclosed for a target frame error rate.
         check: name of the check value.

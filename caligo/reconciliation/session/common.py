@@ -377,7 +377,7 @@ class Session(Generic[AnySide_co]):
             design_qber = self._estimate.design_qber()
         else:
             design_qber = design_qber_above(self.terms.qber)
-        self._sections = tuple(self._workshop.prepare(design_qber, remaining))
+        self._sections = tuple(self._workshop.prepare(design_qber, remaining, self._known_seeds))
         errors = 0 if self._estimate is None else self._estimate.errors
         return Plan(errors, design_qber, tuple(section.stated for section in self._sections))
 

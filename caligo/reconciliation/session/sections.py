@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo.bits import Packed
-from caligo.reconciliation.messages import (
-    PlanSection,
-)
+from caligo.reconciliation.messages import PlanSection, Seeds
 from caligo.reconciliation.strategies.dialogue import (
     Side,
 )
@@ -68,11 +66,12 @@ class Section(Generic[AnySide_co]):
 class Workshop(Protocol[AnySide_co]):
     """Makes the sections of a key; both sides' must come to the same codes."""
 
-    def prepare(self, design_qber: float, key_bits: int) -> Sequence[Section[AnySide_co]]:
+    def prepare(self, design_qber: float, key_bits: int, seeds: Seeds) -> Sequence[Section[AnySide_co]]:
         """Lay out what remains of the key and make a side for every code.
 
         Args:
             design_qber: on the design grid.
             key_bits: bits that remain after sampling.
+            seeds: the session's public random values; what the key is permuted by, where it is.
         """
         ...
