@@ -266,7 +266,7 @@ def test_a_delay_of_20_ms_costs_little_because_many_blocks_are_in_flight(monkeyp
     decode = OneWayBob.step
 
     def slowly(self: OneWayBob, states: Any) -> Any:
-        time.sleep(0.1 * len(states))
+        time.sleep(0.05 * len(states))
         return decode(self, states)
 
     monkeypatch.setattr(OneWayBob, "step", slowly)
@@ -281,7 +281,7 @@ def test_a_delay_of_20_ms_costs_little_because_many_blocks_are_in_flight(monkeyp
         return alice.elapsed_s
 
     without = elapsed_s(0.0)
-    assert without > 5.0
+    assert without > 2.5
     # The least of two: a machine that does something else for a second is no property either.
     assert any(without / elapsed_s(0.02) >= 0.8 for _ in range(2))
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -41,6 +42,12 @@ def over_tcp() -> Pair:
     return here, there
 
 
+def close_both(pair: Pair) -> None:
+    """At once: the first of two would wait for the other's farewell."""
+    with ThreadPoolExecutor() as pool:
+        deque(pool.map(lambda end: end.close(), pair), maxlen=0)
+
+
 @pytest.fixture(params=["memory", "directory", "tcp"])
 def make_pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Pair]]:
     with ExitStack() as stack:
@@ -56,8 +63,7 @@ def make_pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callab
             else:
                 place = tmp_path / str(count)
                 pair = DirectoryTransport(place, "alice", poll_s=0.001), DirectoryTransport(place, "bob", poll_s=0.001)
-            for end in pair:
-                stack.callback(end.close)
+            stack.callback(close_both, pair)
             return pair
 
         yield make
