@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from caligo.bench import StrategyComparison, compare_strategies
     from caligo.codes import PolarCode, design_code, efficiency_for_target_fer, expected_fer
     from caligo.errors import CaligoError
     from caligo.jobs import (
@@ -39,7 +40,9 @@ __all__ = [
     "PolarCodec",
     "ReconcileOptions",
     "ReconciliationReport",
+    "StrategyComparison",
     "__version__",
+    "compare_strategies",
     "design_code",
     "efficiency_for_target_fer",
     "expected_fer",
@@ -61,6 +64,8 @@ _HOME = {
     "PolarCodec": "caligo.reconciliation.codecs",
     "ReconcileOptions": "caligo.jobs",
     "ReconciliationReport": "caligo.jobs",
+    "StrategyComparison": "caligo.bench",
+    "compare_strategies": "caligo.bench",
     "design_code": "caligo.codes",
     "efficiency_for_target_fer": "caligo.codes",
     "expected_fer": "caligo.codes",

@@ -1,11 +1,25 @@
-"""Measurement of this machine: how fast the decoder is here, as a user calls it.
+"""Measurement of this machine, and of strategies on given keys.
 
 Covers: the decoder's throughput, latency, memory and allocations (`caligo bench decoder`), and a table of them over
-several codes (`--sweep`). Does not cover: error rates
-with a stop rule (`caligo.simulation`), kernels one by one (`benchmarks/` and the crate's `benches/`).
+several codes (`--sweep`); all strategies and Cascade on the same keys (`caligo compare-strategies`). Does not cover:
+error rates with a stop rule (`caligo.simulation`), kernels one by one (`benchmarks/` and the crate's `benches/`).
 """
 
+from caligo.bench.comparison import ComparedStrategy, StrategyComparison, compare_strategies, contestant_names
+from caligo.bench.comparison_plot import plot_comparison
 from caligo.bench.decoder import DecoderBenchmark, bench_decoder
 from caligo.bench.sweep import SweepRow, bench_sweep, plot_sweep, require_plot
 
-__all__ = ["DecoderBenchmark", "SweepRow", "bench_decoder", "bench_sweep", "plot_sweep", "require_plot"]
+__all__ = [
+    "ComparedStrategy",
+    "DecoderBenchmark",
+    "StrategyComparison",
+    "SweepRow",
+    "bench_decoder",
+    "bench_sweep",
+    "compare_strategies",
+    "contestant_names",
+    "plot_comparison",
+    "plot_sweep",
+    "require_plot",
+]

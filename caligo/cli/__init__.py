@@ -45,12 +45,13 @@ COMMANDS: dict[str, _Entry] = {
     "reconcile": _Entry("command", "Make two sifted key files equal, and account for the leakage."),
     "alice": _Entry("command", "Reconcile Alice's key file with a Bob on another machine."),
     "bob": _Entry("command", "Reconcile Bob's key file with an Alice on another machine."),
+    "compare-strategies": _Entry("command", "Compare every strategy, and Cascade, on two key files."),
     "simulate": _Entry("command", "Measure the frame error rate of a code and decoder."),
     "bench": _Entry("group", "Measure how fast this machine decodes."),
     "store": _Entry("group", "List and show recorded runs."),
     "doctor": _Entry("command", "Check this installation and machine; name remedies."),
 }
-"""Subcommand -> object in `caligo/cli/<name>.py`, and its line in `caligo --help` (in this order)."""
+"""Subcommand -> object in `caligo/cli/<name>.py` (`_` for `-`), and its line in `caligo --help` (in this order)."""
 
 
 class LazyGroup(click.Group):
@@ -65,7 +66,7 @@ class LazyGroup(click.Group):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        command = getattr(importlib.import_module(f"caligo.cli.{cmd_name}"), entry.attribute)
+        command = getattr(importlib.import_module(f"caligo.cli.{cmd_name.replace('-', '_')}"), entry.attribute)
         if not isinstance(command, click.Command):
             raise TypeError(f"caligo.cli.{cmd_name}.{entry.attribute} is not a click command")
         return command

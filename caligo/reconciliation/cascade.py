@@ -140,6 +140,12 @@ class Cascade:
         self.block_lengths = variant.block_lengths(self.key_bits, self.qber)
         self._layout = _Layout(self.key_bits, self.block_lengths, validate_seed(seed))
 
+    @staticmethod
+    def required_bytes(variant: CascadeVariant, key_bits: int, qber: float) -> int:
+        """Memory of one object while it reconciles, at most, in bytes: shuffles, their inverses and both parties."""
+        passes = len(variant.block_lengths(key_bits, qber))
+        return (10 * passes + 16) * key_bits
+
     def __repr__(self) -> str:
         return f"Cascade({self.variant.name}, key_bits={self.key_bits}, block_lengths={self.block_lengths})"
 
@@ -249,7 +255,8 @@ class _Party:
         self._layout = layout
         bits = unpack(key, layout.key_bits)
         shuffled = np.zeros((len(layout.order), layout.stride), dtype=np.uint8)
-        np.take(bits, layout.order, out=shuffled[:, : layout.key_bits])
+        for row, order in zip(shuffled, layout.order, strict=True):
+            row[: layout.key_bits] = bits[order]
         words = np.packbits(shuffled.ravel(), bitorder="little").view("<u8").astype(np.uint64, copy=False)
         self._words = np.append(words, np.uint64(0))
         self._sum()

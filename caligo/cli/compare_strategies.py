@@ -1,0 +1,198 @@
+"""`caligo compare-strategies`: every strategy, and Cascade beside them, on the same two key files."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from caligo.cli._options import (
+    Count,
+    bit_order_option,
+    block_length_option,
+    format_option,
+    json_option,
+    key_bits_option,
+    list_size_option,
+    seed_option,
+)
+from caligo.cli._output import Table, emit_json, format_value, print_facts, progress, warn
+
+if TYPE_CHECKING:
+    from caligo.bench import ComparedStrategy, StrategyComparison
+
+
+@click.command("compare-strategies")
+@click.argument("alice", metavar="ALICE", type=click.Path(path_type=Path))
+@click.argument("bob", metavar="BOB", type=click.Path(path_type=Path))
+@click.option(
+    "--strategies",
+    metavar="NAME,NAME",
+    default=None,
+    help="What to compare; the gain refers to the first. A strategy stands for all its wishes.  [default: everything]",
+)
+@click.option(
+    "--qber",
+    metavar="Q",
+    type=float,
+    help="Error rate that all of them assume, as 0.02.  [default: estimated from sampled positions]",
+)
+@block_length_option()
+@list_size_option(default=32)
+@click.option(
+    "--target-fer",
+    metavar="P",
+    type=float,
+    help="Share of the blocks that may fail where nothing can be asked for.  [default: 0.01]",
+)
+@click.option(
+    "--blocks",
+    metavar="B",
+    type=Count(minimum=1),
+    help="Blocks to compare on, from the beginning of the keys.  [default: all whole ones, 2^24 bits at most]",
+)
+@click.option(
+    "--round-trip-ms",
+    metavar="MS",
+    type=float,
+    default=10.0,
+    show_default=True,
+    help="From Alice to Bob and back, in milliseconds.",
+)
+@seed_option(default=1, help="Seed of the sampled positions and of Cascade's shuffles.")
+@format_option("--format", "format")
+@bit_order_option
+@key_bits_option
+@click.option(
+    "--plot",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw efficiency against rounds, as .svg, .png or .pdf.",
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print one line for each strategy, comma-separated.")
+@json_option
+def command(
+    alice: Path,
+    bob: Path,
+    strategies: str | None,
+    qber: float | None,
+    block_length: int | None,
+    list_size: int,
+    target_fer: float | None,
+    blocks: int | None,
+    round_trip_ms: float,
+    seed: int,
+    format: str | None,
+    bit_order: Literal["little", "big"],
+    key_bits: int | None,
+    plot: Path | None,
+    as_csv: bool,
+    as_json: bool,
+) -> None:
+    """Reconcile the same blocks of ALICE and BOB by every strategy and by Cascade, and compare what it costs.
+
+    Nothing is written, sent or recorded; both keys are read. Cascade is a yardstick: its bits and messages are counted
+    as two parties would exchange them, its times are those of a reference in NumPy.
+    """
+    from caligo.bench import compare_strategies, plot_comparison, require_plot
+
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other.")
+    if plot is not None:
+        require_plot(plot)
+    with progress() as listener:
+        comparison = compare_strategies(
+            alice,
+            bob,
+            qber=qber,
+            block_length=block_length,
+            list_size=list_size,
+            target_fer=target_fer,
+            blocks=blocks,
+            strategies=None if strategies is None else [name.strip() for name in strategies.split(",")],
+            round_trip_ms=round_trip_ms,
+            seed=seed,
+            key_bits=key_bits,
+            format=format,
+            bit_order=bit_order,
+            progress=listener,
+        )
+    for warning in comparison.warnings:
+        warn(warning)
+    if plot is not None:
+        plot_comparison(comparison, plot)
+    if as_json:
+        emit_json("caligo.compare-strategies/1", comparison.to_json() | {"plot": plot})
+    elif as_csv:
+        click.echo(_csv(comparison), nl=False)
+    else:
+        _print(comparison, plot)
+
+
+def _csv(comparison: StrategyComparison) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    heading, lines = comparison.table()
+    writer.writerow(heading)
+    writer.writerows(["" if cell is None else cell for cell in line] for line in lines)
+    return text.getvalue()
+
+
+def _print(comparison: StrategyComparison, plot: Path | None) -> None:
+    blocks = "1 block" if comparison.blocks == 1 else f"{comparison.blocks:,} blocks"
+    talk = Table(
+        "what it costs", ">f", ">f both ways", ">rounds", ">most", ">messages", ">bits A to B", ">bits B to A",
+        title=f"{blocks} of {comparison.payload_length:,} bits, {comparison.true_qber:.3%} errors",
+    )  # fmt: skip
+    for row in comparison.strategies:
+        talk.add(
+            _name(row), _three(row.efficiency), _three(row.efficiency_both_ways), f"{row.rounds_mean:,.1f}",
+            row.rounds_max, f"{row.messages_mean:,.1f}", f"{row.alice_bits:,.0f}", f"{row.bob_bits:,.0f}",
+        )  # fmt: skip
+    talk.add("best possible one-way", _three(comparison.one_way_limit), "-", "0.0", "-", "1.0", "-", "-")
+    talk.print()
+    gained = Table(
+        "what it yields", ">ok", ">failed", ">discarded", ">coded Mbit/s", ">net key", ">gain", ">in flight",
+        ">net Mbit/s", ">one at a time", title=f"One core, a round trip of {comparison.round_trip_ms:g} ms",
+    )  # fmt: skip
+    for row in comparison.strategies:
+        gained.add(
+            _name(row), row.blocks_ok, row.blocks_failed, row.blocks_discarded, _rate(row.coded_mbps),
+            f"{row.net_share:.2%}", "-" if row.gain is None else f"{row.gain:+.2%}", row.blocks_in_flight,
+            _rate(row.net_mbps), _rate(row.net_mbps_alone),
+        )  # fmt: skip
+    gained.print()
+    known = (
+        "given"
+        if comparison.estimated_qber is None
+        else f"estimated {comparison.estimated_qber:.3%} from {comparison.sampled_bits:,} sampled bits, left out here"
+    )
+    facts: dict[str, object] = {
+        "f": f"bits disclosed by Alice over payload · h2({comparison.true_qber:.3%}), check and verification included",
+        "rounds": "how often Alice waits for an answer; mean, and the most of a block",
+        "net key": "payload of the blocks that are ok less Alice's bits for all; gain: over the first line",
+        "in flight": "blocks under way at once that keep the core busy; net Mbit/s with so many, or with one",
+        "error rate": f"{known}; designed for {comparison.design_qber:.3%}",
+        "best one-way": f"normal approximation, {comparison.target_fer:.3g} of the blocks failing",
+        "decoder": f"list size {comparison.list_size}, {comparison.check}, engine {format_value(comparison.engine)}",
+    }
+    if any(row.yardstick for row in comparison.strategies):
+        facts["*"] = "a yardstick: its times are those of a reference in NumPy, not of a good implementation"
+    if plot is not None:
+        facts["plot"] = str(plot)
+    print_facts(facts)
+
+
+def _name(row: ComparedStrategy) -> str:
+    return f"{row.strategy} *" if row.yardstick else row.strategy
+
+
+def _three(number: float | None) -> str:
+    return "-" if number is None else f"{number:.3f}"
+
+
+def _rate(mbps: float) -> str:
+    return f"{mbps:,.0f}" if abs(mbps) >= 100 else f"{mbps:,.1f}" if abs(mbps) >= 1 else f"{mbps:.3f}"
