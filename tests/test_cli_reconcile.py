@@ -23,7 +23,8 @@ PROMISED = {
     "schema", "key_bits", "payload_length", "block_length", "list_size", "strategy", "blocks", "blocks_ok",
     "blocks_failed", "undetected_errors", "estimated_qber", "true_qber", "design_qber", "leakage_bits", "leakage",
     "efficiency", "keys_equal", "payload_mbps", "coded_mbps_per_core", "decoder_bytes", "peak_rss_bytes", "engine",
-    "run",
+    "run", "wish", "rounds_mean", "rounds_max", "messages", "leakage_bits_both_ways", "epsilon_correctness",
+    "blocks_discarded",
 }  # fmt: skip
 
 
@@ -62,8 +63,10 @@ def test_the_json_object_has_every_promised_field_and_is_consistent(
     assert (document["block_length"], document["payload_length"], document["list_size"]) == (1024, 1024, 4)
     assert document["strategy"] == "one-way"
     assert document["blocks"] == document["blocks_ok"] + document["blocks_failed"] == math.ceil(20_000 / 1024)
-    assert document["leakage_bits"] == sum(document["leakage"].values())
-    assert set(document["leakage"]) == {"syndrome", "check", "segment_check", "verification"}
+    leakage = document["leakage"]
+    assert set(leakage) == {"syndrome", "check", "segment_check", "verification", "answer", "reply"}
+    assert document["leakage_bits_both_ways"] == sum(leakage.values()) == document["leakage_bits"] + leakage["reply"]
+    assert document["rounds_mean"] == document["rounds_max"] == 0
     assert document["keys_equal"] is True
     assert document["estimated_qber"] is None
     assert document["design_qber"] == 0.02

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,17 @@ import caligo
 from caligo import bits
 from caligo._native import required_bytes
 from caligo.errors import ConfigError, ExitCode, KeyFileError, MemoryBudgetError, ShapeError
-from caligo.jobs import ReconcileOptions, ReconciliationReport, reconcile, reconcile_job
+from caligo.jobs import ReconcileOptions, ReconciliationReport, reconcile, reconcile_job, reconcile_party
 from caligo.jobs.plan import Layout
 from caligo.memory import FIXED_BYTES, MemoryLimit, block_buffer_bytes
 from caligo.randomness import SecurityRandomness, sampled_positions
 from caligo.reconciliation import parties, strategies
+from caligo.reconciliation.authentication import CallerChannel
 from caligo.reconciliation.strategies import CodeRequest, ReconciledBlocks, strategy_type
 from caligo.reconciliation.strategies.one_way import OneWay, default_escalation
 from caligo.reconciliation.verification import TAG_BITS
 from caligo.store import load_run
+from caligo.transports import memory_pair
 
 Packed = NDArray[np.uint8]
 
@@ -116,7 +119,9 @@ def test_a_key_reconciled_in_segments_accounts_for_their_checks(segment_length: 
     assert report.keys_equal
     assert report.blocks_ok >= 0.8 * report.blocks
     assert report.strategy == "segmented"
-    assert report.leakage_bits == sum(report.leakage.values())
+    assert (
+        report.leakage_bits_both_ways == sum(report.leakage.values()) == report.leakage_bits + report.leakage["reply"]
+    )
     kinds = ("syndrome", "check", "segment_check")
     assert sum(report.leakage[kind] for kind in kinds) == sum(code.blocks * code.leakage_bits for code in report.codes)
     whole, rest = report.codes
@@ -149,7 +154,9 @@ def test_any_key_is_reconciled_sampled_or_reported_and_every_bit_is_counted(
     assert report.leakage["segment_check"] == 0
     assert report.leakage["check"] == 32 * report.blocks
     assert report.leakage["verification"] == (TAG_BITS if report.failed_check < report.blocks else 0)
-    assert report.leakage_bits == sum(report.leakage.values())
+    assert (
+        report.leakage_bits_both_ways == sum(report.leakage.values()) == report.leakage_bits + report.leakage["reply"]
+    )
     assert report.true_qber == pytest.approx(bits.hamming_distance(alice, bob) / key_bits)
     assert (report.estimated_qber is None) == given_qber == (report.sampled_bits == 0)
 
@@ -220,6 +227,7 @@ def test_the_record_adds_up_to_the_report(tmp_path: Path) -> None:
     assert 0 < report.blocks_failed < report.blocks
     assert [record["block"] for record in records] == list(range(report.blocks))
     assert sum(record["leakage_bits"] for record in records) == report.leakage_bits
+    assert sum(record["leakage_bits_both_ways"] for record in records) == report.leakage_bits_both_ways
     assert sum(record["verification_bits"] for record in records) == report.leakage["verification"]
     assert (
         sum(record["payload_bits"] for record in records if record["outcome"] == "confirmed") == report.reconciled_bits
@@ -240,6 +248,27 @@ def test_efficiency_counts_the_decoded_blocks_with_their_tags() -> None:
     implied = leakage / report.reconciled_bits / report.efficiency
     assert implied < caligo.channel.binary_entropy(report.true_qber)
     assert report.leakage_bits == report.blocks * report.codes[0].leakage_bits + TAG_BITS
+
+
+@pytest.mark.parametrize("changes", [{}, {"qber": None, "sample_bits": 4000}, {"qber": 0.012}])
+@pytest.mark.parametrize("strategy", sorted(strategies.STRATEGIES))
+def test_one_process_counts_what_two_machines_count(strategy: str, changes: dict[str, Any]) -> None:
+    asked = {"qber": 0.02, "block_length": 1024, "list_size": 4, "strategy": strategy, "target_fer": 0.1} | changes
+    options = ReconcileOptions(**asked)
+    keys = two_keys(40_000)
+    here = reconcile(*keys, options=replace(options, seed=3))
+    ends = memory_pair()
+    with ThreadPoolExecutor(2) as pool:
+        sides = [
+            pool.submit(reconcile_party, role, key, end, authentication=CallerChannel(), options=options)
+            for role, key, end in zip(("alice", "bob"), keys, ends, strict=True)
+        ]
+        alice, bob = (side.result() for side in sides)
+    assert here.messages == alice.messages_sent + alice.messages_received
+    assert alice.leakage == bob.leakage
+    if not here.sampled_bits:  # nothing then depends on random values
+        said = ("leakage", "leakage_bits_both_ways", "rounds_mean", "rounds_max", "blocks_ok", "epsilon_correctness")
+        assert [getattr(here, name) for name in said] == [getattr(bob, name) for name in said]
 
 
 # --- randomness and peeking ---------------------------------------------------------------------------------------
@@ -502,6 +531,8 @@ def test_stray_bits_beyond_the_key_are_refused() -> None:
         {"target_fer": 1.0},
         {"check": "crc7"},
         {"strategy": "telepathy"},
+        {"wish": "rounds"},
+        {"wish": "everything"},
         {"precision": "int4"},
         {"engine": "steam"},
         {"threads": 0},

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
+import toy_dialogue
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -22,10 +24,11 @@ from caligo.reconciliation.estimation import (
     design_qber_above,
     estimate_qber,
 )
-from caligo.reconciliation.leakage import Leakage, TwoWayLeakage, efficiency
-from caligo.reconciliation.messages import Disclosure, Tag
+from caligo.reconciliation.leakage import OUTCOME_BITS, VERDICT_BITS, Leakage, TwoWayLeakage, efficiency
+from caligo.reconciliation.messages import Disclosure, Settlement, Tag
 from caligo.reconciliation.parties import Alice, Bob
-from caligo.reconciliation.strategies import CodeRequest, strategy_type
+from caligo.reconciliation.strategies import BlockCaps, CodeRequest, strategy_type
+from caligo.reconciliation.strategies.dialogue import play
 from caligo.reconciliation.strategies.one_way import OneWay
 from caligo.reconciliation.strategies.segmented import Segmented
 from caligo.reconciliation.verification import MINIMUM_GROUP_BITS, Payload, group_epsilon, group_sizes, tags_agree
@@ -67,9 +70,11 @@ def test_bob_comes_to_alices_blocks_and_exactly_the_codes_bits_leak(payload: int
     assert outcome.ok.sum() >= 22
     assert np.array_equal(outcome.decoded[outcome.ok], alice[outcome.ok])
     assert all(
-        leakage == Leakage(code.syndrome_bits, code.check_bits) and leakage.total_bits == code.leakage_bits
+        leakage == TwoWayLeakage(Leakage(code.syndrome_bits, code.check_bits), reply_bits=OUTCOME_BITS)
+        and leakage.leakage_bits == code.leakage_bits
         for leakage in outcome.leakage
     )
+    assert not outcome.rounds.any()
     assert code.leakage_bits == round(2.5 * payload * binary_entropy(0.02))
 
 
@@ -94,7 +99,7 @@ def test_the_segmented_strategy_comes_to_alices_blocks_with_any_escalation(escal
     outcome = Segmented(code, 8, escalation=escalation).reconcile(alice, bob)
     assert outcome.ok.sum() >= 18
     assert np.array_equal(outcome.decoded[outcome.ok], alice[outcome.ok])
-    assert all(leakage.total_bits == code.leakage_bits for leakage in outcome.leakage)
+    assert all(leakage.leakage_bits == code.leakage_bits for leakage in outcome.leakage)
 
 
 def test_bob_decodes_from_his_own_blocks_and_the_message_alone() -> None:
@@ -157,6 +162,34 @@ def test_an_unknown_strategy_and_unknown_settings_are_refused() -> None:
 
 
 # --- account ------------------------------------------------------------------------------------------------------
+
+
+def test_the_sides_played_in_one_process_say_what_sessions_say() -> None:
+    alice, bob = toy_dialogue.two_keys(256 * 24, 0.03)
+    agreed = toy_dialogue.terms(256 * 24, strategy="toy", efficiency=1.2, max_rounds=3)
+    one, other = (
+        toy_dialogue.Party(toy_dialogue.alice_session(alice, agreed)),
+        toy_dialogue.Party(toy_dialogue.bob_session(bob, agreed)),
+    )
+    toy_dialogue.talk(one, other)
+    side = toy_dialogue.ToySide(toy_dialogue.code_for(agreed, 0.02))
+    played = play(side, side, alice.reshape(24, -1), bob.reshape(24, -1), BlockCaps(max_rounds=3))
+    accounts = [block for group in other.groups for block in group.blocks]
+    assert [int(rounds) for rounds in played.rounds] == [account.rounds for account in accounts]
+    assert [account.settlement is Settlement.OK for account in accounts] == played.ok.tolist()
+    assert [account.settlement is Settlement.GIVEN_UP for account in accounts] == played.given_up.tolist()
+    without_tags = [
+        replace(
+            account.leakage,
+            opened=replace(account.leakage.opened, verification_bits=0),
+            reply_bits=account.leakage.reply_bits - VERDICT_BITS * (account.leakage.opened.verification_bits > 0),
+        )
+        for account in accounts
+    ]
+    assert without_tags == list(played.leakage)
+    assert 0 < played.ok.sum() < 24
+    assert np.array_equal(played.decoded[played.ok], alice.reshape(24, -1)[played.ok])
+
 
 leakages = st.builds(Leakage, *(st.integers(0, 10**k) for k in (9, 6, 6, 6)))
 

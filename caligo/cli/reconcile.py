@@ -70,6 +70,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="How they talk; segmented: a check for each segment of a block, faster for long blocks.",
 )
+@click.option(
+    "--wish",
+    type=click.Choice(["rounds", "balanced", "leakage"]),
+    default=None,
+    help="What matters most to a strategy that asks back: few requests, a balance, or little disclosure.",
+)
 @segment_options
 @escalation_option
 @click.option(
@@ -104,6 +110,7 @@ def command(
     target_fer: float | None,
     check: str,
     strategy: str,
+    wish: str | None,
     segment_length: int | None,
     segment_check: str | None,
     escalation: tuple[int, ...] | None,
@@ -139,6 +146,7 @@ def command(
         target_fer=target_fer,
         check=check,
         strategy=strategy,
+        wish=wish,
         segment_length=segment_length,
         segment_check=segment_check,
         escalation=escalation,
@@ -175,8 +183,10 @@ def print_report(report: ReconciliationReport) -> None:
     """What a reconciliation did, for people; `caligo demo` shows the same."""
     table = Table("disclosed", ">bits", ">share of the key", title="What was leaked")
     for kind, leaked in report.leakage.items():
-        table.add(kind, leaked, f"{leaked / report.key_bits:.3%}")
-    table.add("in all", report.leakage_bits, f"{report.leakage_bits / report.key_bits:.3%}")
+        if leaked:
+            table.add(kind, leaked, f"{leaked / report.key_bits:.3%}")
+    for name, leaked in (("by Alice", report.leakage_bits), ("by both", report.leakage_bits_both_ways)):
+        table.add(name, leaked, f"{leaked / report.key_bits:.3%}")
     table.print()
     estimated = ""
     if report.estimated_qber is not None:
@@ -187,7 +197,9 @@ def print_report(report: ReconciliationReport) -> None:
     short = f", {report.discarded_bits:,} at the end too few for a block" if report.discarded_bits else ""
     facts = {
         "outcome": f"{report.blocks_ok:,} of {report.blocks:,} blocks reconciled, {report.failed_check:,} failed their "
-        f"check, {report.failed_verification:,} their verification, {report.undetected_errors:,} undetected errors",
+        f"check, {report.given_up:,} were given up, {report.failed_verification:,} failed their verification, "
+        f"{report.undetected_errors:,} undetected errors",
+        "talk": f"{report.messages:,} messages, {report.rounds_mean:.2f} requests per block, {report.rounds_max:,} at most",
         "key": f"{report.reconciled_bits:,} of {report.key_bits:,} bits reconciled{short}",
         "equal": report.keys_equal if report.blocks_ok else "nothing was reconciled",
         "error rate": f"{report.true_qber:.3%}{estimated}; designed for {report.design_qber:.3%}",

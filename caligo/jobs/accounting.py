@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo.jobs.plan import Window
-from caligo.reconciliation.leakage import Leakage
+from caligo.reconciliation.leakage import VERDICT_BITS, Leakage, TwoWayLeakage
 from caligo.reconciliation.strategies import ReconciledBlocks
 from caligo.reconciliation.verification import TAG_BITS, Payload, group_epsilon
 from caligo.states import KeyState
@@ -63,7 +63,7 @@ class VerifiedGroup:
                 state = next(states)
                 leakage = window.outcome.leakage[row]
                 if tag_due and state is not KeyState.UNCORRECTED:
-                    leakage += Leakage(verification_bits=TAG_BITS)
+                    leakage += TwoWayLeakage(Leakage(verification_bits=TAG_BITS), reply_bits=VERDICT_BITS)
                     tag_due = False
                 yield AccountedBlock(
                     index=window.place.first_block + row,
@@ -74,6 +74,8 @@ class VerifiedGroup:
                     true_errors=int(window.errors[row]),
                     elapsed_ns=int(window.outcome.elapsed_ns[row]),
                     wrong=bool(window.wrong[row]),
+                    rounds=int(window.outcome.rounds[row]),
+                    given_up=bool(window.outcome.given_up[row]),
                 )
 
 
@@ -85,10 +87,12 @@ class AccountedBlock:
     state: KeyState
     block_length: int
     payload_bits: int
-    leakage: Leakage
+    leakage: TwoWayLeakage
     true_errors: int
     elapsed_ns: int
     wrong: bool
+    rounds: int
+    given_up: bool
 
     def record(self) -> dict[str, Any]:
         """What the store keeps of it."""
@@ -97,8 +101,12 @@ class AccountedBlock:
             "outcome": self.state.label,
             "block_length": self.block_length,
             "payload_bits": self.payload_bits,
-            "leakage_bits": self.leakage.total_bits,
-            "verification_bits": self.leakage.verification_bits,
+            "leakage_bits": self.leakage.leakage_bits,
+            "leakage_bits_both_ways": self.leakage.leakage_bits_both_ways,
+            "verification_bits": self.leakage.opened.verification_bits,
+            "answer_bits": self.leakage.answer_bits,
+            "rounds": self.rounds,
+            "given_up": self.given_up,
             "true_errors": self.true_errors,
             "elapsed_ns": self.elapsed_ns,
         }
@@ -108,10 +116,11 @@ class Totals:
     """Sums over the groups."""
 
     def __init__(self) -> None:
-        self.blocks = self.blocks_ok = self.failed_check = self.failed_verification = self.undetected_errors = 0
-        self.payload_ok = self.errors = self.errors_ok = self.coded_bits = self.elapsed_ns = 0
-        self.leakage = Leakage()
-        self.leakage_ok = Leakage()
+        self.blocks = self.blocks_ok = self.failed_check = self.given_up = self.failed_verification = 0
+        self.undetected_errors = self.payload_ok = self.errors = self.errors_ok = 0
+        self.coded_bits = self.elapsed_ns = self.rounds = self.rounds_max = self.tags = 0
+        self.leakage = TwoWayLeakage()
+        self.leakage_ok = TwoWayLeakage()
         self.epsilon = Fraction(0)
 
     def add(self, blocks: Iterable[AccountedBlock], verified_bits: int) -> None:
@@ -122,18 +131,35 @@ class Totals:
             self.errors += block.true_errors
             self.coded_bits += block.block_length
             self.elapsed_ns += block.elapsed_ns
+            self.rounds += block.rounds
+            self.rounds_max = max(self.rounds_max, block.rounds)
             if block.state is KeyState.CONFIRMED:
                 self.blocks_ok += 1
                 self.payload_ok += block.payload_bits
                 self.errors_ok += block.true_errors
                 self.leakage_ok += block.leakage
                 self.undetected_errors += block.wrong
+            elif block.given_up:
+                self.given_up += 1
             elif block.state is KeyState.UNCORRECTED:
                 self.failed_check += 1
             else:
                 self.failed_verification += 1
         if verified_bits:
+            self.tags += 1
             self.epsilon += group_epsilon(verified_bits)
+
+    def messages(self, *, sampled: bool) -> int:
+        """Messages that two machines would have sent for all this, on one connection.
+
+        Two greetings each way, the random values, a plan each way, a last word each way, where positions are sampled
+        these each way; an opening and an outcome for each block, a request and an answer for each round, a tag and a
+        verdict for each group that has one.
+
+        Args:
+            sampled: positions were sampled.
+        """
+        return 9 + 2 * sampled + 2 * (self.blocks + self.rounds + self.tags)
 
 
 def by_group(windows: Iterable[ReconciledWindow]) -> Iterator[list[ReconciledWindow]]:

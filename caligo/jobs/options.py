@@ -35,7 +35,8 @@ class ReconcileOptions:
             block behind whole ones takes what `target_fer` needs where that is more.
         target_fer: frame error rate to aim at, 0 < target_fer < 1; None: 0.01.
         check: check value disclosed with each block.
-        strategy: name of the strategy, ``one-way`` or ``segmented``.
+        strategy: name of the strategy, one of `caligo.reconciliation.strategies.STRATEGIES`.
+        wish: what matters most to a strategy that knows different ways, one of its `wishes`; None: its own choice.
         segment_length: positions of a segment, a power of two from 64 on, for ``segmented``; None: 2^16. A block too
             short for two segments is not cut.
         segment_check: check value disclosed with each segment, likewise; None: ``crc16``.
@@ -61,6 +62,7 @@ class ReconcileOptions:
     target_fer: float | None = None
     check: str = "crc32"
     strategy: str = DEFAULT_STRATEGY
+    wish: str | None = None
     segment_length: int | None = None
     segment_check: str | None = None
     escalation: tuple[int, ...] | None = None
@@ -72,7 +74,11 @@ class ReconcileOptions:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        strategy_type(self.strategy).validate(
+        kind = strategy_type(self.strategy)
+        if self.wish is not None and self.wish not in kind.wishes:
+            known = ", ".join(kind.wishes) or f"none, since the strategy {self.strategy} knows one way only"
+            raise ConfigError(f"wish: expected {known}, got {self.wish!r}", what="wish", got=str(self.wish))
+        kind.validate(
             list_size=self.list_size,
             check=self.check,
             precision=self.precision,

@@ -228,6 +228,7 @@ class _Job:
                 raise_efficiency=segment.first_block > 0,
                 segment_length=options.segment_length,
                 segment_check=options.segment_check,
+                wish=options.wish,
             )
             for segment in self.layout.segments
         ]
@@ -333,11 +334,14 @@ class _Job:
             block_length=self.block_length,
             list_size=options.list_size,
             strategy=options.strategy,
+            wish=options.wish,
             check=options.check,
             blocks=totals.blocks,
             blocks_ok=totals.blocks_ok,
             blocks_failed=totals.blocks - totals.blocks_ok,
+            blocks_discarded=totals.blocks - totals.blocks_ok,
             failed_check=totals.failed_check,
+            given_up=totals.given_up,
             failed_verification=totals.failed_verification,
             undetected_errors=totals.undetected_errors,
             estimated_qber=None if estimate is None else estimate.qber,
@@ -348,10 +352,14 @@ class _Job:
             target_fer=None
             if options.efficiency is not None
             else (DEFAULT_TARGET_FER if options.target_fer is None else options.target_fer),
-            leakage_bits=totals.leakage.total_bits,
+            leakage_bits=totals.leakage.leakage_bits,
+            leakage_bits_both_ways=totals.leakage.leakage_bits_both_ways,
             leakage=totals.leakage.by_kind(),
-            efficiency=efficiency(totals.leakage_ok.total_bits, totals.payload_ok, totals.errors_ok),
+            efficiency=efficiency(totals.leakage_ok.leakage_bits, totals.payload_ok, totals.errors_ok),
             epsilon_correctness=float(totals.epsilon),
+            rounds_mean=totals.rounds / totals.blocks,
+            rounds_max=totals.rounds_max,
+            messages=totals.messages(sampled=estimate is not None),
             keys_equal=totals.undetected_errors == 0,
             payload_mbps=payload_bits / elapsed_s / 1e6,
             coded_mbps_per_core=totals.coded_bits * 1e3 / totals.elapsed_ns if totals.elapsed_ns else None,

@@ -57,11 +57,14 @@ class ReconciliationReport:
         block_length: N of the whole blocks.
         list_size: paths the decoder kept.
         strategy: name of the strategy.
+        wish: what was wished of it; None: nothing.
         check: name of the check.
         blocks: all blocks.
         blocks_ok: blocks that passed check and verification.
         blocks_failed: the others.
+        blocks_discarded: blocks that are in neither reconciled key: those that failed.
         failed_check: failed blocks of which no candidate passed the check.
+        given_up: failed blocks that a cap kept Bob from asking about.
         failed_verification: failed blocks whose group's tags differed.
         undetected_errors: blocks that passed everything and differ; must be 0.
         estimated_qber: from the sampled positions; None if the QBER was given.
@@ -70,11 +73,15 @@ class ReconciliationReport:
         true_qber: share of the key's bits in which the two keys differ; for the report only.
         design_qber: what the codes were designed for.
         target_fer: frame error rate aimed at; None if the efficiency was given.
-        leakage_bits: bits disclosed for all blocks, failed ones too, tags included.
-        leakage: the same by kind.
+        leakage_bits: bits that Alice disclosed for all blocks, failed ones too, tags included.
+        leakage_bits_both_ways: these, and what Bob's replies say about the keys.
+        leakage: both by kind; ``reply`` is Bob's, all others are Alice's.
         efficiency: leakage of the decoded blocks, with the whole tags of their groups, over their payload times h2 of
             their pooled true error rate; None if there is none or that is zero.
         epsilon_correctness: bound on the probability that a wrong block was accepted.
+        rounds_mean: requests per block.
+        rounds_max: most requests for one block.
+        messages: that two machines would have exchanged for all this.
         keys_equal: the two reconciled keys are the same.
         payload_mbps: key bits in blocks, in 10^6 per second of the whole job.
         coded_mbps_per_core: bits of the codewords, in 10^6 per second of decode time.
@@ -100,11 +107,14 @@ class ReconciliationReport:
     block_length: int
     list_size: int
     strategy: str
+    wish: str | None
     check: str
     blocks: int
     blocks_ok: int
     blocks_failed: int
+    blocks_discarded: int
     failed_check: int
+    given_up: int
     failed_verification: int
     undetected_errors: int
     estimated_qber: float | None
@@ -114,9 +124,13 @@ class ReconciliationReport:
     design_qber: float
     target_fer: float | None
     leakage_bits: int
+    leakage_bits_both_ways: int
     leakage: dict[str, int]
     efficiency: float | None
     epsilon_correctness: float
+    rounds_mean: float
+    rounds_max: int
+    messages: int
     keys_equal: bool
     payload_mbps: float
     coded_mbps_per_core: float | None

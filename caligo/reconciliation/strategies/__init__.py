@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from caligo.codes import PolarCode
 from caligo.errors import ConfigError
-from caligo.reconciliation.leakage import Leakage
+from caligo.reconciliation.leakage import TwoWayLeakage
 
 if TYPE_CHECKING:
     from caligo.reconciliation.strategies.dialogue import AliceSide, BobSide
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_STRATEGY",
     "DEFAULT_TARGET_FER",
+    "NO_CAPS",
     "STRATEGIES",
+    "WISHES",
+    "BlockCaps",
     "CodeRequest",
     "ReconciledBlocks",
     "Strategy",
@@ -43,6 +46,31 @@ STRATEGIES: dict[str, str] = {
 """Name -> module and class; loaded when it is asked for."""
 
 
+WISHES = ("rounds", "balanced", "leakage")
+"""What can be wished of a strategy that knows different ways: few requests, a balance, little disclosure."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockCaps:
+    """Where Bob gives a block up.
+
+    Args:
+        max_rounds: most requests for one block, >= 0.
+        max_leakage_bits: most bits disclosed for one block, >= 0; 0: no cap.
+    """
+
+    max_rounds: int = 100
+    max_leakage_bits: int = 0
+
+    def allow(self, rounds: int, leakage_bits: int) -> bool:
+        """Whether a block may have had so many requests, and so many bits disclosed."""
+        return rounds <= self.max_rounds and not (self.max_leakage_bits and leakage_bits > self.max_leakage_bits)
+
+
+NO_CAPS = BlockCaps()
+"""A hundred requests, and as many bits as they ask for."""
+
+
 @dataclass(frozen=True, slots=True)
 class CodeRequest:
     """What a strategy needs to know to choose a code.
@@ -58,6 +86,7 @@ class CodeRequest:
         raise_efficiency: take the efficiency that `target_fer` needs where that is greater than the one given.
         segment_length: positions of a segment, for strategies that cut blocks; None: the strategy's own.
         segment_check: name of the check value of a segment, likewise.
+        wish: one of the strategy's `wishes`; None: the strategy's own.
     """
 
     block_length: int
@@ -70,6 +99,7 @@ class CodeRequest:
     raise_efficiency: bool = False
     segment_length: int | None = None
     segment_check: str | None = None
+    wish: str | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -80,13 +110,17 @@ class ReconciledBlocks:
         decoded: uint8 `[B, max(1, N // 8)]`, Bob's blocks after reconciliation; rows that are not ok mean nothing.
         ok: bool `[B]`: the block passed its check.
         elapsed_ns: uint64 `[B]`: decode time.
-        leakage: of each block, verification not included.
+        leakage: of each block, both ways, verification not included.
+        rounds: int64 `[B]`: requests; every one is two further messages.
+        given_up: bool `[B]`: a cap kept Bob from asking; such a block is not ok.
     """
 
     decoded: NDArray[np.uint8]
     ok: NDArray[np.bool_]
     elapsed_ns: NDArray[np.uint64]
-    leakage: tuple[Leakage, ...]
+    leakage: tuple[TwoWayLeakage, ...]
+    rounds: NDArray[np.int64]
+    given_up: NDArray[np.bool_]
 
     def __repr__(self) -> str:
         return f"ReconciledBlocks(blocks={len(self.ok)}, ok={int(np.count_nonzero(self.ok))})"
@@ -110,7 +144,9 @@ class Strategy(Protocol):
         """Memory of the decoder workspace."""
         ...
 
-    def reconcile(self, alice: NDArray[np.uint8], bob: NDArray[np.uint8]) -> ReconciledBlocks:
+    def reconcile(
+        self, alice: NDArray[np.uint8], bob: NDArray[np.uint8], caps: BlockCaps = NO_CAPS
+    ) -> ReconciledBlocks:
         """Play both parties on a batch of blocks, packed uint8 `[B, max(1, N // 8)]`; each sees its own alone."""
         ...
 
@@ -120,9 +156,18 @@ class Strategy(Protocol):
 
 
 class StrategyType(Protocol):
-    """What a strategy's class offers."""
+    """What a strategy's class offers.
+
+    Attributes:
+        name: by which it is selected.
+        wishes: those of `WISHES` that it knows; none where there is one way only.
+        asks: Bob may ask for more, so that codes are designed on the low side of what is known of the QBER; otherwise
+            on the high side.
+    """
 
     name: str
+    wishes: tuple[str, ...]
+    asks: bool
 
     def __call__(
         self,

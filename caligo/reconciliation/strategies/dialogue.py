@@ -1,7 +1,8 @@
 """What a strategy offers to two parties who talk: each side of one code, block by block.
 
-Covers: the protocols `AliceSide` and `BobSide`, what passes between them and a session, and a side's sizes. Does not
-cover: any strategy; messages, windows, caps and accounts (:mod:`caligo.reconciliation.session`).
+Covers: the protocols `AliceSide` and `BobSide`, what passes between them and a session, a side's sizes, and both sides
+played in one process (:func:`play`), counted to the bit as a session counts. Does not cover: any strategy; messages,
+windows, caps and accounts of two processes (:mod:`caligo.reconciliation.session`).
 
 A block is a dialogue in strict alternation: Alice opens it; then Bob settles it, or asks and she answers, until he
 settles it. Bob's side decodes in `step`, which is the only method that takes long. It is called from any thread, never
@@ -17,17 +18,30 @@ accounts agree.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from caligo.codes import PolarCode
-from caligo.reconciliation.leakage import Leakage
+from caligo.reconciliation.leakage import OUTCOME_BITS, Leakage, TwoWayLeakage
 from caligo.reconciliation.messages import Bits
+from caligo.reconciliation.strategies import NO_CAPS, BlockCaps, ReconciledBlocks
 
-__all__ = ["Ask", "AliceSide", "BobSide", "Decoded", "Disclosed", "GivenUp", "OpeningSizes", "Side", "State", "Step"]
+__all__ = [
+    "AliceSide",
+    "Ask",
+    "BobSide",
+    "Decoded",
+    "Disclosed",
+    "GivenUp",
+    "OpeningSizes",
+    "Side",
+    "State",
+    "Step",
+    "play",
+]
 
 State: TypeAlias = Any
 """What a side keeps of a block between calls; the session carries it and never looks inside."""
@@ -183,3 +197,83 @@ class BobSide(Side, Protocol):
     def accept(self, state: State, wants: tuple[tuple[int, int], ...], bits: Bits) -> None:
         """Take the answer to the last `Ask`; of the right size."""
         ...
+
+
+@dataclass(slots=True)
+class _Block:
+    """A block in the middle of its dialogue."""
+
+    number: int
+    alice: State
+    bob: State
+    leakage: TwoWayLeakage
+    rounds: int = 0
+
+
+def play(
+    alice: AliceSide,
+    bob: BobSide,
+    rows_of_alice: NDArray[np.uint8],
+    rows_of_bob: NDArray[np.uint8],
+    caps: BlockCaps = NO_CAPS,
+) -> ReconciledBlocks:
+    """Carry the dialogues of a batch of blocks to their ends; each side is given its own rows and the other's words.
+
+    Args:
+        alice: her side.
+        bob: his side, of the same code.
+        rows_of_alice: uint8 `[B, max(1, N // 8)]`, zero beyond the payload.
+        rows_of_bob: likewise.
+        caps: a block whose next request would exceed them is given up.
+
+    Returns:
+        What Bob holds, and what both said.
+    """
+    blocks = len(rows_of_alice)
+    outcome = ReconciledBlocks(
+        decoded=np.zeros_like(rows_of_bob),
+        ok=np.zeros(blocks, dtype=np.bool_),
+        elapsed_ns=np.zeros(blocks, dtype=np.uint64),
+        leakage=(TwoWayLeakage(),) * blocks,
+        rounds=np.zeros(blocks, dtype=np.int64),
+        given_up=np.zeros(blocks, dtype=np.bool_),
+    )
+    leakage = [TwoWayLeakage()] * blocks
+    for first in range(0, blocks, bob.batch):
+        together = []
+        for number in range(first, min(first + bob.batch, blocks)):
+            disclosed, hers = alice.open(rows_of_alice[number])
+            his = bob.start(rows_of_bob[number], disclosed)
+            together.append(_Block(number, hers, his, TwoWayLeakage(alice.sizes.leakage)))
+        while together:
+            waiting = []
+            for block, step in zip(together, bob.step([block.bob for block in together]), strict=True):
+                block.leakage += TwoWayLeakage(reply_bits=OUTCOME_BITS)
+                if isinstance(step, Ask) and _answered(alice, bob, block, step, caps):
+                    waiting.append(block)
+                    continue
+                number = block.number
+                leakage[number] = block.leakage
+                outcome.rounds[number] = block.rounds
+                if isinstance(step, Ask):
+                    outcome.given_up[number] = True
+                    continue
+                outcome.elapsed_ns[number] = step.elapsed_ns
+                if isinstance(step, Decoded):
+                    outcome.decoded[number] = step.row
+                    outcome.ok[number] = True
+            together = waiting
+    return replace(outcome, leakage=tuple(leakage))
+
+
+def _answered(alice: AliceSide, bob: BobSide, block: _Block, ask: Ask, caps: BlockCaps) -> bool:
+    """Whether Bob may ask; if so, he has the answer."""
+    more = bob.answer_bits(block.bob, ask.wants)
+    if not caps.allow(block.rounds + 1, block.leakage.leakage_bits + more):
+        return False
+    block.rounds += 1
+    block.leakage += TwoWayLeakage(
+        answer_bits=alice.answer_bits(block.alice, ask.wants), reply_bits=bob.request_bits(ask.wants)
+    )
+    bob.accept(block.bob, ask.wants, alice.answer(block.alice, ask.wants))
+    return True

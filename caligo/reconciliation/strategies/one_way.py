@@ -25,10 +25,10 @@ from caligo.errors import ConfigError, ProtocolError
 from caligo.reconciliation.codecs import Codec
 from caligo.reconciliation.codecs.boundary import require_escalation, require_list_size
 from caligo.reconciliation.codecs.polar import PolarCodec
-from caligo.reconciliation.leakage import Leakage
+from caligo.reconciliation.leakage import OUTCOME_BITS, Leakage, TwoWayLeakage
 from caligo.reconciliation.messages import Bits
 from caligo.reconciliation.parties import Alice, Bob
-from caligo.reconciliation.strategies import CodeRequest, ReconciledBlocks
+from caligo.reconciliation.strategies import NO_CAPS, BlockCaps, CodeRequest, ReconciledBlocks
 from caligo.reconciliation.strategies.dialogue import Decoded, Disclosed, GivenUp, OpeningSizes, State, Step
 
 __all__ = ["OneWay", "OneWayAlice", "OneWayBob", "chosen_efficiency", "default_escalation", "validate_decoder"]
@@ -109,6 +109,8 @@ class OneWay:
     """
 
     name = "one-way"
+    wishes: tuple[str, ...] = ()
+    asks = False
 
     def __init__(
         self,
@@ -137,7 +139,7 @@ class OneWay:
         self._codec = codec
         self._alice = Alice(codec)
         self._bob = Bob(codec, code.design_qber)
-        self._leakage = Leakage.of_blocks(code)
+        self._leakage = TwoWayLeakage(Leakage.of_blocks(code), reply_bits=OUTCOME_BITS)
 
     @staticmethod
     def validate(
@@ -258,12 +260,15 @@ class OneWay:
     def __repr__(self) -> str:
         return f"OneWay({self.code!r})"
 
-    def reconcile(self, alice: NDArray[np.uint8], bob: NDArray[np.uint8]) -> ReconciledBlocks:
+    def reconcile(
+        self, alice: NDArray[np.uint8], bob: NDArray[np.uint8], caps: BlockCaps = NO_CAPS
+    ) -> ReconciledBlocks:
         """Alice discloses, Bob decodes.
 
         Args:
             alice: her blocks, packed uint8 `[B, max(1, N // 8)]`, zero beyond the payload; only her side reads them.
             bob: his blocks, likewise.
+            caps: nothing is asked, so they hold if they allow what every block discloses.
 
         Returns:
             What Bob holds, and whether each block passed its check.
@@ -272,7 +277,15 @@ class OneWay:
             ShapeError: wrong dtype, shape, layout, or stray bits.
         """
         decoded = self._bob.decode(self._alice.disclose(alice), bob)
-        return ReconciledBlocks(decoded.decoded, decoded.ok, decoded.elapsed_ns, (self._leakage,) * len(decoded.ok))
+        blocks = len(decoded.ok)
+        return ReconciledBlocks(
+            decoded.decoded,
+            decoded.ok,
+            decoded.elapsed_ns,
+            (self._leakage,) * blocks,
+            rounds=np.zeros(blocks, dtype=np.int64),
+            given_up=np.zeros(blocks, dtype=np.bool_),
+        )
 
     def close(self) -> None:
         """Release the workspace."""
