@@ -53,14 +53,14 @@ def test_the_account_is_that_of_a_reconcile_job(comparison: StrategyComparison) 
     one_way = row(comparison, "one-way")
     assert one_way.net_bits == job.reconciled_bits - job.leakage_bits
     assert one_way.efficiency == job.efficiency
-    assert (one_way.blocks_ok, one_way.blocks_failed) == (job.blocks_ok, job.failed_check)
+    assert (one_way.blocks_ok, one_way.failed_check) == (job.blocks_ok, job.failed_check)
     assert comparison.true_qber == job.true_qber
 
 
 def test_figures_follow_from_each_other(comparison: StrategyComparison) -> None:
     first = comparison.strategies[0].net_bits
     for item in comparison.strategies:
-        assert item.blocks == item.blocks_ok + item.blocks_failed + item.blocks_discarded
+        assert item.blocks == item.blocks_ok + item.failed_check + item.given_up + item.failed_verification
         assert item.net_share == item.net_bits / (8 * 4096)
         assert item.gain == pytest.approx(item.net_bits / first - 1)
         assert item.efficiency is not None
@@ -103,7 +103,7 @@ def test_equal_keys_have_no_efficiency() -> None:
 def test_without_a_reconciled_block_nothing_is_gained() -> None:
     found = compare_strategies(*keys(1 << 13, 0.06), qber=0.01, block_length=1 << 12, list_size=1)
     one_way = row(found, "one-way")
-    assert (one_way.blocks_ok, one_way.blocks_failed, one_way.efficiency) == (0, 2, None)
+    assert (one_way.blocks_ok, one_way.failed_check, one_way.efficiency) == (0, 2, None)
     assert one_way.net_bits < 0
     assert one_way.net_mbps < 0
     assert all(item.gain is None for item in found.strategies)

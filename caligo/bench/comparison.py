@@ -48,12 +48,11 @@ from caligo.reconciliation.estimation import (
     design_qber_above,
     estimate_qber,
 )
-from caligo.reconciliation.leakage import efficiency
+from caligo.reconciliation.leakage import OUTCOME_BITS, VERDICT_BITS, Leakage, TwoWayLeakage, efficiency
 from caligo.reconciliation.strategies import (
     DEFAULT_TARGET_FER,
     STRATEGIES,
     CodeRequest,
-    ReconciledBlocks,
     Strategy,
     strategy_type,
 )
@@ -78,15 +77,16 @@ class ComparedStrategy:
         yardstick: Cascade: not a strategy to reconcile with.
         blocks: blocks that were tried.
         blocks_ok: blocks that passed check and verification.
-        blocks_failed: blocks without a candidate that passes the check.
-        blocks_discarded: blocks verified together with a wrong one.
+        failed_check: blocks without a candidate that passes the check.
+        given_up: blocks that Bob stopped asking about.
+        failed_verification: blocks verified together with a wrong one.
         efficiency: Alice's bits over payload · h2(true error rate), of the blocks that are ok; None if there is none.
         efficiency_both_ways: the same with Bob's bits.
         rounds_mean: how often Alice waited for an answer before she sent more, per block.
         rounds_max: the most of any block.
-        messages_mean: messages both ways per block, without Bob's last word on it.
+        messages_mean: messages of both per block: an opening and an outcome, two for each round; without tags.
         alice_bits: what Alice discloses for a block, tags included; mean.
-        bob_bits: what Bob's answers say about the keys; mean.
+        bob_bits: what Bob's requests, answers, outcomes and verdicts say about the keys; mean.
         decode_ms: time of one core for a block; mean.
         coded_mbps: code bits, in 10^6 per second of one core.
         net_bits: payload of the blocks that are ok minus Alice's bits for all blocks.
@@ -101,8 +101,9 @@ class ComparedStrategy:
     yardstick: bool
     blocks: int
     blocks_ok: int
-    blocks_failed: int
-    blocks_discarded: int
+    failed_check: int
+    given_up: int
+    failed_verification: int
     efficiency: float | None
     efficiency_both_ways: float | None
     rounds_mean: float
@@ -198,10 +199,11 @@ class _Contestant:
 def _contestants() -> dict[str, _Contestant]:
     found: list[_Contestant] = []
     for strategy in STRATEGIES:
-        wishes: Sequence[str] = getattr(strategy_type(strategy), "wishes", ())
-        found += [_Contestant(f"{strategy}/{wish}", strategy, wish) for wish in wishes] or [
-            _Contestant(strategy, strategy)
-        ]
+        wishes = strategy_type(strategy).wishes
+        if wishes:
+            found += [_Contestant(f"{strategy}/{wish}", strategy, wish) for wish in wishes]
+        else:
+            found.append(_Contestant(strategy, strategy))
     found += [_Contestant(name, cascade=variant) for name, variant in CASCADES.items()]
     return {contestant.name: contestant for contestant in found}
 
@@ -386,19 +388,25 @@ class _Ground:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _Exchange:
-    """What happened to B blocks: `[B]` each, counts in bits or pieces."""
+    """What happened to B blocks: `[B]` each."""
 
     ok: NDArray[np.bool_]
     wrong: NDArray[np.bool_]
+    given_up: NDArray[np.bool_]
     elapsed_ns: NDArray[np.int64]
-    alice_bits: NDArray[np.int64]
-    bob_bits: NDArray[np.int64]
     rounds: NDArray[np.int64]
-    messages: NDArray[np.int64]
+    leakage: list[TwoWayLeakage]
 
     @classmethod
     def joined(cls, parts: Sequence[_Exchange]) -> _Exchange:
-        return cls(*(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(cls)))
+        return cls(
+            ok=np.concatenate([part.ok for part in parts]),
+            wrong=np.concatenate([part.wrong for part in parts]),
+            given_up=np.concatenate([part.given_up for part in parts]),
+            elapsed_ns=np.concatenate([part.elapsed_ns for part in parts]),
+            rounds=np.concatenate([part.rounds for part in parts]),
+            leakage=[leakage for part in parts for leakage in part.leakage],
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -441,7 +449,6 @@ def _make(contestant: _Contestant, ground: _Ground) -> Strategy:
         source=limit.source,
         required_bytes=lambda length, size, precision: kind.required_bytes(length, size, precision, options.check),
     )
-    wish: dict[str, Any] = {} if contestant.wish is None else {"wish": contestant.wish}
     code = kind.choose_code(
         CodeRequest(
             block_length=place.block_length,
@@ -450,7 +457,7 @@ def _make(contestant: _Contestant, ground: _Ground) -> Strategy:
             list_size=options.list_size,
             check=options.check,
             target_fer=ground.target_fer,
-            **wish,
+            wish=contestant.wish,
         )
     )
     return kind(code, options.list_size)
@@ -458,16 +465,14 @@ def _make(contestant: _Contestant, ground: _Ground) -> Strategy:
 
 def _strategy_player(strategy: Strategy) -> Player:
     def play(hers: NDArray[np.uint8], his: NDArray[np.uint8]) -> _Exchange:
-        outcome: ReconciledBlocks = strategy.reconcile(hers, his)
-        blocks = len(outcome.ok)
+        outcome = strategy.reconcile(hers, his)
         return _Exchange(
             ok=outcome.ok,
             wrong=(outcome.decoded != hers).any(axis=1),
+            given_up=outcome.given_up,
             elapsed_ns=outcome.elapsed_ns.astype(np.int64),
-            alice_bits=np.array([leakage.total_bits for leakage in outcome.leakage], dtype=np.int64),
-            bob_bits=np.zeros(blocks, dtype=np.int64),
-            rounds=np.zeros(blocks, dtype=np.int64),
-            messages=np.ones(blocks, dtype=np.int64),
+            rounds=outcome.rounds,
+            leakage=list(outcome.leakage),
         )
 
     return play
@@ -490,36 +495,40 @@ def _cascade_player(variant: CascadeVariant, ground: _Ground) -> Player:
     check_bits = int(_native.check_bits(ground.options.check))
 
     def play(hers: NDArray[np.uint8], his: NDArray[np.uint8]) -> _Exchange:
-        counted = np.zeros((5, len(hers)), dtype=np.int64)
+        elapsed_ns, rounds = np.zeros((2, len(hers)), dtype=np.int64)
         wrong = np.zeros(len(hers), dtype=np.bool_)
+        leakage = []
         for row, (alice, bob) in enumerate(zip(hers, his, strict=True)):
             began = time.perf_counter_ns()
             outcome = cascade.reconcile(alice[:row_bytes], bob[:row_bytes])
-            elapsed_ns = time.perf_counter_ns() - began
+            elapsed_ns[row] = time.perf_counter_ns() - began
             wrong[row] = not np.array_equal(outcome.decoded, alice[:row_bytes])
-            alice_bits = outcome.leakage_bits + check_bits
-            counted[:, row] = (elapsed_ns, alice_bits, outcome.reply_bits, outcome.rounds, outcome.messages)
+            rounds[row] = outcome.rounds
+            check = Leakage(check_bits=check_bits)
+            leakage.append(TwoWayLeakage(check, outcome.leakage_bits, outcome.reply_bits + OUTCOME_BITS))
         # A wrong block is one that the check finds.
-        return _Exchange(~wrong, wrong, *counted)
+        return _Exchange(~wrong, wrong, np.zeros_like(wrong), elapsed_ns, rounds, leakage)
 
     return play
 
 
 def _figures(played: _Played, ground: _Ground, round_trip_s: float) -> ComparedStrategy:
     exchange, place = played.exchange, ground.place
+    leakage = list(exchange.leakage)
     confirmed = np.zeros(place.blocks, dtype=np.bool_)
-    alice_bits = exchange.alice_bits.copy()
     for group in ground.layout.groups():
         members = slice(group.first_block, group.first_block + group.blocks)
         passed = exchange.ok[members]
         confirmed[members] = passed & ~(passed & exchange.wrong[members]).any()
         if passed.any():
-            alice_bits[members][np.argmax(passed)] += TAG_BITS
+            leakage[group.first_block + int(np.argmax(passed))] += TwoWayLeakage(
+                Leakage(verification_bits=TAG_BITS), reply_bits=VERDICT_BITS
+            )
     ok = int(np.count_nonzero(confirmed))
     payload, errors = ok * place.payload_length, int(ground.errors[confirmed].sum())
-    of_alice = int(alice_bits[confirmed].sum())
-    both = of_alice + int(exchange.bob_bits[confirmed].sum())
-    net_bits = payload - int(alice_bits.sum())
+    spent = sum(leakage, TwoWayLeakage())
+    spent_ok = sum((item for item, good in zip(leakage, confirmed, strict=True) if good), TwoWayLeakage())
+    net_bits = payload - spent.leakage_bits
     decode_s = max(float(exchange.elapsed_ns.mean()), 1.0) * 1e-9
     rounds = float(exchange.rounds.mean())
     net_per_block = net_bits / place.blocks / 1e6
@@ -528,15 +537,16 @@ def _figures(played: _Played, ground: _Ground, round_trip_s: float) -> ComparedS
         yardstick=played.contestant.cascade is not None,
         blocks=place.blocks,
         blocks_ok=ok,
-        blocks_failed=int(np.count_nonzero(~exchange.ok)),
-        blocks_discarded=int(np.count_nonzero(exchange.ok & ~confirmed)),
-        efficiency=efficiency(of_alice, payload, errors),
-        efficiency_both_ways=efficiency(both, payload, errors),
+        failed_check=int(np.count_nonzero(~exchange.ok & ~exchange.given_up)),
+        given_up=int(np.count_nonzero(exchange.given_up)),
+        failed_verification=int(np.count_nonzero(exchange.ok & ~confirmed)),
+        efficiency=efficiency(spent_ok.leakage_bits, payload, errors),
+        efficiency_both_ways=efficiency(spent_ok.leakage_bits_both_ways, payload, errors),
         rounds_mean=rounds,
         rounds_max=int(exchange.rounds.max()),
-        messages_mean=float(exchange.messages.mean()),
-        alice_bits=float(alice_bits.mean()),
-        bob_bits=float(exchange.bob_bits.mean()),
+        messages_mean=2.0 + 2.0 * rounds,
+        alice_bits=spent.leakage_bits / place.blocks,
+        bob_bits=spent.reply_bits / place.blocks,
         decode_ms=decode_s * 1e3,
         coded_mbps=place.block_length / decode_s / 1e6,
         net_bits=net_bits,

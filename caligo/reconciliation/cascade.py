@@ -15,9 +15,9 @@ of Bob depends on both keys and is one bit of his. A parity that she sent once i
 
 *Rounds and messages.* All blocks of one pass that are odd at the same time are bisected side by side, one message each
 way for a step of all of them: the textbook's thousands of messages become dozens to hundreds. Alice's first message
-opens the first pass; each further one waits for an answer, and that is a round. So there are ``1 + 2 · rounds``
-messages; Bob's last word, that he is done, is not counted, nor is it for any strategy. Bisecting blocks of different
-passes at once would save a few rounds, and disclose more: both hunt the same errors.
+opens the first pass; each further one waits for an answer, and that is a round; the last answer is the outcome. There
+are ``2 + 2 · rounds`` messages, as for every strategy. Bisecting blocks of different passes at once would save a few
+rounds, and disclose more: both hunt the same errors.
 
 *Sources.* Original: G. Brassard, L. Salvail, "Secret-key reconciliation by public discussion", EUROCRYPT '93, LNCS 765
 (1994): 4 passes, first blocks of 0.73 / QBER, doubled from pass to pass. Variant: H. Yan et al., "Information
@@ -113,8 +113,8 @@ class CascadeOutcome:
 
     @property
     def messages(self) -> int:
-        """Both ways, without Bob's last word."""
-        return 1 + 2 * self.rounds
+        """Of both."""
+        return 2 + 2 * self.rounds
 
     def __repr__(self) -> str:
         return f"CascadeOutcome(leakage_bits={self.leakage_bits}, rounds={self.rounds})"
