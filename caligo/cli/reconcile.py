@@ -199,7 +199,8 @@ def print_report(report: ReconciliationReport) -> None:
         "outcome": f"{report.blocks_ok:,} of {report.blocks:,} blocks reconciled, {report.failed_check:,} failed their "
         f"check, {report.given_up:,} were given up, {report.failed_verification:,} failed their verification, "
         f"{report.undetected_errors:,} undetected errors",
-        "talk": f"{report.messages:,} messages, {report.rounds_mean:.2f} requests per block, {report.rounds_max:,} at most",
+        "talk": f"{report.messages:,} messages, {report.rounds_mean:.2f} requests per block, "
+        f"{report.rounds_max:,} at most",
         "key": f"{report.reconciled_bits:,} of {report.key_bits:,} bits reconciled{short}",
         "equal": report.keys_equal if report.blocks_ok else "nothing was reconciled",
         "error rate": f"{report.true_qber:.3%}{estimated}; designed for {report.design_qber:.3%}",
