@@ -9,15 +9,19 @@ the block that took the most rounds. The rounds are on an axis that is linear up
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from caligo.bench.comparison import ComparedStrategy, StrategyComparison
 from caligo.bench.sweep import require_plot
 from caligo.errors import ResourceError
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 __all__ = ["plot_comparison"]
 
-_COLORS = ("#4c78a8", "#72b7b2", "#54a24b", "#b279a2", "#e45756", "#9d755d", "#eeca3b", "#ff9da6")
-_MARKS = ("o", "s", "^", "D", "v", "P")
+_COLORS = ("#4c78a8", "#72b7b2", "#54a24b", "#e45756", "#b279a2", "#9d755d")
+_MARKS = ("o", "s", "^", "D")
 _YARDSTICK_COLOR = "#888888"
 
 
@@ -41,8 +45,9 @@ def plot_comparison(comparison: StrategyComparison, path: Path) -> None:
     axes = figure.add_subplot()
     axes.set_xscale("symlog", linthresh=1.0, linscale=0.6)
     drawn = [row for row in comparison.strategies if row.efficiency is not None]
-    for number, row in enumerate(drawn):
-        _draw(axes, row, number)
+    families = list(dict.fromkeys(_family(row) for row in drawn))
+    for number, family in enumerate(families):
+        _draw(axes, [row for row in drawn if _family(row) == family], number)
     limit = comparison.one_way_limit
     if limit is not None:
         axes.axhline(limit, color="#444444", linestyle="--", linewidth=1.2, label=f"best one-way code: {limit:.3f}")
@@ -70,21 +75,28 @@ def plot_comparison(comparison: StrategyComparison, path: Path) -> None:
         raise ResourceError(f"cannot write the plot: {error.strerror}; name another file", path=str(path)) from error
 
 
-def _draw(axes: object, row: ComparedStrategy, number: int) -> None:
-    from matplotlib.axes import Axes
+def _family(row: ComparedStrategy) -> str:
+    """The wishes of a strategy belong together, and so do the variants of Cascade."""
+    return "cascade" if row.yardstick else row.strategy.partition("/")[0]
 
-    if not isinstance(axes, Axes) or row.efficiency is None:
-        return
-    color = _YARDSTICK_COLOR if row.yardstick else _COLORS[number % len(_COLORS)]
-    axes.plot([row.rounds_mean, row.rounds_max], [row.efficiency] * 2, color=color, linewidth=1.2)
-    axes.plot(
-        [row.rounds_mean],
-        [row.efficiency],
-        marker=_MARKS[number % len(_MARKS)],
-        markersize=max(7.0, 12.0 - 1.5 * number),  # a mark on top of another leaves its rim
-        linestyle="none",
-        color=color,
-        markerfacecolor="white" if row.yardstick else color,
-        label=f"{row.strategy}: {row.efficiency:.3f}",
-        clip_on=False,
-    )
+
+def _draw(axes: Axes, rows: list[ComparedStrategy], number: int) -> None:
+    """One family: a colour, a thin line through its marks."""
+    yardstick = rows[0].yardstick
+    color = _YARDSTICK_COLOR if yardstick else _COLORS[number % len(_COLORS)]
+    means = [row.rounds_mean for row in rows]
+    found = [row.efficiency or 0.0 for row in rows]
+    axes.plot(means, found, color=color, linewidth=0.8, linestyle=":")
+    for place, (row, mean, f) in enumerate(zip(rows, means, found, strict=True)):
+        axes.plot([mean, row.rounds_max], [f, f], color=color, linewidth=1.2)
+        axes.plot(
+            [mean],
+            [f],
+            marker=_MARKS[(place if len(rows) > 1 else number) % len(_MARKS)],
+            markersize=11 if number == 0 else 7,  # a mark on top of the first one leaves its rim
+            linestyle="none",
+            color=color,
+            markerfacecolor="white" if yardstick else color,
+            label=f"{row.strategy}: {f:.3f}",
+            clip_on=False,
+        )

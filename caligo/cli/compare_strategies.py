@@ -143,40 +143,44 @@ def _csv(comparison: StrategyComparison) -> str:
 
 def _print(comparison: StrategyComparison, plot: Path | None) -> None:
     blocks = "1 block" if comparison.blocks == 1 else f"{comparison.blocks:,} blocks"
-    talk = Table(
-        "what it costs", ">f", ">f both ways", ">rounds", ">most", ">messages", ">bits A to B", ">bits B to A",
-        title=f"{blocks} of {comparison.payload_length:,} bits, {comparison.true_qber:.3%} errors",
-    )  # fmt: skip
+    title = f"{blocks} of {comparison.payload_length:,} bits, {comparison.true_qber:.3%} errors"
+    talk = Table("what it takes", ">f", ">both ways", ">rounds", ">most", ">messages", title=title)
     for row in comparison.strategies:
-        talk.add(
-            _name(row), _three(row.efficiency), _three(row.efficiency_both_ways), f"{row.rounds_mean:,.1f}",
-            row.rounds_max, f"{row.messages_mean:,.1f}", f"{row.alice_bits:,.0f}", f"{row.bob_bits:,.0f}",
-        )  # fmt: skip
-    talk.add("best possible one-way", _three(comparison.one_way_limit), "-", "0.0", "0", "2.0", "-", "-")
+        f, both = _three(row.efficiency), _three(row.efficiency_both_ways)
+        talk.add(_name(row), f, both, f"{row.rounds_mean:,.1f}", row.rounds_max, f"{row.messages_mean:,.1f}")
+    talk.add("best one-way code", _three(comparison.one_way_limit), "-", "0.0", "0", "2.0")
     talk.print()
-    gained = Table(
-        "what it yields", ">ok", ">failed", ">discarded", ">coded Mbit/s", ">net key", ">gain", ">in flight",
-        ">net Mbit/s", ">one at a time", title=f"One core, a round trip of {comparison.round_trip_ms:g} ms",
+    left = Table(
+        "what is left", ">bits A to B", ">B to A", ">blocks", ">net key", ">gain", title="Per block, and in all"
+    )
+    for row in comparison.strategies:
+        ends = f"{row.blocks_ok}/{row.failed_check + row.given_up}/{row.failed_verification}"
+        said = (f"{row.alice_bits:,.0f}", f"{row.bob_bits:,.0f}")
+        gain = "-" if row.gain is None else f"{row.gain:+.2%}"
+        left.add(_name(row), *said, ends, f"{row.net_share:.2%}", gain)
+    left.print()
+    speed = Table(
+        "how fast", ">coded Mbit/s", ">in flight", ">net Mbit/s", ">one at a time",
+        title=f"One core, a round trip of {comparison.round_trip_ms:g} ms",
     )  # fmt: skip
     for row in comparison.strategies:
-        gained.add(
-            _name(row), row.blocks_ok, row.failed_check + row.given_up, row.failed_verification, _rate(row.coded_mbps),
-            f"{row.net_share:.2%}", "-" if row.gain is None else f"{row.gain:+.2%}", row.blocks_in_flight,
-            _rate(row.net_mbps), _rate(row.net_mbps_alone),
-        )  # fmt: skip
-    gained.print()
+        rates = (_rate(row.net_mbps), _rate(row.net_mbps_alone))
+        speed.add(_name(row), _rate(row.coded_mbps), row.blocks_in_flight, *rates)
+    speed.print()
     known = (
         "given"
         if comparison.estimated_qber is None
         else f"estimated {comparison.estimated_qber:.3%} from {comparison.sampled_bits:,} sampled bits, left out here"
     )
     facts: dict[str, object] = {
-        "f": f"bits disclosed by Alice over payload · h2({comparison.true_qber:.3%}), check and verification included",
-        "rounds": "how often Alice waits for an answer; mean, and the most of a block",
-        "net key": "payload of the blocks that are ok less Alice's bits for all; gain: over the first line",
-        "in flight": "blocks under way at once that keep the core busy; net Mbit/s with so many, or with one",
+        "f": f"what Alice discloses over payload · h2({comparison.true_qber:.3%}), check and tags included; then with "
+        "what Bob says",
+        "rounds": "how often Alice waits for an answer, and the most of a block",
+        "blocks": "ok/without a candidate or given up/discarded by verification",
+        "net key": "payload of the blocks that are ok minus Alice's bits for all; gain: over the first line",
+        "in flight": "blocks under way at once that keep the core busy; net key with so many, and with one",
         "error rate": f"{known}; designed for {comparison.design_qber:.3%}",
-        "best one-way": f"normal approximation, {comparison.target_fer:.3g} of the blocks failing",
+        "best code": f"normal approximation, {comparison.target_fer:.3g} of the blocks failing",
         "decoder": f"list size {comparison.list_size}, {comparison.check}, engine {format_value(comparison.engine)}",
     }
     if any(row.yardstick for row in comparison.strategies):
