@@ -15,14 +15,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toy_dialogue import ToySide
 
 import caligo.cli
 from caligo import StrategyComparison, compare_strategies, reconcile
 from caligo.bench import ComparedStrategy, contestant_names
 from caligo.bits import Packed
+from caligo.codes import PolarCode, design_code
 from caligo.errors import CaligoError, ConfigError, ExitCode, KeyFileError, ShapeError
 from caligo.randomness import Stream, simulation_bits, simulation_errors
 from caligo.reconciliation.cascade import CASCADES
+from caligo.reconciliation.strategies import NO_CAPS, STRATEGIES, BlockCaps, CodeRequest, ReconciledBlocks
+from caligo.reconciliation.strategies.dialogue import play
+from caligo.reconciliation.strategies.one_way import OneWay
 
 Keys = tuple[Packed, Packed]
 
@@ -107,6 +112,43 @@ def test_without_a_reconciled_block_nothing_is_gained() -> None:
     assert one_way.net_bits < 0
     assert one_way.net_mbps < 0
     assert all(item.gain is None for item in found.strategies)
+
+
+class Asking(OneWay):
+    """The toy dialogue as a strategy with two wishes; the second one returns a wrong block."""
+
+    name = "asking"
+    wishes = ("little", "wrong")
+    asks = True
+
+    @staticmethod
+    def choose_code(request: CodeRequest) -> PolarCode:
+        check = {"little": "crc16", "wrong": "crc24"}[request.wish or ""]
+        return design_code(request.block_length, qber=request.design_qber, efficiency=1.5, check=check)
+
+    def reconcile(self, alice: Packed, bob: Packed, caps: BlockCaps = NO_CAPS) -> ReconciledBlocks:
+        side = ToySide(self.code)
+        outcome = play(side, side, alice, bob, caps)
+        if self.code.check == "crc24":
+            outcome.decoded[0, 0] ^= 1
+        return outcome
+
+
+def test_every_wish_is_compared_and_a_wrong_block_takes_its_group_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STRATEGIES, "asking", f"{__name__}:Asking")
+    assert contestant_names()[-4:-2] == ["asking/little", "asking/wrong"]
+    pair = keys(4 * 256)
+    settings: dict[str, Any] = {"qber": 0.02, "block_length": 256, "list_size": 4}
+    found = compare_strategies(*pair, strategies=["asking"], **settings)
+    little, wrong = found.strategies
+    assert (little.strategy, wrong.strategy) == ("asking/little", "asking/wrong")
+    assert (little.blocks_ok, little.failed_verification) == (4, 0)
+    assert (wrong.blocks_ok, wrong.failed_verification, wrong.efficiency) == (0, 4, None)
+    assert little.rounds_max >= little.rounds_mean > 0
+    assert little.messages_mean == 2 + 2 * little.rounds_mean
+    assert little.bob_bits > 2 + 7 * little.rounds_mean
+    only = compare_strategies(*pair, strategies="asking/little", **settings)
+    assert [item.net_bits for item in only.strategies] == [little.net_bits]
 
 
 UNRELATED = (simulation_bits(1, Stream.KEY_BITS, 0, 1 << 14), simulation_bits(2, Stream.KEY_BITS, 0, 1 << 14))
