@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from caligo import _native
 from caligo.errors import ConfigError, MemoryBudgetError, ResourceError
-from caligo.memory import block_buffer_bytes, memory_limit, memory_limits, peak_rss_bytes, plan_memory
+from caligo.memory import (
+    block_buffer_bytes,
+    dialogue_block_bytes,
+    dialogue_window,
+    memory_limit,
+    memory_limits,
+    peak_rss_bytes,
+    plan_memory,
+)
 from caligo.memory.limits import parse_cgroup_limit, parse_cgroup_paths, parse_meminfo
 from caligo.memory.usage import parse_high_water_mark
 
@@ -183,3 +191,17 @@ def test_plans_out_of_range_are_refused() -> None:
             plan_memory(GIB, **({"block_length": 1024, "list_size": 8, "required_bytes": formula} | change))  # type: ignore[arg-type]
     with pytest.raises(ConfigError):
         block_buffer_bytes(0)
+
+
+@given(st.integers(0, 1 << 40), st.integers(0, 24))
+def test_a_window_of_a_dialogue_takes_its_share_of_the_memory_or_is_the_least(budget: int, log2_length: int) -> None:
+    length = 1 << log2_length
+    window = dialogue_window(budget, length)
+    assert 8 <= window <= 4096
+    assert window == 8 or window * dialogue_block_bytes(length) <= budget // 8
+    assert dialogue_window(2 * budget, length) >= window
+
+
+def test_ten_rounds_over_40_ms_keep_several_hundred_mbit_a_second_busy_in_two_gib() -> None:
+    for length in (1 << 16, 1 << 20):
+        assert dialogue_window(2 * GIB, length) * length / (10 * 0.04) > 500e6

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import socket
 import stat
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from proxy import Proxy
 from test_transports import frame
 from toy_dialogue import two_keys
 
@@ -28,7 +28,6 @@ from caligo.errors import CaligoError, ConfigError, ConnectionLostError, ExitCod
 from caligo.jobs import PartyOptions, PartyReport, ReconcileOptions, reconcile_party
 from caligo.keys.packed import PackedKeyWriter
 from caligo.reconciliation.authentication import CallerChannel, PresharedKey
-from caligo.reconciliation.strategies.one_way import OneWayBob
 from caligo.store import list_runs, load_run
 from caligo.telemetry.progress import NoProgress
 from caligo.transports import DirectoryTransport, TcpTransport, memory_pair
@@ -177,68 +176,6 @@ def test_each_side_writes_its_own_file_and_records_its_own_run(tmp_path: Path) -
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 
-class Proxy:
-    """Carries TCP between two sides with a delay each way, and cuts connections after so many bytes."""
-
-    def __init__(self, target: tuple[str, int], *, delay_s: float = 0.0, cuts: Sequence[int] = ()) -> None:
-        self._target = target
-        self._delay_s = delay_s
-        self._cuts = list(cuts)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = self._listener.getsockname()[:2]
-        self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._serve, daemon=True)]
-        self._threads[0].start()
-
-    def _serve(self) -> None:
-        self._listener.settimeout(0.05)
-        while not self._stopping.is_set():
-            with suppress(OSError):
-                near, _ = self._listener.accept()
-                far = socket.create_connection(self._target)
-                for end in (near, far):
-                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._carry(near, far, self._cuts.pop(0) if self._cuts else None)
-
-    def _carry(self, near: socket.socket, far: socket.socket, most: int | None) -> None:
-        """Until one side ends or enough was carried; what is on its way is delivered `delay_s` after it came."""
-        waiting: list[tuple[float, socket.socket, bytes]] = []
-        carried, ends = 0, {near: far, far: near}
-        while not self._stopping.is_set() and (most is None or carried < most) and ends:
-            now = time.monotonic()
-            while waiting and waiting[0][0] <= now:
-                _, end, data = waiting.pop(0)
-                with suppress(OSError):
-                    end.sendall(data)
-                    if not data:
-                        end.shutdown(socket.SHUT_WR)
-            timeout = max(0.0, waiting[0][0] - now) if waiting else 0.05
-            for end in select.select(list(ends), [], [], timeout)[0]:
-                try:
-                    data = end.recv(1 << 16)
-                except OSError:
-                    data = b""
-                carried += len(data)
-                waiting.append((time.monotonic() + self._delay_s, near if end is far else far, data))
-                if not data:
-                    del ends[end]
-        time.sleep(self._delay_s)
-        for _, end, data in waiting if most is None else []:
-            with suppress(OSError):
-                end.sendall(data)
-        near.close()
-        far.close()
-
-    def __enter__(self) -> Proxy:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stopping.set()
-        self._listener.close()
-        for thread in self._threads:
-            thread.join()
-
-
 @pytest.mark.parametrize("cuts", [[500], [3000, 3000], [1200, 40, 9000, 7000, 5000]])
 def test_connections_that_break_again_and_again_change_nothing(cuts: list[int]) -> None:
     expected = reports(both(memory_pair()))[0]
@@ -259,31 +196,6 @@ def test_strangers_at_the_port_do_not_end_a_session_that_has_not_begun() -> None
             stranger.sendall(said)
     alice, bob = reports(both((here, there)))
     assert np.array_equal(alice.key, bob.key)
-
-
-def test_a_delay_of_20_ms_costs_little_because_many_blocks_are_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decoding takes a given time here, so that the ratio does not depend on what else this machine does."""
-    decode = OneWayBob.step
-
-    def slowly(self: OneWayBob, states: Any) -> Any:
-        time.sleep(0.05 * len(states))
-        return decode(self, states)
-
-    monkeypatch.setattr(OneWayBob, "step", slowly)
-    monkeypatch.setattr(OneWayBob, "batch", 1)
-
-    def elapsed_s(delay_s: float) -> float:
-        here = TcpTransport.listen(("127.0.0.1", 0))
-        with Proxy(here.address, delay_s=delay_s) as proxy:
-            alice, _ = reports(
-                both((here, TcpTransport.connect(proxy.address)), options={"block_length": 512, "threads": 2})
-            )
-        return alice.elapsed_s
-
-    without = elapsed_s(0.0)
-    assert without > 2.5
-    # The least of two: a machine that does something else for a second is no property either.
-    assert any(without / elapsed_s(0.02) >= 0.8 for _ in range(2))
 
 
 # --- when things go wrong ---------------------------------------------------------------------------------------------

@@ -111,12 +111,19 @@ def test_whole_frames_have_the_bytes_of_their_vectors() -> None:
     assert frame_of(hello_of_alice) == expected["Hello with CRC-32"]
     secret = PresharedKey(bytes(range(100, 132)))
     alice, bob = Link(Role.ALICE, secret), Link(Role.BOB, secret)
-    first, second = alice.send(hello_of_alice), bob.send(hello_of_bob)
+    (first,), (second,) = alice.send([hello_of_alice]), bob.send([hello_of_bob])
     assert first == expected["Hello with HMAC"]
     alice.receive(wire.read_frame(second))
     bob.receive(wire.read_frame(first))
-    assert alice.send(EXAMPLES[6]) == expected["Request from Alice with HMAC"]
-    assert bob.send(EXAMPLES[6]) == expected["Request from Bob with HMAC"]
+    assert alice.send([EXAMPLES[6]]) == [expected["Request from Alice with HMAC"]]
+    assert bob.send([EXAMPLES[6]]) == [expected["Request from Bob with HMAC"]]
+
+
+def test_a_bundle_has_the_bytes_of_its_vector_and_means_the_same_as_its_messages() -> None:
+    said = [EXAMPLES[6], EXAMPLES[8]]
+    [(type_, payload)] = wire.encode_bundles(said)
+    assert (type_, payload) == (wire.BUNDLE_TYPE, vectors("Bundle")["Request, Outcome"])
+    assert [wire.decode_payload(*entry) for entry in wire.split_bundle(payload)] == said
 
 
 @pytest.mark.parametrize(
@@ -215,6 +222,23 @@ def test_a_row_of_bits_has_its_size_and_no_stray_bit() -> None:
             Bits(length, packed)
 
 
+@given(st.lists(messages, max_size=30))
+def test_messages_keep_their_order_and_number_in_bundles(said: list[Message]) -> None:
+    read: list[Message | None] = []
+    for type_, payload in wire.encode_bundles(said):
+        entries = wire.split_bundle(payload) if type_ == wire.BUNDLE_TYPE else [(type_, payload)]
+        assert len(entries) > 1 or type_ != wire.BUNDLE_TYPE
+        read += [wire.decode_payload(*entry) for entry in entries]
+    assert read == said
+
+
+def test_what_is_long_travels_alone_and_a_bundle_stays_small() -> None:
+    short, long = Outcome(1, Settlement.OK), Answer(1, 1, Bits(8 << 16, bytes(1 << 16)))
+    bundles = wire.encode_bundles([short] * 3 + [long] + [short] * 10_000)
+    assert [type_ for type_, _ in bundles[:3]] == [wire.BUNDLE_TYPE, 8, wire.BUNDLE_TYPE]
+    assert all(len(payload) <= 1 << 16 for type_, payload in bundles if type_ == wire.BUNDLE_TYPE)
+
+
 # --- hostile bytes ----------------------------------------------------------------------------------------------------
 
 
@@ -248,6 +272,23 @@ def test_an_arbitrary_payload_is_a_message_or_a_protocol_error(type_: int, paylo
     except ProtocolError:
         return
     assert message is None or is_dataclass(message)
+
+
+@given(st.binary(max_size=300))
+def test_an_arbitrary_bundle_is_entries_or_a_protocol_error(payload: bytes) -> None:
+    try:
+        entries = wire.split_bundle(payload)
+    except ProtocolError:
+        return
+    assert sum(5 + len(value) for _, value in entries) == len(payload)
+
+
+@pytest.mark.parametrize("type_", [1, 12, 13, 14, 77])
+def test_only_messages_about_blocks_and_groups_have_a_place_in_a_bundle(type_: int) -> None:
+    with pytest.raises(ProtocolError):
+        wire.split_bundle(struct.pack("<BI", type_, 0))
+    with pytest.raises(ProtocolError):
+        wire.split_bundle(struct.pack("<BI", 9, 0) * 4097)
 
 
 @given(messages, st.data())

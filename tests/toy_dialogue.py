@@ -233,7 +233,9 @@ class Party:
             pieces.append(piece)
         if rng is not None:
             rng.shuffle(pieces)  # type: ignore[arg-type]
-        return [frame for piece in pieces for frame in self.endpoint.finish(piece, piece.run())]
+        for piece in pieces:
+            self.endpoint.finish(piece, piece.run())
+        return self.endpoint.take_frames()
 
     @property
     def key(self) -> bytes:
@@ -274,13 +276,15 @@ def talk(
     Returns:
         How many were carried.
     """
-    to_bob = alice.endpoint.connect(bytes([1, number % 256]) * 16)
-    to_alice = bob.endpoint.connect(bytes([2, number % 256]) * 16)
+    alice.endpoint.connect(bytes([1, number % 256]) * 16)
+    bob.endpoint.connect(bytes([2, number % 256]) * 16)
+    to_bob, to_alice = alice.endpoint.take_frames(), bob.endpoint.take_frames()
     carried = 0
     while True:
         if not to_bob and not to_alice:
             to_alice += bob.work(rng)
-            if not to_alice:
+            to_bob += alice.endpoint.take_frames()
+            if not to_bob and not to_alice:
                 break
         alices_turn = bool(to_alice) and (not to_bob or (rng is not None and rng.random() < 0.5))
         if frames is not None and carried == frames:
@@ -289,11 +293,15 @@ def talk(
         if (alice if alices_turn else bob).session.failure is not None:
             (to_alice if alices_turn else to_bob).clear()  # who has given up does not listen
         elif alices_turn:
-            to_bob += alice.endpoint.receive(to_alice.pop(0))
+            alice.endpoint.receive(to_alice.pop(0))
         else:
-            to_alice += bob.endpoint.receive(to_bob.pop(0))
+            bob.endpoint.receive(to_bob.pop(0))
             if rng is not None and rng.random() < 0.3:
                 to_alice += bob.work(rng)
+        if rng is None or rng.random() < 0.5:
+            to_bob += alice.endpoint.take_frames()
+        if rng is None or rng.random() < 0.5:
+            to_alice += bob.endpoint.take_frames()
         alice.note()
         bob.note()
     alice.note()

@@ -142,7 +142,7 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
         metavar="BLOCKS",
         type=Count(minimum=1, maximum=1 << 16),
         default=None,
-        help="Most blocks in flight.  [default: 2^25 bits of key, 8 to 4096 blocks]",
+        help="Most blocks in flight.  [default: as an eighth of the memory holds, at most 2^28 bits; 8 to 4096 blocks]",
     )
     @click.option(
         "--timeout",
@@ -331,7 +331,8 @@ def _print_report(report: PartyReport) -> None:
             "verification": f"wrong with probability at most {report.epsilon_correctness:.1e}"
             if report.blocks_ok
             else "-",
-            "rounds": f"{report.rounds_mean:.2f} a block, at most {report.rounds_max}",
+            "rounds": f"{report.rounds_mean:.2f} a block, at most {report.rounds_max}; {report.window:,} blocks in flight "
+            "at most",
             "messages": f"{report.messages_sent:,} sent ({format_bytes(report.bytes_sent)}), "
             f"{report.messages_received:,} received ({format_bytes(report.bytes_received)}), authentication: "
             f"{report.authentication}",

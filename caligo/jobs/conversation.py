@@ -4,7 +4,8 @@ Covers: threads, time limits, connecting again after a loss, giving up in order.
 (:mod:`caligo.reconciliation`), what becomes of keys and records (:mod:`.party_job`).
 
 The calling thread alone touches the endpoint. One thread receives, one sends, a pool decodes; they hand over through
-queues, so nobody waits for the network while there is something to decode. What waits to be sent is bounded by the
+queues, so nobody waits for the network while there is something to decode. What has come by the time that this thread
+looks is answered together, in few frames. What waits to be sent is bounded by the
 window; what was received and not yet looked at by `_WAITING_FRAMES`.
 """
 
@@ -31,6 +32,7 @@ _WAITING_FRAMES = 16
 _TICK_S = 0.2
 _FLUSH_S = 5.0
 _PAUSE_S = 0.05
+_TOGETHER_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,8 @@ class Conversation:
         self._connections += 1
         self._wires = _Wires(self._transport, self._connections, self._inbox)
         self._heard = time.monotonic()
-        self._send(self._endpoint.connect(secrets.token_bytes(32)))
+        self._endpoint.connect(secrets.token_bytes(32))
+        self._send()
 
     def _lost(self, error: CaligoError) -> None:
         """Open another connection, or let go."""
@@ -207,30 +210,48 @@ class Conversation:
         if wires is not None:
             wires.stop(flush=flush)
 
-    def _send(self, frames: list[bytes]) -> None:
+    def _send(self) -> None:
+        frames = self._endpoint.take_frames()
         if frames and self._wires is not None:
             self._said = time.monotonic()
             for frame in frames:
                 self._wires.send(frame)
 
     def _give_up(self, error: CaligoError, reason: AbortReason) -> None:
-        self._send(self._endpoint.abort(error, reason))
+        self._endpoint.abort(error, reason)
+        self._send()
         self._stop(flush=True)
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
+        """Look at what has come, then send what there is to say about all of it together."""
         try:
             item = self._inbox.get(timeout=_TICK_S)
+            until = time.monotonic() + _TOGETHER_S
+            self._look_at(item)
+            while not self._is_over and time.monotonic() < until:
+                self._look_at(self._inbox.get_nowait())
         except queue.Empty:
-            self._while_silent()
-            return
-        frames: list[bytes] = []
+            pass
+        self._send()
+        if self._session.failure is not None:
+            self._stop(flush=True)
+            raise self._session.failure
+        self._set_to_work()
+        self._while_silent()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._session.failure is not None or self._session.is_closed
+
+    def _look_at(self, item: _Came | _Decoded) -> None:
         if isinstance(item, _Decoded):
             self._at_work -= 1
             if isinstance(item.result, BaseException):
                 raise item.result
-            frames = self._endpoint.finish(item.work, item.result)
+            self._endpoint.finish(item.work, item.result)
+            self._set_to_work()
         elif item.connection != self._connections:
             return
         elif isinstance(item.what, CaligoError):
@@ -240,15 +261,9 @@ class Conversation:
             if self._wires is not None:
                 self._wires.looked_at()
             try:
-                frames = self._endpoint.receive(item.what)
+                self._endpoint.receive(item.what)
             except ProtocolError as error:
                 self._fail(error)
-        self._send(frames)
-        if self._session.failure is not None:
-            self._stop(flush=True)
-            raise self._session.failure
-        self._set_to_work()
-        self._while_silent()
 
     def _fail(self, error: CaligoError) -> None:
         """Go on with another connection where that may help, else raise."""
@@ -290,7 +305,8 @@ class Conversation:
             )
         keep_alive_s = self._transport.keep_alive_s
         if keep_alive_s is not None and now - self._said > min(keep_alive_s, self._timeout_s / 4):
-            self._send(self._endpoint.keep_alive())
+            self._endpoint.keep_alive()
+            self._send()
             self._said = now
 
 

@@ -47,7 +47,14 @@ from caligo.keys import (
     prepare_output_directory,
     read_positions,
 )
-from caligo.memory import memory_limit, peak_rss_bytes, plan_memory
+from caligo.memory import (
+    FIXED_BYTES,
+    dialogue_block_bytes,
+    dialogue_window,
+    memory_limit,
+    peak_rss_bytes,
+    plan_memory,
+)
 from caligo.randomness import SecurityRandomness, interleaving_seed, sampled_positions
 from caligo.reconciliation.authentication import Authentication
 from caligo.reconciliation.endpoint import Endpoint
@@ -76,18 +83,14 @@ __all__ = ["PartyOptions", "reconcile_party"]
 MAX_SESSION_SAMPLE_BITS = 1 << 24
 """A sample is one message."""
 
-_WINDOW_BITS = 1 << 25
-"""Payload in flight by default: a fraction of a second of decoding, so that a slow network leaves nobody idle."""
-
-_WINDOW_BLOCKS = (8, 4096)
-
 
 @dataclass(frozen=True, slots=True)
 class PartyOptions:
     """What can be asked of a party, beside what both sides must want alike (`ReconcileOptions`).
 
     Args:
-        window: most blocks in flight; None: about 2^25 bits of key, 8 to 4096 blocks. The smaller of both sides' holds.
+        window: most blocks in flight; None: as many as an eighth of the memory holds
+            (`caligo.memory.dialogue_window`). The smaller of both sides' holds.
         timeout_s: longest silence of the peer, and longest wait for it, > 0.
         reconnections: how often a lost connection is opened again, >= 0.
         max_rounds: most requests for one block; both sides alike.
@@ -261,7 +264,7 @@ class _Party:
         self._errors_ok = self._leakage_ok = 0
         terms = self._terms()
         self._sifted = _SiftedKey(reader)
-        window = party.window or min(max(_WINDOW_BITS // self._block_length, _WINDOW_BLOCKS[0]), _WINDOW_BLOCKS[1])
+        window = party.window or dialogue_window(memory_limit().limit_bytes, self._block_length)
         self._session: AliceSession | BobSession
         if role == "alice":
             seeds = self._draw()
@@ -372,6 +375,7 @@ class _Party:
                     list_size=options.list_size,
                     precision=options.precision,
                     threads=self._threads_wanted,
+                    fixed_bytes=FIXED_BYTES + self._session.window * dialogue_block_bytes(self._block_length),
                     source=limit.source,
                     required_bytes=lambda block_length, list_size, precision: kind.required_bytes(
                         block_length, list_size, precision, options.check, options.escalation
@@ -477,6 +481,7 @@ class _Party:
             messages_received=self._endpoint.frames_received,
             bytes_sent=self._endpoint.bytes_sent,
             bytes_received=self._endpoint.bytes_received,
+            window=self._session.window,
             connections=self._conversation.connections,
             payload_mbps=payload / elapsed_s / 1e6,
             coded_mbps_per_core=self._coded_bits * 1e3 / self._decode_ns if self._decode_ns else None,

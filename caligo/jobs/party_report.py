@@ -52,6 +52,7 @@ class PartyReport:
         messages_received: frames.
         bytes_sent: of all frames.
         bytes_received: of all frames.
+        window: most blocks in flight.
         connections: how often this side was connected.
         payload_mbps: key bits in blocks, in 10^6 per second of the whole job.
         coded_mbps_per_core: bits of the codewords, in 10^6 per second of decoding; None for Alice.
@@ -98,6 +99,7 @@ class PartyReport:
     messages_received: int
     bytes_sent: int
     bytes_received: int
+    window: int
     connections: int
     payload_mbps: float
     coded_mbps_per_core: float | None

@@ -10,6 +10,8 @@ from caligo.memory.budget import (
     FIXED_BYTES,
     MemoryPlan,
     block_buffer_bytes,
+    dialogue_block_bytes,
+    dialogue_window,
     plan_memory,
 )
 from caligo.memory.limits import MemoryLimit, memory_limit, memory_limits
@@ -20,6 +22,8 @@ __all__ = [
     "MemoryLimit",
     "MemoryPlan",
     "block_buffer_bytes",
+    "dialogue_block_bytes",
+    "dialogue_window",
     "memory_limit",
     "memory_limits",
     "peak_rss_bytes",

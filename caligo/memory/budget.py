@@ -24,6 +24,14 @@ _PACKED_ROWS_PER_BLOCK = 5
 """Alice's bits, Bob's, their syndrome, the decoded bits, and one copy on its way out."""
 _RESULT_BYTES_PER_BLOCK = 64
 
+_ROWS_PER_BLOCK_IN_DIALOGUE = 8
+"""A party's bits, the last message, a decoder's state, the decoded bits; and those of settled blocks that wait for
+their group, which may be four windows."""
+_DIALOGUE_BYTES_PER_BLOCK = 4096
+_DIALOGUE_SHARE = 8
+_DIALOGUE_BITS = 1 << 28
+_DIALOGUE_BLOCKS = (8, 4096)
+
 RequiredBytes = Callable[[int, int, str], int]
 
 
@@ -80,6 +88,29 @@ def block_buffer_bytes(block_length: int, precision: str = "int8") -> int:
         )
     packed = max(1, block_length // 8) * _PACKED_ROWS_PER_BLOCK
     return packed + _RESULT_BYTES_PER_BLOCK + (4 * block_length if precision == "f32" else 0)
+
+
+def dialogue_block_bytes(block_length: int) -> int:
+    """Bytes that one block of a dialogue with another machine takes at most, outside its decoder.
+
+    Args:
+        block_length: N, >= 1.
+    """
+    return max(1, block_length // 8) * _ROWS_PER_BLOCK_IN_DIALOGUE + _DIALOGUE_BYTES_PER_BLOCK
+
+
+def dialogue_window(budget_bytes: int, block_length: int) -> int:
+    """How many blocks two machines may have in flight: an eighth of the budget, 2^28 bits, 8 to 4096 blocks.
+
+    Nobody waits for a network if that is at least rounds * round trip * rate / N: with ten rounds and 40 ms, 2^28 bits
+    are enough for 670 Mbit/s.
+
+    Args:
+        budget_bytes: what the process may use.
+        block_length: N, >= 1.
+    """
+    fits = min(budget_bytes // _DIALOGUE_SHARE // dialogue_block_bytes(block_length), _DIALOGUE_BITS // block_length)
+    return min(max(fits, _DIALOGUE_BLOCKS[0]), _DIALOGUE_BLOCKS[1])
 
 
 def plan_memory(

@@ -1,5 +1,8 @@
 """One side as whoever carries frames sees it: frames in, frames out.
 
+`connect`, `receive` and `finish` say things; `take_frames` seals what was said since the last time, so that whoever
+carries frames decides how much goes together.
+
 Covers: a session behind one link after the other. Does not cover: what carries the frames (:mod:`caligo.transports`),
 threads and clocks (:mod:`caligo.jobs`).
 """
@@ -41,6 +44,7 @@ class Endpoint:
         self._authentication = authentication
         self._on_event = on_event
         self._link: Link | None = None
+        self._unsent: list[Message] = []
 
     def __repr__(self) -> str:
         return f"Endpoint({self.session!r})"
@@ -50,26 +54,20 @@ class Endpoint:
         """Whether the present connection has passed its first messages."""
         return self._link is not None and self._link.is_open
 
-    def connect(self, nonce: bytes) -> list[bytes]:
-        """Begin a connection.
+    def connect(self, nonce: bytes) -> None:
+        """Begin a connection; what was not sent in the last one is left to the session, which resumes.
 
         Args:
             nonce: 32 bytes, fresh from the operating system.
-
-        Returns:
-            Frames to send.
         """
         self._link = Link(self.session.role, self._authentication)
-        return self._seal([self.session.connect(nonce)])
+        self._unsent = [self.session.connect(nonce)]
 
-    def receive(self, frame: Frame | bytes) -> list[bytes]:
-        """Take a frame.
+    def receive(self, frame: Frame | bytes) -> None:
+        """Take a frame. Where the session ends by what came, `session.failure` says why.
 
         Args:
             frame: as a transport brings it, or its bytes.
-
-        Returns:
-            Frames to send. Where the session has ended by what came, `session.failure` says why.
 
         Raises:
             CaligoError: as `Link.receive` and `Session.receive`, and what `on_event` raises; call `abort` with it.
@@ -80,34 +78,36 @@ class Endpoint:
             frame = read_frame(frame)
         self.frames_received += 1
         self.bytes_received += len(frame.sealed) + len(frame.tag)
-        message = self._link.receive(frame)
-        return [] if message is None else self._told(self.session.receive(message))
+        messages = self._link.receive(frame)
+        if messages:
+            self._say(self.session.receive(*messages))
 
-    def finish(self, work: Work, steps: Sequence[Step]) -> list[bytes]:
+    def finish(self, work: Work, steps: Sequence[Step]) -> None:
         """Take what came of Bob's work; see `BobSession.finish`."""
-        if not isinstance(self.session, BobSession):
-            return []
-        return self._told(self.session.finish(work, steps))
+        if isinstance(self.session, BobSession):
+            self._say(self.session.finish(work, steps))
 
-    def keep_alive(self) -> list[bytes]:
+    def keep_alive(self) -> None:
         """Say that this side is still at work, if there is someone to say it to."""
-        return self._seal([KeepAlive()]) if self.is_open else []
+        if self.is_open:
+            self._unsent.append(KeepAlive())
 
-    def abort(self, error: CaligoError, reason: AbortReason) -> list[bytes]:
+    def abort(self, error: CaligoError, reason: AbortReason) -> None:
         """Give up; see `Session.abort`."""
-        return self._seal(self.session.abort(error, reason))
+        self._unsent += self.session.abort(error, reason)
 
-    def _told(self, messages: Sequence[Message]) -> list[bytes]:
-        if self._on_event is not None:
-            for event in self.session.take_events():
-                self._on_event(event)
-        return self._seal(messages)
-
-    def _seal(self, messages: Sequence[Message]) -> list[bytes]:
+    def take_frames(self) -> list[bytes]:
+        """What is to be sent since the last call, sealed; messages about blocks share frames."""
+        messages, self._unsent = self._unsent, []
         if self._link is None or not messages:
             return []
-        link = self._link
-        frames = [link.send(message) for message in messages]
+        frames = self._link.send(messages)
         self.frames_sent += len(frames)
         self.bytes_sent += sum(map(len, frames))
         return frames
+
+    def _say(self, messages: Sequence[Message]) -> None:
+        if self._on_event is not None:
+            for event in self.session.take_events():
+                self._on_event(event)
+        self._unsent += messages

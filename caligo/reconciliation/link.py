@@ -10,11 +10,19 @@ Any refusal is final: a link that has raised refuses everything after it. A new 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from caligo.errors import ProtocolError
 from caligo.reconciliation.authentication import Authentication, Seal
 from caligo.reconciliation.messages import Hello, KeepAlive, Message, Role
-from caligo.reconciliation.wire import Frame, decode_payload, encode_frame, encode_payload, message_type
+from caligo.reconciliation.wire import (
+    BUNDLE_TYPE,
+    Frame,
+    decode_payload,
+    encode_bundles,
+    encode_frame,
+    split_bundle,
+)
 
 __all__ = ["MAX_IDLE_MESSAGES", "Link"]
 
@@ -51,43 +59,40 @@ class Link:
         """Whether both `Hello` messages have passed."""
         return bool(self._seals)
 
-    def send(self, message: Message) -> bytes:
-        """The frame of a message; the first must be a `Hello`, and nothing follows it before the peer's has come.
+    def send(self, messages: Sequence[Message]) -> list[bytes]:
+        """The frames of some messages; the first ever must be a `Hello`, and nothing follows it before the peer's.
 
         Args:
-            message: what to say.
+            messages: what to say; those about blocks and groups share frames.
 
         Raises:
             ProtocolError: out of order.
         """
-        is_hello = isinstance(message, Hello)
-        if is_hello == (self._sent > 0) or not (is_hello or self.is_open):
-            raise ProtocolError(
-                f"expected a Hello first and once, got {type(message).__name__} as message {self._sent}; open the link",
-                field="sequence",
-            )
-        seal = self._authentication.hello_seal(self._role) if is_hello else self._seals[self._role]
-        frame = encode_frame(
-            message_type(message),
-            _NO_CONNECTION if is_hello else self._connection,
-            self._sent,
-            encode_payload(message),
-            seal.tag_bytes,
-            seal.tag,
-        )
-        self._sent += 1
-        if is_hello:
-            self._greeted(self._role, frame)
-        return frame
+        frames = []
+        for type_, payload in encode_bundles(messages):
+            is_hello = type_ == _HELLO_TYPE
+            if is_hello == (self._sent > 0) or not (is_hello or self.is_open):
+                raise ProtocolError(
+                    f"expected a Hello first and once, got type {type_} as message {self._sent}; open the link",
+                    field="sequence",
+                )
+            seal = self._authentication.hello_seal(self._role) if is_hello else self._seals[self._role]
+            connection = _NO_CONNECTION if is_hello else self._connection
+            frame = encode_frame(type_, connection, self._sent, payload, seal.tag_bytes, seal.tag)
+            self._sent += 1
+            if is_hello:
+                self._greeted(self._role, frame)
+            frames.append(frame)
+        return frames
 
-    def receive(self, frame: Frame) -> Message | None:
+    def receive(self, frame: Frame) -> list[Message]:
         """Judge a frame of the peer.
 
         Args:
             frame: as it came.
 
         Returns:
-            Its message; None for one that says nothing.
+            Its messages; none where it says nothing.
 
         Raises:
             ProtocolError: a wrong tag, number, connection or role, or a payload that is no message.
@@ -100,7 +105,7 @@ class Link:
             self._broken = True
             raise
 
-    def _judge(self, frame: Frame) -> Message | None:
+    def _judge(self, frame: Frame) -> list[Message]:
         first = self._received == 0
         if len(frame.tag) != self._authentication.tag_bytes:
             theirs = "psk" if len(frame.tag) == 32 else "caller"
@@ -139,26 +144,30 @@ class Link:
                 expected=self._received,
                 got=frame.sequence,
             )
-        message = decode_payload(frame.type, frame.payload)
-        if isinstance(message, Hello):
-            if message.role is self._role:
-                raise ProtocolError(
-                    f"role: expected {self._role.peer.name.lower()} at the other end, got {message.role.name.lower()}; "
-                    "run `caligo alice` on one side and `caligo bob` on the other",
-                    field="role",
-                    got=message.role.name.lower(),
-                )
+        entries = [(frame.type, frame.payload)] if frame.type != BUNDLE_TYPE else split_bundle(frame.payload)
+        decoded = (decode_payload(type_, payload) for type_, payload in entries)
+        messages: list[Message] = [
+            message for message in decoded if message is not None and not isinstance(message, KeepAlive)
+        ]
+        if first and isinstance(messages[0], Hello):
+            self._check_role(messages[0])
             self._greeted(self._role.peer, frame.sealed + frame.tag)
         self._received += 1
-        if message is None or isinstance(message, KeepAlive):
-            self._idle += 1
-            if self._idle > MAX_IDLE_MESSAGES:
-                raise ProtocolError(
-                    f"expected something to happen, got {self._idle} messages in a row that say nothing", field="flood"
-                )
-            return None
-        self._idle = 0
-        return message
+        self._idle = 0 if messages else self._idle + 1
+        if self._idle > MAX_IDLE_MESSAGES:
+            raise ProtocolError(
+                f"expected something to happen, got {self._idle} messages in a row that say nothing", field="flood"
+            )
+        return messages
+
+    def _check_role(self, hello: Hello) -> None:
+        if hello.role is self._role:
+            raise ProtocolError(
+                f"role: expected {self._role.peer.name.lower()} at the other end, got {hello.role.name.lower()}; run "
+                "`caligo alice` on one side and `caligo bob` on the other",
+                field="role",
+                got=hello.role.name.lower(),
+            )
 
     def _greeted(self, sender: Role, frame: bytes) -> None:
         self._hello_frames[sender] = frame

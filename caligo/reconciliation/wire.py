@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Final, cast
 
 from caligo.bits import packed_bytes
@@ -44,6 +45,7 @@ from caligo.reconciliation.messages import (
 )
 
 __all__ = [
+    "BUNDLE_TYPE",
     "HEADER_BYTES",
     "MAGIC",
     "MAX_FRAME_BYTES",
@@ -54,10 +56,12 @@ __all__ = [
     "Frame",
     "FrameReader",
     "decode_payload",
+    "encode_bundles",
     "encode_frame",
     "encode_payload",
     "message_type",
     "read_frame",
+    "split_bundle",
 ]
 
 MAGIC: Final = b"CLGO"
@@ -73,8 +77,13 @@ HEADER_BYTES: Final = _HEADER.size
 MAX_PAYLOAD_BYTES: Final = 1 << 22
 MAX_FRAME_BYTES: Final = HEADER_BYTES + MAX_PAYLOAD_BYTES + max(TAG_BYTES)
 
+BUNDLE_TYPE: Final = 14
+"""A payload that is a row of other messages' types and payloads."""
+
 _FIELD = struct.Struct("<BI")
 _MAX_FIELDS = 64
+_BUNDLED_BYTES = 1 << 16
+_MAX_BUNDLED = 1 << 12
 _SMALL = 1 << 10
 
 
@@ -137,10 +146,9 @@ def encode_frame(
 
 
 def _check_payload_length(type: int, length: int) -> None:
-    layout = _BY_TYPE.get(type)
-    if layout is None and type < OPTIONAL:
+    most = _MOST_BYTES.get(type, 1 << 16 if type >= OPTIONAL else 0)
+    if not most:
         raise _refuse("type", "a known message type", type)
-    most = 1 << 16 if layout is None else layout.most_bytes
     if length > most:
         raise _refuse("payload length", f"at most {most} bytes for type {type}", length)
 
@@ -245,6 +253,9 @@ class _Kind:
     read: Callable[[bytes], Any]
 
 
+_Field = tuple[int, str, _Kind]
+
+
 def _number(form: str) -> _Kind:
     layout = struct.Struct("<" + form)
 
@@ -324,10 +335,6 @@ def _rows(form: str, most: int, make: Callable[..., Any] = lambda *row: row) -> 
     return _Kind(write, read)
 
 
-def _values(entry: Any) -> tuple[Any, ...]:
-    return tuple(getattr(entry, item.name) for item in fields(entry))
-
-
 U32, U64, F64 = _number("I"), _number("Q"), _number("d")
 BLOCK_BITS = _bits(1 << 24)
 
@@ -338,11 +345,11 @@ class _Layout:
 
     make: type[Any]
     type: int
-    fields: tuple[tuple[int, str, _Kind], ...]
+    fields: tuple[_Field, ...]
     most_bytes: int = _SMALL
 
 
-_TERMS: tuple[tuple[int, str, _Kind], ...] = (
+_TERMS: tuple[_Field, ...] = (
     (16, "key_bits", U64),
     (17, "strategy", _text(64)),
     (18, "parameters", _text(4096)),
@@ -417,7 +424,16 @@ _LAYOUTS: tuple[_Layout, ...] = (
 )
 _BY_TYPE = {layout.type: layout for layout in _LAYOUTS}
 _BY_CLASS = {layout.make: layout for layout in _LAYOUTS}
+_MOST_BYTES = {layout.type: layout.most_bytes for layout in _LAYOUTS} | {BUNDLE_TYPE: _BUNDLED_BYTES}
 _TERM_NAMES = frozenset(name for _, name, _ in _TERMS)
+_GETTERS: dict[type[Any], tuple[tuple[int, _Kind, Callable[[Any], Any]], ...]] = {
+    layout.make: tuple(
+        (number, kind, attrgetter(f"terms.{name}" if layout.make is Hello and name in _TERM_NAMES else name))
+        for number, name, kind in layout.fields
+    )
+    for layout in _LAYOUTS
+}
+_BUNDLED = frozenset(_BY_CLASS[kind].type for kind in (Opening, Request, Answer, Outcome, GroupTag, GroupVerdict))
 
 
 def message_type(message: Message) -> int:
@@ -432,10 +448,10 @@ def encode_payload(message: Message) -> bytes:
         message: what to say; its values are in range.
     """
     parts = []
-    for number, name, kind in _BY_CLASS[type(message)].fields:
-        owner = message.terms if isinstance(message, Hello) and name in _TERM_NAMES else message
-        value = kind.write(getattr(owner, name))
-        parts.append(_FIELD.pack(number, len(value)) + value)
+    for number, kind, get in _GETTERS[type(message)]:
+        value = kind.write(get(message))
+        parts.append(_FIELD.pack(number, len(value)))
+        parts.append(value)
     return b"".join(parts)
 
 
@@ -458,41 +474,111 @@ def decode_payload(type: int, payload: bytes) -> Message | None:
         if type < OPTIONAL:
             raise _refuse("type", "a known message type", type)
         return None
-    name = layout.make.__name__
-    found = _split(name, payload)
-    known = {number for number, _, _ in layout.fields}
-    for number in found:
-        if number not in known and number < OPTIONAL:
-            raise _refuse(f"{name}: field", "a known field", number)
-    values: dict[str, Any] = {}
-    for number, field, kind in layout.fields:
-        if number not in found:
-            raise _refuse(f"{name}.{field}", "a value", "none")
+    values: list[Any] = []
+    missing = iter(layout.fields)
+    expected = next(missing, None)
+    for number, value in _fields(layout.make, payload):
+        if expected is None or number < expected[0]:
+            if number < OPTIONAL:
+                raise _refuse(f"{layout.make.__name__}: field", "a known field", number)
+            continue
+        if number > expected[0]:
+            break
         try:
-            values[field] = kind.read(found[number])
+            values.append(expected[2].read(value))
         except ValueError as error:
-            raise _refuse(f"{name}.{field}", str(error), f"{len(found[number])} bytes") from None
+            raise _refuse(f"{layout.make.__name__}.{expected[1]}", str(error), f"{len(value)} bytes") from None
+        expected = next(missing, None)
+    if expected is not None:
+        raise _refuse(f"{layout.make.__name__}.{expected[1]}", "a value", "none")
     if layout.make is Hello:
-        values["terms"] = Terms(**{item: values.pop(item) for item in _TERM_NAMES})
-    return cast(Message, layout.make(**values))
+        own = len(values) - len(_TERMS)
+        values = [*values[:own], Terms(*values[own:])]
+    return cast(Message, layout.make(*values))
 
 
-def _split(name: str, payload: bytes) -> dict[int, bytes]:
-    """The values of a payload by the number of their field."""
-    found: dict[int, bytes] = {}
-    at, last = 0, -1
-    while at < len(payload):
-        if len(payload) - at < _FIELD.size:
-            raise _refuse(f"{name}: field", f"{_FIELD.size} bytes of number and length", len(payload) - at)
+def _fields(kind: type[Any], payload: bytes) -> Iterator[tuple[int, bytes]]:
+    """The numbers and values of a payload's fields, in their order."""
+    at, last, size = 0, -1, len(payload)
+    for _ in range(_MAX_FIELDS):
+        if at == size:
+            return
+        if size - at < _FIELD.size:
+            raise _refuse(f"{kind.__name__}: field", f"{_FIELD.size} bytes of number and length", size - at)
         number, length = _FIELD.unpack_from(payload, at)
         at += _FIELD.size
         if number <= last:
-            raise _refuse(f"{name}: field", f"a number above {last}", number)
-        if length > len(payload) - at:
-            raise _refuse(f"{name}: field {number}", f"at most {len(payload) - at} bytes", length)
-        if len(found) == _MAX_FIELDS:
-            raise _refuse(f"{name}: fields", f"at most {_MAX_FIELDS}", "more")
-        found[number] = payload[at : at + length]
+            raise _refuse(f"{kind.__name__}: field", f"a number above {last}", number)
+        if length > size - at:
+            raise _refuse(f"{kind.__name__}: field {number}", f"at most {size - at} bytes", length)
+        yield number, payload[at : at + length]
         at += length
         last = number
-    return found
+    if at < size:
+        raise _refuse(f"{kind.__name__}: fields", f"at most {_MAX_FIELDS}", "more")
+
+
+# --- several messages in one frame ------------------------------------------------------------------------------------
+
+
+def encode_bundles(messages: Sequence[Message]) -> list[tuple[int, bytes]]:
+    """Types and payloads of the frames that carry some messages, in their order.
+
+    Consecutive messages about blocks and groups share a frame, as long as it stays small enough that nothing in it
+    waits for the rest.
+
+    Args:
+        messages: what to say.
+    """
+    frames: list[tuple[int, bytes]] = []
+    waiting: list[tuple[int, bytes]] = []
+    waiting_bytes = 0
+
+    def flush() -> None:
+        nonlocal waiting_bytes
+        if len(waiting) > 1:
+            entries = (_FIELD.pack(type_, len(payload)) + payload for type_, payload in waiting)
+            frames.append((BUNDLE_TYPE, b"".join(entries)))
+        else:
+            frames.extend(waiting)
+        waiting.clear()
+        waiting_bytes = 0
+
+    for message in messages:
+        entry = message_type(message), encode_payload(message)
+        entry_bytes = _FIELD.size + len(entry[1])
+        if entry[0] not in _BUNDLED or waiting_bytes + entry_bytes > _BUNDLED_BYTES or len(waiting) == _MAX_BUNDLED:
+            flush()
+        waiting.append(entry)
+        waiting_bytes += entry_bytes
+        if entry[0] not in _BUNDLED:
+            flush()
+    flush()
+    return frames
+
+
+def split_bundle(payload: bytes) -> list[tuple[int, bytes]]:
+    """Types and payloads of the messages in a bundle.
+
+    Args:
+        payload: of a frame of type `BUNDLE_TYPE`.
+
+    Raises:
+        ProtocolError: cut short, too many, or a type that has no place in a bundle.
+    """
+    entries: list[tuple[int, bytes]] = []
+    at, size = 0, len(payload)
+    while at < size:
+        if len(entries) == _MAX_BUNDLED:
+            raise _refuse("bundle", f"at most {_MAX_BUNDLED} messages", "more")
+        if size - at < _FIELD.size:
+            raise _refuse("bundle", f"{_FIELD.size} bytes of type and length", size - at)
+        type_, length = _FIELD.unpack_from(payload, at)
+        at += _FIELD.size
+        if type_ not in _BUNDLED and type_ < OPTIONAL:
+            raise _refuse("bundle", "messages about blocks and groups", f"type {type_}")
+        if length > size - at:
+            raise _refuse("bundle", f"at most {size - at} bytes", length)
+        entries.append((type_, payload[at : at + length]))
+        at += length
+    return entries

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from caligo.reconciliation.estimation import QberEstimate
-from caligo.reconciliation.leakage import TwoWayLeakage
+from caligo.reconciliation.leakage import Leakage, TwoWayLeakage
 from caligo.reconciliation.messages import (
     Close,
     Seeds,
@@ -83,10 +83,12 @@ class GroupSettled:
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over what is settled; `leakage` also counts what is in flight.
+    """Sums over what is settled; the account also counts what is in flight.
 
     Args:
-        leakage: all of it, blocks that failed too.
+        opened: what Alice disclosed unasked, and her tags; for blocks that failed too.
+        answer_bits: what she disclosed on request.
+        reply_bits: what Bob said.
         rounds: requests.
         rounds_max: most requests for one block.
         blocks_ok: blocks whose group agreed.
@@ -98,7 +100,9 @@ class Totals:
         epsilon: sum of what each tag leaves to chance.
     """
 
-    leakage: TwoWayLeakage = field(default_factory=TwoWayLeakage)
+    opened: Leakage = field(default_factory=Leakage)
+    answer_bits: int = 0
+    reply_bits: int = 0
     rounds: int = 0
     rounds_max: int = 0
     blocks_ok: int = 0
@@ -110,6 +114,16 @@ class Totals:
     epsilon: Fraction = Fraction(0)
 
     @property
+    def leakage(self) -> TwoWayLeakage:
+        """The whole account."""
+        return TwoWayLeakage(self.opened, self.answer_bits, self.reply_bits)
+
+    @property
+    def leakage_bits(self) -> int:
+        """Disclosed by Alice."""
+        return self.opened.total_bits + self.answer_bits
+
+    @property
     def blocks_failed(self) -> int:
         """All blocks that are settled and not OK."""
         return self.failed_check + self.given_up + self.failed_verification
@@ -117,8 +131,8 @@ class Totals:
     def closing(self) -> Close:
         """What the last message says."""
         return Close(
-            leakage_bits=self.leakage.leakage_bits,
-            leakage_bits_both_ways=self.leakage.leakage_bits_both_ways,
+            leakage_bits=self.leakage_bits,
+            leakage_bits_both_ways=self.leakage_bits + self.reply_bits,
             blocks_ok=self.blocks_ok,
             blocks_failed=self.blocks_failed,
             reconciled_bits=self.reconciled_bits,

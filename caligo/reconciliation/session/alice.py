@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 
 from caligo.errors import ProtocolError
-from caligo.reconciliation.leakage import OUTCOME_BITS, TwoWayLeakage
+from caligo.reconciliation.leakage import OUTCOME_BITS
 from caligo.reconciliation.messages import (
     NO_SESSION,
     SETTLED,
@@ -99,20 +99,16 @@ class AliceSession(Session[AliceSide]):
         block = self._next_block
         row = self._row(section, block)
         disclosed, state = section.side.open(row)
-        flight = Flight(block, section, row, state, TwoWayLeakage())
+        flight = Flight(block, section, row, state)
         self._flights[block] = flight
         self._next_block += 1
-        sizes = section.side.sizes
-        self._count(
-            flight,
-            TwoWayLeakage(sizes.leakage),
-        )
+        self.totals.opened += section.side.sizes.leakage
         flight.last = Opening(block, disclosed.frozen, disclosed.segment_checks, disclosed.check)
         flight.sent = 1
         self._say(flight.last, out)
 
     def _stop_at_cap(self, out: list[Message]) -> None:
-        disclosed = self.totals.leakage.leakage_bits
+        disclosed = self.totals.leakage_bits
         error = ProtocolError(
             f"leakage cap: the next disclosure would exceed it, after {disclosed} bits; use neither key, or begin "
             "again with a greater cap",
@@ -129,7 +125,7 @@ class AliceSession(Session[AliceSide]):
         elif isinstance(message, Outcome):
             flight = self._flight(message.block, message)
             flight.received += 1
-            self._count(flight, TwoWayLeakage(reply_bits=OUTCOME_BITS))
+            self._count_reply(flight, OUTCOME_BITS)
             self._settle(flight, message.settlement, flight.row)
         elif isinstance(message, GroupVerdict):
             self._hear(message)
@@ -149,16 +145,16 @@ class AliceSession(Session[AliceSide]):
             expected = min(flight.rounds + 1, self.terms.max_rounds)
             raise wrong("round", expected, request.round, OUT_OF_STEP)
         more = side.answer_bits(flight.state, request.wants)
-        if self._over_block_cap(flight.leakage.leakage_bits + more):
+        if self._over_block_cap(flight.disclosed_bits + more):
             raise wrong("max_block_leakage_bits", self.terms.max_block_leakage_bits, "a request beyond", OUT_OF_STEP)
         flight.received += 1
         flight.rounds += 1
-        self._count(flight, TwoWayLeakage(reply_bits=OUTCOME_BITS + side.request_bits(request.wants)))
+        self._count_reply(flight, OUTCOME_BITS + side.request_bits(request.wants))
         if self._over_cap(more):
             self._stop_at_cap(out)
             return
         bits = side.answer(flight.state, request.wants)
-        self._count(flight, TwoWayLeakage(answer_bits=more))
+        self._count_answer(flight, more)
         flight.last = Answer(request.block, request.round, bits)
         flight.sent += 1
         self._say(flight.last, out)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from caligo.reconciliation.leakage import OUTCOME_BITS, TwoWayLeakage
+from caligo.reconciliation.leakage import OUTCOME_BITS
 from caligo.reconciliation.messages import (
     NO_SESSION,
     SETTLED,
@@ -143,7 +143,7 @@ class BobSession(Session[BobSide]):
             else:
                 flight.elapsed_ns = step.elapsed_ns
                 settlement = Settlement.FAILED
-            self._count(flight, TwoWayLeakage(reply_bits=OUTCOME_BITS))
+            self._count_reply(flight, OUTCOME_BITS)
             flight.last = Outcome(block, settlement)
             flight.sent += 1
             self._settle(flight, settlement, row, errors)
@@ -156,11 +156,11 @@ class BobSession(Session[BobSide]):
         """Ask Alice, unless a cap forbids it."""
         side = flight.section.side
         more = side.answer_bits(flight.state, step.wants)
-        if flight.rounds >= self.terms.max_rounds or self._over_block_cap(flight.leakage.leakage_bits + more):
+        if flight.rounds >= self.terms.max_rounds or self._over_block_cap(flight.disclosed_bits + more):
             return False
         flight.rounds += 1
         flight.wants = step.wants
-        self._count(flight, TwoWayLeakage(reply_bits=OUTCOME_BITS + side.request_bits(step.wants)))
+        self._count_reply(flight, OUTCOME_BITS + side.request_bits(step.wants))
         flight.last = Request(flight.block, flight.rounds, step.wants)
         flight.sent += 1
         self._say(flight.last, out)
@@ -214,13 +214,10 @@ class BobSession(Session[BobSide]):
             raise wrong("max_leakage_bits", self.terms.max_leakage_bits, "more", OUT_OF_STEP)
         row = self._row(section, opening.block)
         state = section.side.start(row, Disclosed(opening.frozen, opening.segment_checks, opening.check))
-        flight = Flight(opening.block, section, row, state, TwoWayLeakage(), received=1, busy=True)
+        flight = Flight(opening.block, section, row, state, received=1, busy=True)
         self._flights[opening.block] = flight
         self._next_block += 1
-        self._count(
-            flight,
-            TwoWayLeakage(sizes.leakage),
-        )
+        self.totals.opened += sizes.leakage
         self._ready.append(opening.block)
         # Alice opens this block only after she has heard what became of one so far behind.
         self._outcomes.pop(opening.block - SPAN * self._window, None)
@@ -237,7 +234,7 @@ class BobSession(Session[BobSide]):
             raise wrong("bits", f"{expected} bits", answer.bits.length, OUT_OF_STEP)
         if self._over_cap(expected):
             raise wrong("max_leakage_bits", self.terms.max_leakage_bits, "more", OUT_OF_STEP)
-        self._count(flight, TwoWayLeakage(answer_bits=expected))
+        self._count_answer(flight, expected)
         flight.received += 1
         side.accept(flight.state, flight.wants, answer.bits)
         flight.busy = True

@@ -69,7 +69,8 @@ class Flight(Generic[AnySide_co]):
     section: Section[AnySide_co]
     row: NDArray[np.uint8]
     state: State
-    leakage: TwoWayLeakage
+    answer_bits: int = 0
+    reply_bits: int = 0
     sent: int = 0
     received: int = 0
     rounds: int = 0
@@ -77,6 +78,16 @@ class Flight(Generic[AnySide_co]):
     wants: tuple[tuple[int, int], ...] = ()
     busy: bool = False
     elapsed_ns: int = 0
+
+    @property
+    def leakage(self) -> TwoWayLeakage:
+        """Its account so far."""
+        return TwoWayLeakage(self.section.side.sizes.leakage, self.answer_bits, self.reply_bits)
+
+    @property
+    def disclosed_bits(self) -> int:
+        """By Alice, so far."""
+        return self.section.side.sizes.total_bits + self.answer_bits
 
 
 @dataclass(slots=True)
@@ -171,6 +182,11 @@ class Session(Generic[AnySide_co]):
         return self._blocks
 
     @property
+    def window(self) -> int:
+        """Most blocks in flight: the smaller of what both sides want, once they have spoken."""
+        return self._window
+
+    @property
     def unsettled(self) -> tuple[int, ...]:
         """Blocks in flight."""
         return tuple(sorted(self._flights))
@@ -206,42 +222,46 @@ class Session(Generic[AnySide_co]):
         self._stage = Stage.NONE
         return [Abort(reason, _ascii(error.message))] if said else []
 
-    def receive(self, message: Message) -> list[Message]:
-        """Take a message of the peer.
+    def receive(self, *messages: Message) -> list[Message]:
+        """Take messages of the peer.
 
         Args:
-            message: from a sound link.
+            messages: from a sound link, in their order.
 
         Returns:
             What to send.
 
         Raises:
-            ProtocolError: the message does not belong here; the session is over.
+            ProtocolError: a message does not belong here; the session is over.
             CaligoError: what it asks for cannot be had (the keys do not belong together, no code fits, a key cannot be
                 read); the session is over.
         """
         if self.failure is not None:
             raise ProtocolError("expected no message, the session is over; begin another", field="session")
+        out: list[Message] = []
         try:
-            return self._receive(message)
+            for message in messages:
+                if self.failure is None:
+                    self._receive(message, out)
+            if self._stage is Stage.LIVE and self.failure is None:
+                self._advance(out)
         except CaligoError as error:
             self.failure = error
             raise
+        return out
 
     # --- connections --------------------------------------------------------------------------------------------------
 
-    def _receive(self, message: Message) -> list[Message]:
-        out: list[Message] = []
+    def _receive(self, message: Message, out: list[Message]) -> None:
         if isinstance(message, KeepAlive):
-            return out
+            return
         if isinstance(message, Abort):
             self.failure = ProtocolError(
                 f"the peer gave up ({message.reason.name.lower().replace('_', ' ')}): {message.text}",
                 field="abort",
                 reason=message.reason.name.lower(),
             )
-            return out
-        if isinstance(message, Hello):
+        elif isinstance(message, Hello):
             self._require(self._stage is Stage.HELLO, message)
             self._stage = Stage.RESUME
             self._hello = message
@@ -253,7 +273,6 @@ class Session(Generic[AnySide_co]):
                 self._greet(self._hello)
             self._stage = Stage.LIVE
             self._repeat(message, out)
-            self._advance(out)
         else:
             self._require(self._stage is Stage.LIVE, message)
             if isinstance(message, Seeds | Sample | Plan):
@@ -263,8 +282,6 @@ class Session(Generic[AnySide_co]):
             else:
                 self._require(self._agreed and self._close_sent is None, message)
                 self._converse(message, out)
-            self._advance(out)
-        return out
 
     def _greet(self, hello: Hello) -> None:
         self._require(hello.role is self.role.peer, hello)
@@ -434,9 +451,13 @@ class Session(Generic[AnySide_co]):
             and self._next_block < self._first_unsettled + SPAN * self._window
         )
 
-    def _count(self, flight: Flight[AnySide_co], leakage: TwoWayLeakage) -> None:
-        flight.leakage += leakage
-        self.totals.leakage += leakage
+    def _count_answer(self, flight: Flight[AnySide_co], bits: int) -> None:
+        flight.answer_bits += bits
+        self.totals.answer_bits += bits
+
+    def _count_reply(self, flight: Flight[AnySide_co], bits: int) -> None:
+        flight.reply_bits += bits
+        self.totals.reply_bits += bits
 
     def _over_block_cap(self, disclosed_bits: int) -> bool:
         cap = self.terms.max_block_leakage_bits
@@ -444,7 +465,7 @@ class Session(Generic[AnySide_co]):
 
     def _over_cap(self, more_bits: int) -> bool:
         cap = self.terms.max_leakage_bits
-        return bool(cap) and self.totals.leakage.leakage_bits + more_bits > cap
+        return bool(cap) and self.totals.leakage_bits + more_bits > cap
 
     def _settle(
         self,
@@ -490,7 +511,8 @@ class Session(Generic[AnySide_co]):
     def _tagged(self, members: list[SettledBlock], bits: int) -> None:
         """Enter a tag into the account, with the verdict that will follow it."""
         cost = TwoWayLeakage(Leakage(verification_bits=TAG_BITS), reply_bits=VERDICT_BITS)
-        self.totals.leakage += cost
+        self.totals.opened += cost.opened
+        self.totals.reply_bits += cost.reply_bits
         self.totals.tags += 1
         self.totals.epsilon += group_epsilon(bits)
         first = next(member for member in members if member.account.settlement is Settlement.OK)

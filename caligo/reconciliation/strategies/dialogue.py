@@ -64,7 +64,7 @@ class OpeningSizes:
     @property
     def total_bits(self) -> int:
         """All of them."""
-        return self.leakage.total_bits
+        return self.frozen_bits + self.segment_check_bits + self.check_bits
 
     @property
     def leakage(self) -> Leakage:
