@@ -1,11 +1,15 @@
 """The two channels of caligo: binary symmetric (BSC) and binary-input additive white Gaussian noise (BI-AWGN).
 
-Covers: entropy, capacity, log-likelihood ratios, the grid of design QBERs, the normal approximation to the best
-one-way efficiency, the arithmetic of Eb/N0. Does not cover: drawing noise (`caligo.randomness`), estimating a QBER
-(`caligo.reconciliation`), the int8 LLRs of the decoder (the crate quantises; `specs/rust-polar-crate.md`).
+Covers: entropy, capacity, log-likelihood ratios, the grid of design QBERs, pairs of QBERs, the normal approximation to
+the best one-way efficiency, the arithmetic of Eb/N0. Does not cover: drawing noise (`caligo.randomness`), estimating a
+QBER (`caligo.reconciliation`), the int8 LLRs of the decoder (the crate quantises; `specs/rust-polar-crate.md`).
 
 A log-likelihood ratio is ln P(0)/P(1): positive means 0. BPSK sends bit 0 as +1 and bit 1 as -1. `sigma` is the
 standard deviation of the noise per real dimension at unit symbol energy.
+
+Errors of real keys are asymmetric: a *pair* (at_zero, at_one) is P(error | Bob has 0) and P(error | Bob has 1), his
+bits being as often 0 as 1. What must be disclosed is then H(X|Y) = (h2(at_zero) + h2(at_one)) / 2, less than h2 of the
+mean.
 
 Source of the normal approximation: Y. Polyanskiy, H. V. Poor, S. Verdú, "Channel coding rate in the finite blocklength
 regime", IEEE Trans. Inf. Theory 56 (2010), eq. (291) for the BSC, with the third-order term (1/2) log2 n.
@@ -15,12 +19,15 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import overload
+from typing import TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from caligo.errors import ConfigError, ShapeError
+
+Qbers: TypeAlias = float | tuple[float, float]
+"""A QBER, or the pair (where Bob has 0, where he has 1)."""
 
 DESIGN_QBER_MIN = 0.0005
 DESIGN_QBER_MAX = 0.25
@@ -56,6 +63,55 @@ def validate_qber(qber: float, what: str = "qber") -> float:
     raise ConfigError(
         f"{what}: expected 0 < {what} < 0.5, got {qber!r}; {remedy}", what=what, got=str(qber), low=0.0, high=0.5
     )
+
+
+def validate_qbers(qbers: object, what: str = "qber") -> Qbers:
+    """Check a QBER, or a pair of them, where it enters caligo.
+
+    Args:
+        qbers: a number, or a tuple of two: where Bob has 0, where he has 1.
+        what: name of the argument, for the message.
+
+    Returns:
+        A pair, or a number where there is one or both are equal; each with 0 < qber < 0.5.
+
+    Raises:
+        ConfigError: neither, or out of range.
+    """
+    if not isinstance(qbers, tuple):
+        return validate_qber(qbers, what)  # type: ignore[arg-type]
+    if len(qbers) != 2:
+        raise ConfigError(
+            f"{what}: expected a number or a pair, where Bob has 0 and where he has 1, got {len(qbers)} values; give "
+            "one or two",
+            what=what,
+            got=len(qbers),
+        )
+    at_zero, at_one = (validate_qber(value, what) for value in qbers)
+    return at_zero if at_zero == at_one else (at_zero, at_one)
+
+
+def mean_qber(qbers: Qbers) -> float:
+    """The share of places in which the keys differ: the QBER itself, or the mean of a pair.
+
+    Args:
+        qbers: validated.
+    """
+    return sum(qbers) / 2.0 if isinstance(qbers, tuple) else qbers
+
+
+def conditional_entropy(qbers: Qbers) -> float:
+    """H(X|Y): the bits about a bit of Alice's that Bob's does not tell; the least that must be disclosed.
+
+    Args:
+        qbers: validated.
+
+    Returns:
+        h2 of a QBER, the mean of h2 over a pair: at most h2 of the mean.
+    """
+    if isinstance(qbers, tuple):
+        return (binary_entropy(qbers[0]) + binary_entropy(qbers[1])) / 2.0
+    return binary_entropy(qbers)
 
 
 @overload
@@ -119,6 +175,20 @@ def design_qber(qber: float) -> float:
     value = min(max(validate_qber(qber), DESIGN_QBER_MIN), DESIGN_QBER_MAX)
     steps = 100_000 if value < 0.01 else 10_000
     return round(value * steps) / steps
+
+
+def design_qbers(qbers: Qbers) -> Qbers:
+    """Snap a QBER, or both of a pair, to the grid on which codes are designed; see `design_qber`.
+
+    Args:
+        qbers: 0 < qber < 0.5 each.
+
+    Raises:
+        ConfigError: outside its range.
+    """
+    if isinstance(qbers, tuple):
+        return validate_qbers(tuple(design_qber(value) for value in qbers))
+    return design_qber(qbers)
 
 
 def normal_approximation_bits(block_length: int, qber: float, fer: float) -> float:

@@ -77,14 +77,17 @@ def simulation_bits(seed: int, stream: Stream, block: int, bits: int) -> NDArray
     return cast("NDArray[np.uint8]", _native.random_bits(validate_seed(seed), int(stream), block, bits))
 
 
-def simulation_errors(seed: int, block: int, bits: int, qber: float) -> NDArray[np.uint8]:
-    """Error pattern of a simulated BSC: each bit is one with probability `qber`, independently.
+def simulation_errors(
+    seed: int, block: int, bits: int, qber: float | tuple[float, float], bob: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """Error pattern of a simulated channel: each bit is one with probability `qber`, independently.
 
     Args:
         seed: in [0, 2^64).
         block: in [0, 2^64).
         bits: >= 0.
-        qber: in [0, 1].
+        qber: in [0, 1]; of a pair, the first where Bob has 0, the second where he has 1.
+        bob: his bits, packed, where there is a pair.
 
     Returns:
         Packed uint8 `[ceil(bits / 8)]`.
@@ -93,6 +96,12 @@ def simulation_errors(seed: int, block: int, bits: int, qber: float) -> NDArray[
         ConfigError: an argument outside its range.
         NativeUnavailableError: the crate is not built.
     """
+    if isinstance(qber, tuple):
+        if bob is None:
+            raise ConfigError("expected Bob's bits beside a pair of error rates, got none; pass bob")
+        # A bit is an error where one uniform number is below its rate, so the two patterns are of one draw.
+        at_zero, at_one = (simulation_errors(seed, block, bits, rate) for rate in qber)
+        return (at_zero & ~bob) | (at_one & bob)
     errors = _native.bernoulli_bits(validate_seed(seed), int(Stream.CHANNEL_ERRORS), block, bits, qber)
     return cast("NDArray[np.uint8]", errors)
 

@@ -53,6 +53,26 @@ def test_a_qber_outside_its_range_is_refused_with_a_remedy(wrong: float) -> None
     assert ";" in caught.value.message
 
 
+@given(QBERS, QBERS)
+def test_a_pair_needs_less_than_its_mean_says(at_zero: float, at_one: float) -> None:
+    pair = channel.validate_qbers((at_zero, at_one))
+    assert pair == (at_zero if at_zero == at_one else (at_zero, at_one))
+    mean = channel.mean_qber(pair)
+    assert mean == pytest.approx((at_zero + at_one) / 2)
+    assert channel.conditional_entropy(pair) <= channel.binary_entropy(mean) + 1e-12
+    snapped = channel.design_qbers(pair)
+    expected = (channel.design_qber(at_zero), channel.design_qber(at_one))
+    assert snapped == (expected if expected[0] != expected[1] else expected[0])
+
+
+@pytest.mark.parametrize(
+    "wrong", [(), (0.02,), (0.02, 0.03, 0.04), (0.02, 0.5), (0.0, 0.02), [0.02, 0.03], "0.02,0.03"]
+)
+def test_what_is_no_pair_is_refused(wrong: object) -> None:
+    with pytest.raises(ConfigError):
+        channel.validate_qbers(wrong)
+
+
 def test_a_percentage_is_recognised() -> None:
     with pytest.raises(ConfigError, match=r"0\.02"):
         channel.validate_qber(2.0)

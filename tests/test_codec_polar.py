@@ -170,6 +170,49 @@ def test_the_same_noise_on_different_keys_has_the_same_outcome(
     assert len({row.tobytes() for row in batch.decoded ^ frames.blocks}) == 1
 
 
+@given(
+    stages=st.integers(4, 11),
+    shortened=st.integers(0, 5),
+    list_size=st.sampled_from([1, 2, 8]),
+    escalation=st.sampled_from([(), (1,)]),
+    precision=st.sampled_from(["int8", "f32"]),
+    segments=st.booleans(),
+    blocks=st.sampled_from([1, 30]),
+)
+@settings(max_examples=40)
+def test_a_pair_of_qbers_is_soft_values_by_bobs_bits(
+    stages: int,
+    shortened: int,
+    list_size: int,
+    escalation: tuple[int, ...],
+    precision: Any,
+    segments: bool,
+    blocks: int,
+) -> None:
+    pair, payload = (0.07, 0.02), (1 << stages) - shortened
+    code = design_code(
+        1 << stages,
+        payload_length=payload,
+        qber=pair,
+        info_length=1 << (stages - 1) if stages < 7 else (1 << (stages - 1)) - 48,
+        check="none" if stages < 7 else "crc16",
+        segment_length=1 << (stages - 1) if segments and stages > 8 else None,
+        cache=CACHE,
+    )
+    if list_size == 1 or code.check == "none":
+        escalation = ()
+    frames = sample_frames(code, BscChannel(pair), 5, 0, blocks)
+    assert frames.received is not None
+    at_zero, at_one = (np.float32(math.log((1 - rate) / rate)) for rate in pair)
+    llr = np.where(unpack(frames.received, code.block_length), -at_one, at_zero)
+    with PolarCodec(code, list_size, precision=precision, escalation=escalation) as codec:
+        disclosed = codec.syndrome(frames.blocks)
+        by_bits, soft = codec.decode(frames.received, *disclosed, pair), codec.decode_soft(llr, *disclosed)
+        assert same(by_bits, soft)
+        either_way = codec.decode(frames.received, *disclosed, (0.05, 0.05))
+        assert same(either_way, codec.decode(frames.received, *disclosed, 0.05))
+
+
 def test_a_block_without_errors_is_always_found() -> None:
     for stages in range(1, 15):
         code = design_code(1 << stages, qber=0.02, info_length=1 << (stages - 1), check="none", cache=CACHE)
@@ -302,9 +345,9 @@ def test_arrays_are_judged_where_they_enter() -> None:
         for bad_llr in (llr[:, :60], llr.astype(np.float64), llr + np.float32(math.nan), llr - np.float32(math.inf)):
             with pytest.raises(ShapeError):
                 codec.decode_soft(bad_llr, frozen_values, check_values)  # type: ignore[arg-type]
-        for qber in (0.0, 0.5, -0.1, math.nan):
+        for qber in (0.0, 0.5, -0.1, math.nan, (0.02, 0.5), (0.02,), (0.02, 0.03, 0.04)):
             with pytest.raises(ConfigError):
-                codec.decode(received, frozen_values, check_values, qber)
+                codec.decode(received, frozen_values, check_values, qber)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -313,6 +356,7 @@ def test_arrays_are_judged_where_they_enter() -> None:
         (BscChannel(0.02), 512, {"efficiency": 1.55}, 1, 3000),
         (BscChannel(0.02), 512, {"efficiency": 1.55}, 8, 3000),
         (BscChannel(0.05), 256, {"efficiency": 1.35}, 32, 2500),
+        (BscChannel((0.08, 0.02)), 256, {"efficiency": 1.28}, 8, 2500),
         (AwgnChannel(1.5), 256, {"info_length": 128}, 1, 3000),
         (AwgnChannel(1.0), 256, {"info_length": 128}, 8, 3000),
         (AwgnChannel(0.5), 128, {"info_length": 64}, 32, 2500),

@@ -9,7 +9,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caligo.bits import unpack
@@ -73,6 +73,11 @@ def code_of(**changes: object) -> PolarCode:
         {"segment_length": 64, "segment_check": "crc16"},
         {"segment_length": 64, "segment_check": "none"},
         {"segment_length": 64, "segment_check": "crc8"},
+        {"design_qber_pair": (0.03, 0.01, 0.02)},
+        {"design_qber_pair": (0.03, 0.02)},
+        {"design_qber_pair": (0.02, 0.02)},
+        {"design_qber_pair": 0.02},
+        {"design_qber": None, "design_qber_pair": (0.03, 0.01)},
     ],
 )
 def test_an_invalid_code_cannot_be_made(changes: dict[str, object]) -> None:
@@ -107,9 +112,11 @@ def test_the_masks_of_a_code_cannot_be_written() -> None:
         code.check = "none"  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("segments", [{}, {"segment_length": 128, "segment_check": "crc16"}])
-def test_a_code_survives_json_and_pickling(segments: dict[str, object]) -> None:
-    code = code_of(block_length=256, payload_length=200, info_set=bytes(8) + bytes([255] * 8) + bytes(16), **segments)
+@pytest.mark.parametrize(
+    "changes", [{}, {"segment_length": 128, "segment_check": "crc16"}, {"design_qber_pair": (0.03, 0.01)}]
+)
+def test_a_code_survives_json_and_pickling(changes: dict[str, object]) -> None:
+    code = code_of(block_length=256, payload_length=200, info_set=bytes(8) + bytes([255] * 8) + bytes(16), **changes)
     assert code.digest
     for again in (PolarCode.from_json(json.loads(json.dumps(code.to_json()))), pickle.loads(pickle.dumps(code))):
         assert again == code
@@ -128,6 +135,8 @@ def test_every_field_enters_the_digest() -> None:
         code_of(design_qber=0.03),
         code_of(design_qber=None),
         code_of(design_sigma=0.5),
+        code_of(design_qber_pair=(0.03, 0.01)),
+        code_of(design_qber_pair=(0.01, 0.03)),
         *(
             code_of(block_length=256, info_set=bytes([255] * 7) + bytes(25), **segments)
             for segments in (
@@ -251,6 +260,29 @@ def test_the_information_set_is_the_positions_of_least_error_probability() -> No
     code = design_code(512, payload_length=500, qber=0.02, info_length=300, check="crc16", cache=MEMORY_ONLY)
     info = unpack(code.info_mask, 512).view(np.bool_)
     assert values[:500][info[:500]].max() <= values[:500][~info[:500]].min()
+
+
+@given(
+    at_zero=st.sampled_from([0.01, 0.0234, 0.049]),
+    at_one=st.sampled_from([0.01, 0.0234, 0.0491]),
+    shortened=st.sampled_from([0, 100]),
+    segment_length=st.sampled_from([None, 128]),
+)
+@settings(max_examples=20)
+def test_an_efficiency_of_a_pair_is_counted_against_the_mean(
+    at_zero: float, at_one: float, shortened: int, segment_length: int | None
+) -> None:
+    payload = 1024 - shortened
+    budget: dict[str, object] = {"payload_length": payload, "efficiency": 2.2, "segment_length": segment_length}
+    code = design_code(1024, qber=(at_zero, at_one), cache=MEMORY_ONLY, **budget)  # type: ignore[arg-type]
+    mean = (at_zero + at_one) / 2
+    assert code.leakage_bits == round(2.2 * payload * binary_entropy(mean))
+    assert code.design_qber == pytest.approx(mean)
+    if at_zero == at_one:
+        assert code == design_code(1024, qber=at_zero, cache=MEMORY_ONLY, **budget)  # type: ignore[arg-type]
+        assert code.assumed_qber == at_zero
+    else:
+        assert code.assumed_qber == code.design_qber_pair == (at_zero, at_one)
 
 
 @pytest.mark.parametrize("design", ["de", "ga"])

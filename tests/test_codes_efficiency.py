@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caligo.channel import normal_approximation_efficiency
+from caligo.channel import Qbers, normal_approximation_efficiency
 from caligo.codes import design_code, efficiency_for_target_fer, expected_fer
 from caligo.codes.efficiency_table import CURVES
 from caligo.errors import ConfigError
@@ -107,10 +107,12 @@ def test_an_impossible_wish_is_refused(changes: dict[str, object]) -> None:
         (12, 3000, 0.035, 8, 0.05, 2000),
         (13, 8000, 0.01, 4, 0.05, 1000),
         (14, 3277, 0.02, 32, 0.01, 2000),
+        (12, 4096, (0.049, 0.024), 32, 0.03, 2000),
+        (13, 6000, (0.005, 0.03), 8, 0.05, 1000),
     ],
 )
 def test_a_chosen_efficiency_keeps_its_promise(
-    stages: int, payload: int, qber: float, list_size: int, target: float, frames: int
+    stages: int, payload: int, qber: Qbers, list_size: int, target: float, frames: int
 ) -> None:
     """The 99.9 % interval of the measured rate meets [target / 2, target · 1.5], payloads of any length included."""
     efficiency = efficiency_for_target_fer(1 << stages, payload, qber, list_size, target)

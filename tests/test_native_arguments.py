@@ -173,7 +173,8 @@ def test_a_decode_answers_or_raises_a_typed_error(data: st.DataObject, block_len
     outputs = _outputs(2, row_bytes)
     if data.draw(st.booleans()):
         received = st.one_of(_rows(row_bytes, "u1"), zeros)
-        _typed_or_done(decoder.decode_bsc, *_some_replaced(data, [received, zeros, checks, st.just(0.02), *outputs]))
+        qber = st.sampled_from([0.02, (0.02, 0.03), (0.02,), (0.02, None), (0.5, 0.1)])
+        _typed_or_done(decoder.decode_bsc, *_some_replaced(data, [received, zeros, checks, qber, *outputs]))
     else:
         llr = _rows(block_length, "<f4")
         _typed_or_done(decoder.decode_soft, *_some_replaced(data, [llr, zeros, checks, *outputs]))

@@ -34,6 +34,7 @@ def test_the_engines_of_the_extension_agree(log2_length: int, precision: str) ->
             outcome = []
             for decode, arguments in (
                 (decoder.decode_bsc, (received, zeros, checks, 0.05)),
+                (decoder.decode_bsc, (received, zeros, checks, (0.08, 0.02))),
                 (decoder.decode_soft, (llr, zeros, checks)),
             ):
                 decoded, ok = np.zeros_like(zeros), np.zeros(blocks, np.bool_)

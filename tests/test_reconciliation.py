@@ -32,6 +32,7 @@ from caligo.reconciliation.strategies.dialogue import play
 from caligo.reconciliation.strategies.one_way import OneWay
 from caligo.reconciliation.strategies.segmented import Segmented
 from caligo.reconciliation.verification import MINIMUM_GROUP_BITS, Payload, group_epsilon, group_sizes, tags_agree
+from caligo.simulation import BscChannel, sample_frames
 
 Packed = NDArray[np.uint8]
 
@@ -100,6 +101,26 @@ def test_the_segmented_strategy_comes_to_alices_blocks_with_any_escalation(escal
     assert outcome.ok.sum() >= 18
     assert np.array_equal(outcome.decoded[outcome.ok], alice[outcome.ok])
     assert all(leakage.leakage_bits == code.leakage_bits for leakage in outcome.leakage)
+
+
+@pytest.mark.parametrize("strategy", ["one-way", "segmented"])
+def test_a_strategy_on_a_code_for_a_pair_decodes_with_both_rates(strategy: str) -> None:
+    """At a budget where one rate for all bits fails most blocks, knowing both finds most."""
+    kind, pair = strategy_type(strategy), (0.08, 0.005)
+    wanted = request(block_length=4096, payload_length=4096, design_qber=pair, efficiency=1.19, segment_length=1024)
+    code = kind.choose_code(wanted)
+    assert code.design_qber_pair == pair
+    assert bool(code.segments) == (strategy == "segmented")
+    frames = sample_frames(code, BscChannel(pair), 1, 0, 100)
+    assert frames.received is not None
+    found = []
+    for known in (code, replace(code, design_qber_pair=None)):
+        party = kind(known, 8)
+        outcome = party.reconcile(frames.blocks, frames.received)
+        assert (outcome.decoded == frames.blocks).all(axis=1)[outcome.ok].all()
+        found.append(int(outcome.ok.sum()))
+        party.close()
+    assert found[0] > 80 > 40 > found[1]
 
 
 def test_bob_decodes_from_his_own_blocks_and_the_message_alone() -> None:

@@ -143,6 +143,20 @@ def test_the_binary_symmetric_channel_flips_as_often_as_it_says() -> None:
     assert not unpack(frames.received, 4096)[:, 4001:].any()
 
 
+def test_errors_of_a_pair_are_as_frequent_at_each_of_bobs_bits_as_it_says() -> None:
+    code = design_code(4096, payload_length=4001, qber=0.03, efficiency=1.5)
+    frames = sample_frames(code, BscChannel((0.05, 0.01)), 1, 0, 250)
+    assert frames.received is not None
+    errors, ones = frames.blocks ^ frames.received, count_ones(frames.received)
+    for flips, bits, rate in (
+        (count_ones(errors & ~frames.received), 250 * 4001 - ones, 0.05),
+        (count_ones(errors & frames.received), ones, 0.01),
+    ):
+        assert abs(bits - 250 * 4001 / 2) < 4 * math.sqrt(250 * 4001 / 4)
+        assert abs(flips - rate * bits) < 4 * math.sqrt(bits * rate * (1 - rate))
+    assert not unpack(frames.blocks, 4096)[:, 4001:].any()
+
+
 def test_gaussian_llrs_have_the_mean_and_variance_of_the_channel() -> None:
     channel = AwgnChannel(1.0)
     code = design_for_channel(channel, 1024, payload_length=1000, info_length=500, check="none")

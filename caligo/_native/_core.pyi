@@ -69,9 +69,15 @@ def standard_normal(seed: int, stream: int, block: int, count: int) -> NDArray[n
 
 # --- design ------------------------------------------------------------------------------------------------------------
 
-# One number per position of u, natural order, smaller is more reliable (specs/design-grid.md).
+# One number per position of u, natural order, smaller is more reliable (specs/design-grid.md). A tuple is a mixture: the QBER
+# where Bob has 0, of which he has a share of `zero_weight`, and where he has 1.
 def design_density_evolution(
-    block_length: int, payload_length: int, qber: float, threads: int | None = None
+    block_length: int,
+    payload_length: int,
+    qber: float | tuple[float, float],
+    threads: int | None = None,
+    *,
+    zero_weight: float = 0.5,
 ) -> NDArray[np.float32]: ...
 def design_gaussian(block_length: int, payload_length: int, sigma: float) -> NDArray[np.float32]: ...
 def design_nr(block_length: int) -> NDArray[np.float32]: ...
@@ -120,13 +126,13 @@ class PolarDecoder:
     # One row per block; check_values is [blocks], or with segments [blocks, 1 + segments]: the block's, then theirs, 0 for
     # segments without information positions. A row that is refused ends the batch with its error; those before it are decoded.
     # Short blocks whose first list size is 1 are decoded 64 at a time: `elapsed_ns` is then the time of the group divided by
-    # its blocks. A signal (Ctrl-C) ends the batch between groups.
+    # its blocks. A signal (Ctrl-C) ends the batch between groups. A tuple of QBERs is (where Bob has 0, where he has 1).
     def decode_bsc(
         self,
         received: NDArray[np.uint8],
         frozen_values: NDArray[np.uint8],
         check_values: NDArray[np.uint32],
-        qber: float,
+        qber: float | tuple[float, float],
         decoded: NDArray[np.uint8],
         ok: NDArray[np.bool_],
         elapsed_ns: NDArray[np.uint64],

@@ -29,7 +29,9 @@ from numpy.typing import NDArray
 __all__ = ["DesignCache", "DesignKey", "default_cache_directory"]
 
 DesignKey: TypeAlias = tuple[str, int, int, int, str]
-"""(design name, design version, block length, payload length, parameter as written by ``float.hex``, or "")."""
+"""(design name, design version, block length, payload length, parameters as written by ``float.hex``, or "").
+
+Two parameters, of a pair, are joined by a space."""
 
 _MAGIC = b"caligo-design/1 "
 _MEMORY_BYTES = 256 << 20

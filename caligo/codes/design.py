@@ -7,7 +7,8 @@ frame error rate (:mod:`caligo.codes.efficiency`).
 The orders:
 
 - ``de``: exact density evolution of the decoder's own int8 arithmetic on a binary symmetric channel. QBERs are snapped
-  to a written grid (:func:`caligo.channel.design_qber`), so equal codes come from nearly equal estimates.
+  to a written grid (:func:`caligo.channel.design_qber`), so equal codes come from nearly equal estimates. A pair of
+  QBERs, where Bob has 0 and where he has 1, is the mixture of two such channels; efficiency refers to h2 of their mean.
 - ``ga``: Gaussian approximation for BPSK on an AWGN channel (Chung, Richardson and Urbanke 2001).
 - ``nr``: the sequence of 3GPP TS 38.212 table 5.3.1.2-1, N <= 1024; knows no channel.
 - ``pw``: polarisation weight with β = 2^(1/4) (He et al. 2017); knows no channel.
@@ -31,7 +32,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo import _native
-from caligo.channel import binary_entropy, design_qber, validate_qber, validate_sigma
+from caligo.channel import (
+    Qbers,
+    binary_entropy,
+    design_qber,
+    design_qbers,
+    mean_qber,
+    validate_qber,
+    validate_qbers,
+    validate_sigma,
+)
 from caligo.codes.cache import DesignCache, DesignKey, default_cache_directory
 from caligo.codes.polar_code import PolarCode, validate_block_length, validate_segments
 from caligo.codes.validation import validate_count, validate_name, validate_number
@@ -64,22 +74,23 @@ def _payload(block_length: int, payload_length: int | None) -> int:
     return most if payload_length is None else validate_count(payload_length, "payload_length", 1, most)
 
 
-def _parameter(design: str, qber: float | None, sigma: float | None) -> float | None:
-    """The one number the design depends on: the gridded QBER for ``de``, sigma for ``ga``, None otherwise."""
+def _parameter(design: str, qber: Qbers | None, sigma: float | None) -> Qbers | None:
+    """What the design depends on: the gridded QBER or pair for ``de``, sigma for ``ga``, None otherwise."""
     validate_name(design, "design", get_args(Design))
-    qber = None if qber is None else validate_qber(qber)
+    qber = None if qber is None else validate_qbers(qber)
     sigma = None if sigma is None else validate_sigma(sigma)
     if design in ("nr", "pw"):
         return None
     if design == "de" and qber is not None:
-        return design_qber(qber)
+        return design_qbers(qber)
     if design == "ga" and sigma is not None:
         return sigma
     if sigma is not None:
         z = math.exp(-0.5 / sigma**2)
         return design_qber(0.5 * z * z / (1.0 + math.sqrt(1.0 - z * z)))
     if qber is not None:
-        return math.sqrt(-0.5 / math.log(2.0 * math.sqrt(qber * (1.0 - qber))))
+        mean = mean_qber(qber)
+        return math.sqrt(-0.5 / math.log(2.0 * math.sqrt(mean * (1.0 - mean))))
     raise ConfigError(f"design {design!r} depends on the channel: give qber or sigma", what="qber")
 
 
@@ -88,7 +99,7 @@ def error_probabilities(
     *,
     payload_length: int | None = None,
     design: str = "de",
-    qber: float | None = None,
+    qber: Qbers | None = None,
     sigma: float | None = None,
     threads: int | None = None,
     cache: DesignCache | None = None,
@@ -99,7 +110,7 @@ def error_probabilities(
         block_length: N, a power of two from 2 to 2^24 (``nr``: to 1024).
         payload_length: unshortened positions, 1..N; default N. Only ``de`` and ``ga`` depend on it.
         design: ``de``, ``ga``, ``nr`` or ``pw``.
-        qber: crossover probability of a BSC, in (0, 0.5).
+        qber: crossover probability of a BSC, in (0, 0.5), or a pair: where Bob has 0, where he has 1.
         sigma: noise standard deviation of an AWGN channel, BPSK amplitude 1.
         threads: how many threads ``de`` may use, at least 1; default the cores this process may run on. The result does
             not depend on it.
@@ -123,7 +134,8 @@ def error_probabilities(
         )
     cores = len(os.sched_getaffinity(0)) if threads is None else validate_count(threads, "threads", 1, MAX_THREADS)
     cache = default_cache() if cache is None else cache
-    written = "" if parameter is None else parameter.hex()
+    parameters = parameter if isinstance(parameter, tuple) else () if parameter is None else (parameter,)
+    written = " ".join(value.hex() for value in parameters)
     key: DesignKey = (design, _VERSIONS[design], block_length, payload if parameter is not None else 0, written)
 
     def compute() -> NDArray[np.float32]:
@@ -159,7 +171,7 @@ def syndrome_bits_for_efficiency(payload_length: int, qber: float, efficiency: f
 
     Args:
         payload_length: key bits in the block.
-        qber: the crossover probability the efficiency refers to, in (0, 0.5).
+        qber: the crossover probability the efficiency refers to, in (0, 0.5); of a pair, the mean.
         efficiency: leakage (syndrome and check) over ``payload_length · h2(qber)``.
         check_bits: bits of the check value.
 
@@ -188,7 +200,7 @@ def design_code(
     *,
     payload_length: int | None = None,
     design: str = "de",
-    qber: float | None = None,
+    qber: Qbers | None = None,
     sigma: float | None = None,
     efficiency: float | None = None,
     info_length: int | None = None,
@@ -204,10 +216,11 @@ def design_code(
         block_length: N, a power of two from 2 to 2^24.
         payload_length: key bits in a block, 1..N; default N. The last ``N - payload_length`` positions are shortened.
         design: the reliability order: ``de``, ``ga``, ``nr`` (N <= 1024) or ``pw``.
-        qber: crossover probability, in (0, 0.5): the design channel of ``de`` and what ``efficiency`` refers to.
+        qber: crossover probability, in (0, 0.5), or a pair: where Bob has 0, where he has 1. The design channel of
+            ``de``; what ``efficiency`` refers to, by the mean of a pair. Other designs take the mean.
         sigma: noise standard deviation of an AWGN channel, BPSK amplitude 1: the design channel of ``ga``.
-        efficiency: budget as leakage (syndrome and all checks) over ``payload_length · h2(qber)``. Exactly one of
-            ``efficiency`` and ``info_length`` is given.
+        efficiency: budget as leakage (syndrome and all checks) over ``payload_length · h2(qber)``, h2 of the mean of a
+            pair. Exactly one of ``efficiency`` and ``info_length`` is given.
         info_length: budget as K, the information bits without the checks; the set gets K positions and one for each bit
             of a check.
         check: ``none``, ``crc16``, ``crc24`` or ``crc32``.
@@ -232,9 +245,11 @@ def design_code(
     if efficiency is not None and qber is None:
         raise ConfigError("efficiency refers to a QBER: give qber, or info_length instead", what="qber")
 
+    mean = None if qber is None else mean_qber(validate_qbers(qber))
+
     def positions_beside(check_bits: int) -> int:
-        if efficiency is not None and qber is not None:
-            return payload - syndrome_bits_for_efficiency(payload, qber, efficiency, check_bits)
+        if efficiency is not None and mean is not None:
+            return payload - syndrome_bits_for_efficiency(payload, mean, efficiency, check_bits)
         most = payload - check_bits
         remedy = f"the checks take {check_bits} of {payload} payload bits"
         return validate_count(info_length, "info_length", 1, most, remedy) + check_bits
@@ -264,8 +279,9 @@ def design_code(
         info_set=np.packbits(mask, bitorder="little").tobytes(),
         check=check,
         design=design,
-        design_qber=parameter if design == "de" else None,
-        design_sigma=parameter if design == "ga" else None,
+        design_qber=mean_qber(parameter) if design == "de" and parameter is not None else None,
+        design_sigma=parameter if design == "ga" and not isinstance(parameter, tuple) else None,
         segment_length=segment_length,
         segment_check=segment_check,
+        design_qber_pair=parameter if isinstance(parameter, tuple) else None,
     )

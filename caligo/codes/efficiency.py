@@ -12,6 +12,9 @@ Between block lengths the curves are interpolated in log N; below the smallest m
 continued with a slope that is too flat, so what is promised there is kept with a margin. Blocks shorter or longer
 than any measured use the nearest curve: the promise is then safe for longer ones, and rough for shorter ones.
 
+Where errors are asymmetric, S is that of the pair's density evolution, which sees how much less must be disclosed:
+H(X|Y) and not h2 of the mean. Efficiencies are counted against h2 of the mean all the same.
+
 A shortened block fails, at equal S, hardly more often than a whole one of the length of its payload: the longer the
 block, the more a list helps, and zeros that everyone knows do not make it longer. So the curve is that of the payload
 length. By the curve of N, codes for 1 % failed in 1.7 % of the blocks at N = 2^14, L = 32 and 52 % payload, and in
@@ -28,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo import _native
-from caligo.channel import DESIGN_QBER_MAX, binary_entropy, validate_qber
+from caligo.channel import DESIGN_QBER_MAX, Qbers, binary_entropy, mean_qber, validate_qbers
 from caligo.codes.cache import DesignCache
 from caligo.codes.design import error_probabilities, reliability_order
 from caligo.codes.efficiency_table import CURVES
@@ -65,15 +68,16 @@ def _neighbours(list_size: int, payload_length: int) -> list[tuple[int, float]]:
     return [(below, 1.0 - weight), (above, weight)]
 
 
-def _modelled_qber(qber: float) -> float:
-    if validate_qber(qber) > DESIGN_QBER_MAX:
+def _modelled_qber(qber: Qbers) -> Qbers:
+    modelled = validate_qbers(qber)
+    if max(modelled if isinstance(modelled, tuple) else (modelled,)) > DESIGN_QBER_MAX:
         raise ConfigError(
             f"qber: expected at most {DESIGN_QBER_MAX} for a prediction, got {qber!r}; codes are designed up to there",
             what="qber",
             got=repr(qber),
             most=DESIGN_QBER_MAX,
         )
-    return float(qber)
+    return modelled
 
 
 def _effective_list_size(list_size: int, check: str) -> int:
@@ -96,13 +100,14 @@ def _tolerable_sum(list_size: int, payload_length: int, fer: float) -> float:
     return math.exp(log_sum)
 
 
-def expected_fer(code: PolarCode, list_size: int, qber: float, *, cache: DesignCache | None = None) -> float:
-    """The frame error rate a code will show on a binary symmetric channel, by the calibrated model.
+def expected_fer(code: PolarCode, list_size: int, qber: Qbers, *, cache: DesignCache | None = None) -> float:
+    """The frame error rate a code will show, by the calibrated model, with a decoder that knows the channel.
 
     Args:
         code: any code.
         list_size: 1, 2, 4, 8, 16 or 32.
-        qber: crossover probability, in (0, 0.25]; it need not be the one the code was designed for.
+        qber: crossover probability, in (0, 0.25], or a pair: where Bob has 0, where he has 1; it need not be the one
+            the code was designed for.
         cache: where designs are kept; default the process-wide one.
 
     Returns:
@@ -130,7 +135,7 @@ def expected_fer(code: PolarCode, list_size: int, qber: float, *, cache: DesignC
 def efficiency_for_target_fer(
     block_length: int,
     payload_length: int,
-    qber: float,
+    qber: Qbers,
     list_size: int,
     target_fer: float,
     check: str = "crc32",
@@ -142,15 +147,15 @@ def efficiency_for_target_fer(
     Args:
         block_length: N, a power of two from 2 to 2^24.
         payload_length: key bits in a block, 1..N.
-        qber: crossover probability, in (0, 0.25].
+        qber: crossover probability, in (0, 0.25], or a pair: where Bob has 0, where he has 1.
         list_size: 1, 2, 4, 8, 16 or 32.
         target_fer: wanted frame error rate, in (0, 1).
         check: ``none``, ``crc16``, ``crc24`` or ``crc32``.
         cache: where designs are kept; default the process-wide one.
 
     Returns:
-        ``(syndrome_bits + check_bits) / (payload_length · h2(qber))``, to be given to :func:`design_code` with the same
-        arguments. It is never more than what leaves one information bit.
+        ``(syndrome_bits + check_bits) / (payload_length · h2(qber))``, h2 of the mean of a pair, to be given to
+        :func:`design_code` with the same arguments. It is never more than what leaves one information bit.
 
     Raises:
         ConfigError: a parameter is out of range, or the payload has no room for the check and one bit.
@@ -174,4 +179,4 @@ def efficiency_for_target_fer(
     ordered = probabilities[reliability_order(probabilities, payload_length)]
     positions = int(np.searchsorted(np.cumsum(ordered, dtype=np.float64), tolerable, side="right"))
     positions = max(positions, check_bits + 1)
-    return (payload_length - positions + check_bits) / (payload_length * binary_entropy(qber))
+    return (payload_length - positions + check_bits) / (payload_length * binary_entropy(mean_qber(qber)))

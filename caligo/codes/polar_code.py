@@ -30,7 +30,7 @@ import rfc8785
 from numpy.typing import NDArray
 
 from caligo import _native
-from caligo.channel import binary_entropy, validate_qber, validate_sigma
+from caligo.channel import Qbers, binary_entropy, mean_qber, validate_qber, validate_qbers, validate_sigma
 from caligo.codes.validation import validate_count, validate_name
 from caligo.errors import ConfigError
 
@@ -107,11 +107,13 @@ class PolarCode:
         info_set: packed mask of the information set, ``max(1, N // 8)`` bytes, little bit order.
         check: name of the check whose value is disclosed with the syndrome (``none``, ``crc16``, ``crc24``, ``crc32``).
         design: how the information set was found: ``de``, ``ga``, ``nr``, ``pw``, or a name of your own.
-        design_qber: crossover probability the set was designed for, or None.
+        design_qber: crossover probability the set was designed for, or None; of a pair, the mean.
         design_sigma: noise standard deviation the set was designed for (BPSK amplitude 1), or None.
         segment_length: positions of u in a segment, a power of two from 64 to N/2; None: the block is not cut.
         segment_check: name of the check disclosed for each segment that has information positions; ``none`` if the
             block is not cut.
+        design_qber_pair: (P(error | Bob has 0), P(error | Bob has 1)), two different values, if the set was designed
+            for such a pair; else None.
 
     Raises:
         ConfigError: a field is out of range or contradicts another.
@@ -126,6 +128,7 @@ class PolarCode:
     design_sigma: float | None = None
     segment_length: int | None = None
     segment_check: str = "none"
+    design_qber_pair: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         n = validate_block_length(self.block_length)
@@ -151,6 +154,16 @@ class PolarCode:
             raise ConfigError(f"design: expected a name, got {self.design!r}", what="design")
         if self.design_qber is not None:
             validate_qber(self.design_qber, "design_qber")
+        if self.design_qber_pair is not None:
+            pair = validate_qbers(self.design_qber_pair, "design_qber_pair")
+            if not isinstance(pair, tuple) or self.design_qber != mean_qber(pair):
+                raise ConfigError(
+                    f"design_qber_pair: expected a tuple of two different QBERs whose mean is design_qber, got {pair} "
+                    f"and {self.design_qber}; a code for one QBER has no pair",
+                    what="design_qber_pair",
+                    got=repr(pair),
+                    design_qber=self.design_qber,
+                )
         if self.design_sigma is not None:
             validate_sigma(self.design_sigma, "design_sigma")
         validate_segments(n, self.segment_length, self.segment_check)
@@ -219,12 +232,17 @@ class PolarCode:
         return self.syndrome_bits + self.check_bits + self.segment_check_bits
 
     @property
+    def assumed_qber(self) -> Qbers | None:
+        """What a decoder of this code assumes: the pair of design QBERs if there is one, else the design QBER."""
+        return self.design_qber if self.design_qber_pair is None else self.design_qber_pair
+
+    @property
     def code_rate(self) -> float:
         """Information bits (checks excluded) per payload bit."""
         return self.info_length / self.payload_length
 
     def efficiency(self, qber: float) -> float:
-        """``leakage_bits / (payload_length · h2(qber))``, for a QBER in (0, 0.5)."""
+        """``leakage_bits / (payload_length · h2(qber))``, for a QBER in (0, 0.5): of a pair, the mean."""
         return self.leakage_bits / (self.payload_length * binary_entropy(validate_qber(qber)))
 
     @cached_property
@@ -252,12 +270,15 @@ class PolarCode:
     def _identity(self) -> dict[str, Any]:
         """What the digest covers; the mask enters by its own digest, so how JSON carries it does not matter.
 
-        A code without segments says nothing of them, so that its digest is the one it always had.
+        A code without segments, or without a pair of QBERs, says nothing of them, so that its digest is the one it
+        always had.
         """
-        segments: dict[str, Any] = {}
+        more: dict[str, Any] = {}
         if self.segment_length is not None:
-            segments = {"segment_length": self.segment_length, "segment_check": self.segment_check}
-        return segments | {
+            more |= {"segment_length": self.segment_length, "segment_check": self.segment_check}
+        if self.design_qber_pair is not None:
+            more["design_qber_pair"] = list(self.design_qber_pair)
+        return more | {
             "schema": _SCHEMA,
             "block_length": self.block_length,
             "payload_length": self.payload_length,
@@ -297,6 +318,7 @@ class PolarCode:
             block_length = validate_block_length(value["block_length"])
             inflate = zlib.decompressobj()
             info_set = inflate.decompress(base64.b64decode(value["info_set"], validate=True), max(1, block_length // 8))
+            pair = value.get("design_qber_pair")
             code = cls(
                 block_length=block_length,
                 payload_length=value["payload_length"],
@@ -307,6 +329,7 @@ class PolarCode:
                 design_sigma=value["design_sigma"],
                 segment_length=value.get("segment_length"),
                 segment_check=value.get("segment_check", "none"),
+                design_qber_pair=None if pair is None else tuple(pair),
             )
             digest = value["digest"]
         except (AttributeError, KeyError, TypeError, binascii.Error, zlib.error) as error:
@@ -328,7 +351,9 @@ class PolarCode:
 
     def __repr__(self) -> str:
         designed = ""
-        if self.design_qber is not None:
+        if self.design_qber_pair is not None:
+            designed = f", design_qber_pair={self.design_qber_pair}"
+        elif self.design_qber is not None:
             designed = f", design_qber={self.design_qber}"
         elif self.design_sigma is not None:
             designed = f", design_sigma={self.design_sigma}"

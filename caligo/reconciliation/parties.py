@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from caligo.channel import Qbers
 from caligo.reconciliation.codecs import Codec, DecodedBatch
 from caligo.reconciliation.messages import Disclosure, Tag, Verdict
 from caligo.reconciliation.verification import Payload, tags_agree
@@ -52,10 +53,10 @@ class Bob:
 
     Args:
         codec: code and decoder; may be shared with other threads.
-        qber: error rate the decoder assumes, 0 < qber < 0.5; a public value, the code's design QBER.
+        qber: error rate the decoder assumes, 0 < qber < 0.5, or a pair; public, what the code was designed for.
     """
 
-    def __init__(self, codec: Codec, qber: float) -> None:
+    def __init__(self, codec: Codec, qber: Qbers) -> None:
         self._codec = codec
         self._qber = qber
 

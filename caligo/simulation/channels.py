@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from caligo.channel import awgn_llr, ebn0_to_sigma, validate_qber
+from caligo.channel import Qbers, awgn_llr, ebn0_to_sigma, validate_qbers
 from caligo.codes import PolarCode, design_code
 from caligo.errors import ConfigError
 from caligo.randomness import Stream, simulation_bits, simulation_errors, simulation_noise
@@ -26,19 +26,19 @@ __all__ = ["AwgnChannel", "BscChannel", "Channel", "Frames", "design_for_channel
 
 @dataclass(frozen=True)
 class BscChannel:
-    """A binary symmetric channel.
+    """A binary symmetric channel, or one whose errors are more frequent at one of Bob's bits.
 
     Args:
-        qber: crossover probability, in (0, 0.5).
+        qber: crossover probability, in (0, 0.5), or a pair: where Bob has 0, where he has 1.
 
     Raises:
         ConfigError: it is not.
     """
 
-    qber: float
+    qber: Qbers
 
     def __post_init__(self) -> None:
-        validate_qber(self.qber)
+        validate_qbers(self.qber)
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,11 @@ def sample_frames(code: PolarCode, channel: Channel, seed: int, first: int, coun
         blocks[row, :payload_bytes] = simulation_bits(seed, Stream.KEY_BITS, first + row, payload)
     if isinstance(channel, BscChannel):
         received = blocks.copy()
+        # Of a pair it is Bob who has what was drawn: his bits say how likely errors are.
+        changed = blocks if isinstance(channel.qber, tuple) else received
         for row in range(count):
-            received[row, :payload_bytes] ^= simulation_errors(seed, first + row, payload, channel.qber)
+            bob = received[row, :payload_bytes].copy()
+            changed[row, :payload_bytes] ^= simulation_errors(seed, first + row, payload, channel.qber, bob)
         return Frames(first=first, blocks=blocks, received=received, llr=None)
     sigma = channel.sigma(code.code_rate)
     llr = np.zeros((count, code.block_length), dtype=np.float32)

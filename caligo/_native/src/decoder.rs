@@ -79,6 +79,48 @@ struct List<T: KernelLlr> {
     state: Box<ListState<T>>,
 }
 
+/// LLR magnitudes of a hard decision, by Bob's bit: errors of real keys are more frequent at one of them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Magnitudes<T> {
+    /// Where he has a 0.
+    pub at_zero: T,
+    /// Where he has a 1.
+    pub at_one: T,
+}
+
+impl<T: Copy> From<T> for Magnitudes<T> {
+    /// The same for both.
+    fn from(magnitude: T) -> Self {
+        Self { at_zero: magnitude, at_one: magnitude }
+    }
+}
+
+impl<T: KernelLlr> Magnitudes<T> {
+    /// Those of crossover probabilities above 0 and below 0.5.
+    #[must_use]
+    pub fn from_crossovers(at_zero: f64, at_one: f64) -> Self {
+        Self { at_zero: T::from_crossover(at_zero), at_one: T::from_crossover(at_one) }
+    }
+
+    /// The magnitude, if there is one only.
+    #[must_use]
+    pub fn uniform(self) -> Option<T> {
+        (self.at_zero == self.at_one).then_some(self.at_zero)
+    }
+
+    /// Both are magnitudes.
+    fn require(self) -> Result<Self> {
+        let max = T::CERTAIN.into();
+        for magnitude in [self.at_zero, self.at_one] {
+            let got = magnitude.into();
+            if !(0.0..=max).contains(&got) {
+                return Err(Error::OutOfRange { what: "magnitude", got, min: 0.0, max });
+            }
+        }
+        Ok(self)
+    }
+}
+
 /// What goes with the received blocks of a batch.
 struct Blocks<'a> {
     frozen_values: &'a [u8],
@@ -279,10 +321,11 @@ impl<T: KernelLlr> Decoder<T> {
             + self.candidate.bytes()
     }
 
-    /// Decodes a block received over a binary symmetric channel.
+    /// Decodes a block of hard decisions.
     ///
     /// `received` is Bob's packed block, `frozen_values` Alice's transform on the frozen set (zero elsewhere), `checks` the
-    /// check of her block and, if the code has segments, theirs, `magnitude` the LLR magnitude of a position. `decoded` becomes Alice's block if the result is
+    /// check of her block and, if the code has segments, theirs, `magnitudes` the LLR magnitude of a position, or two by his
+    /// bit there. `decoded` becomes Alice's block if the result is
     /// true; if no survivor passes the check it is the best survivor's, and the result is false. Packed blocks are
     /// `max(1, N / 8)` bytes, little bit order.
     ///
@@ -294,10 +337,10 @@ impl<T: KernelLlr> Decoder<T> {
         received: &[u8],
         frozen_values: &[u8],
         checks: impl Into<Checks<'c>>,
-        magnitude: T,
+        magnitudes: impl Into<Magnitudes<T>>,
         decoded: &mut [u8],
     ) -> Result<bool> {
-        self.decode_bsc_from(0, received, frozen_values, checks.into(), magnitude, decoded)
+        self.decode_bsc_from(0, received, frozen_values, checks.into(), magnitudes.into(), decoded)
     }
 
     /// [`Decoder::decode_bsc`] without the first `tried` list sizes.
@@ -307,10 +350,10 @@ impl<T: KernelLlr> Decoder<T> {
         received: &[u8],
         frozen_values: &[u8],
         checks: Checks<'_>,
-        magnitude: T,
+        magnitudes: Magnitudes<T>,
         decoded: &mut [u8],
     ) -> Result<bool> {
-        require_magnitude(magnitude)?;
+        let uniform = magnitudes.require()?.uniform();
         self.require_block("received", received)?;
         self.require_bytes("decoded", decoded.len())?;
         let checks = self.require_checks(checks)?;
@@ -319,10 +362,13 @@ impl<T: KernelLlr> Decoder<T> {
         // Segmented decodes and successive cancellation start from the signs, unless some positions are certain.
         let takes_signs = self.single.as_ref().is_some_and(|single| single::takes_signs(&single.program));
         let signs = self.code.payload_length() == self.code.block_length() && (self.segmented.is_some() || takes_signs);
-        if !signs {
-            self.expand(magnitude);
+        let signs = if signs { uniform } else { None };
+        match (signs, uniform) {
+            (Some(_), _) => {}
+            (None, Some(magnitude)) => self.expand(magnitude),
+            (None, None) => self.expand_both(magnitudes),
         }
-        Ok(self.decode(tried, checks, signs.then_some(magnitude), decoded))
+        Ok(self.decode(tried, checks, signs, decoded))
     }
 
     /// Decodes soft values: `llr` in nats, positive meaning 0, one per position; those of shortened positions are ignored.
@@ -382,11 +428,11 @@ impl<T: KernelLlr> Decoder<T> {
         received: &[u8],
         frozen_values: &[u8],
         check_values: &[u32],
-        magnitude: T,
+        magnitudes: impl Into<Magnitudes<T>>,
         decoded: &mut [u8],
         accepted: &mut [bool],
     ) -> Result<()> {
-        require_magnitude(magnitude)?;
+        let magnitudes = magnitudes.into().require()?;
         let bytes = bits::bytes_for(self.code.block_length());
         let blocks = Blocks { frozen_values, check_values, decoded, accepted };
         self.decode_batch(
@@ -395,9 +441,9 @@ impl<T: KernelLlr> Decoder<T> {
             |decoder, block, frozen_values| {
                 decoder.require_block("received", block).and(decoder.require_block("frozen_values", frozen_values))
             },
-            |blocks| Received::Hard(blocks, magnitude),
+            |blocks| Received::Hard(blocks, magnitudes),
             |decoder, tried, block, frozen_values, checks, decoded| {
-                decoder.decode_bsc_from(tried, block, frozen_values, checks, magnitude, decoded)
+                decoder.decode_bsc_from(tried, block, frozen_values, checks, magnitudes, decoded)
             },
         )
     }
@@ -598,6 +644,12 @@ impl<T: KernelLlr> Decoder<T> {
         T::dispatch(self.engine, task);
     }
 
+    /// The signs of `offset` with the magnitudes of the bits in `received` as LLRs in `channel`.
+    fn expand_both(&mut self, magnitudes: Magnitudes<T>) {
+        let task = ExpandBoth { signs: &self.offset, ones: &self.received, magnitudes, out: &mut self.channel };
+        T::dispatch(self.engine, task);
+    }
+
     /// Decodes `channel`, or with a magnitude the signs in `offset`.
     fn run(&mut self, attempt: Attempt, magnitude: Option<T>) {
         if let (true, Some(magnitude)) = (attempt.list_size > 1, magnitude) {
@@ -672,12 +724,6 @@ impl<T: KernelLlr> Decoder<T> {
     }
 }
 
-/// A magnitude that is one.
-fn require_magnitude<T: KernelLlr>(magnitude: T) -> Result<()> {
-    let (got, max) = (magnitude.into(), T::CERTAIN.into());
-    if (0.0..=max).contains(&got) { Ok(()) } else { Err(Error::OutOfRange { what: "magnitude", got, min: 0.0, max }) }
-}
-
 /// The polar transform of a block whose length the code has proved.
 fn transform(words: &mut [u64], block_length: usize) {
     let done = polar_transform(words, block_length);
@@ -695,5 +741,26 @@ impl<T: KernelLlr> Task<T> for Expand<'_, T> {
     #[inline(always)]
     fn run<E: Kernels<T>>(self, engine: E) {
         engine.expand(self.bits, self.magnitude, self.out);
+    }
+}
+
+struct ExpandBoth<'a, T: Llr> {
+    signs: &'a [u64],
+    ones: &'a [u64],
+    magnitudes: Magnitudes<T>,
+    out: &'a mut [T],
+}
+
+impl<T: KernelLlr> Task<T> for ExpandBoth<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<E: Kernels<T>>(self, engine: E) {
+        let Self { signs, ones, magnitudes: Magnitudes { at_zero, at_one }, out } = self;
+        let (rows, short) = out.as_chunks_mut();
+        frames::expand_by_bit(engine, ones, signs, at_zero, at_one, rows);
+        for (position, value) in short.iter_mut().enumerate() {
+            let bit = |words: &[u64]| words[0] >> position & 1 == 1;
+            *value = if bit(ones) { at_one } else { at_zero }.negate_if(bit(signs));
+        }
     }
 }

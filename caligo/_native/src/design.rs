@@ -7,7 +7,7 @@
 //!
 //! | design | channel | what is computed |
 //! |---|---|---|
-//! | [`density_evolution()`] | BSC | exact evolution of the int8 decoder's own LLR distribution |
+//! | [`density_evolution()`] | BSC, or a [`Mixture`] of two | exact evolution of the int8 decoder's own LLR distribution |
 //! | [`gaussian()`] | BI-AWGN | Gaussian approximation |
 //! | [`nr()`] | none | the 5G NR sequence, N ≤ 1024 |
 //! | [`polarization_weight()`] | none | β-expansion, β = 2^(1/4) |
@@ -31,7 +31,7 @@ mod gaussian;
 mod nr;
 mod polarization_weight;
 
-pub use density_evolution::{MAX_QBER, MIN_QBER, density_evolution, density_evolution_threaded};
+pub use density_evolution::{MAX_QBER, MIN_QBER, Mixture, density_evolution, density_evolution_threaded};
 pub use gaussian::{MAX_SIGMA, MIN_SIGMA, gaussian};
 pub use nr::{MAX_NR_BLOCK_LENGTH, nr};
 pub use polarization_weight::polarization_weight;

@@ -4,7 +4,7 @@
 use caligo_polar::bits;
 use caligo_polar::checksum::Check;
 use caligo_polar::code::{Attempt, Code, ListSizes};
-use caligo_polar::decoder::{Decoder, naive, required_bytes};
+use caligo_polar::decoder::{Decoder, Magnitudes, naive, required_bytes};
 use caligo_polar::error::Error;
 use caligo_polar::llr::Metric;
 use caligo_polar::simd::{EngineName, KernelLlr};
@@ -53,12 +53,17 @@ fn disclosed(code: &Code, key: &[u64]) -> (Vec<u8>, u32) {
 }
 
 /// Decodes `key` with errors `errors`; returns the outcome and the errors that were found.
-fn outcome<T: KernelLlr>(decoder: &mut Decoder<T>, key: &[u64], errors: &[u64], magnitude: T) -> (bool, Vec<u8>) {
+fn outcome<T: KernelLlr>(
+    decoder: &mut Decoder<T>,
+    key: &[u64],
+    errors: &[u64],
+    magnitudes: impl Into<Magnitudes<T>>,
+) -> (bool, Vec<u8>) {
     let code = decoder.code().clone();
     let (frozen_values, check) = disclosed(&code, key);
     let received = packed(&code, &xor(key, errors));
     let mut decoded = vec![0; received.len()];
-    let ok = decoder.decode_bsc(&received, &frozen_values, check, magnitude, &mut decoded).unwrap();
+    let ok = decoder.decode_bsc(&received, &frozen_values, check, magnitudes, &mut decoded).unwrap();
     assert_eq!(
         disclosed(&code, &words(&code, &decoded)).0,
         frozen_values,
@@ -159,7 +164,14 @@ fn what_is_accepted_is_the_best_survivor_with_the_check() {
         let mut decoder = Decoder::<i8>::new(code.clone(), list, EngineName::best()).unwrap();
         let mut decoded = vec![0; bits::bytes_for(length)];
         let is_soft = rng.below(2) == 1;
-        let magnitudes: Vec<i8> = (0..length).map(|_| if is_soft { rng.below(12) as i8 } else { 6 }).collect();
+        let (at_zero, at_one) = [(6, 6), (6, 7), (9, 4)][rng.below(3) as usize];
+        let magnitudes: Vec<i8> = (0..length)
+            .map(|i| match (is_soft, bits::get(&received, i)) {
+                (true, _) => rng.below(12) as i8,
+                (false, false) => at_zero,
+                (false, true) => at_one,
+            })
+            .collect();
         let ok = if is_soft {
             let sign = |i: usize| if bits::get(&received, i) { -0.5 } else { 0.5 };
             let llr: Vec<f32> = (0..length).map(|i| sign(i) * f32::from(magnitudes[i])).collect();
@@ -167,11 +179,12 @@ fn what_is_accepted_is_the_best_survivor_with_the_check() {
             (0..length).filter(|i| magnitudes[*i] == 0).for_each(|i| bits::set(&mut received, i, false));
             decoder.decode_soft(&llr, &frozen_values, check, &mut decoded).unwrap()
         } else {
-            decoder.decode_bsc(&packed(&code, &received), &frozen_values, check, 6, &mut decoded).unwrap()
+            let (received, both) = (packed(&code, &received), Magnitudes { at_zero, at_one });
+            decoder.decode_bsc(&received, &frozen_values, check, both, &mut decoded).unwrap()
         };
         let attempt = Attempt { list_size: list, last: true };
         let expected = outcome_by_the_rules(&code, attempt, &key, &received, &magnitudes);
-        assert_eq!((ok, decoded), expected, "L = {list}, soft: {is_soft}, {code:?}");
+        assert_eq!((ok, decoded), expected, "L = {list}, soft: {is_soft}, {at_zero} and {at_one}, {code:?}");
         let unchecked = Code::new(length, code.info(), length - code.payload_length(), Check::None).unwrap();
         let best = outcome_by_the_rules(&unchecked, attempt, &key, &received, &magnitudes).1;
         found += usize::from(ok);
@@ -230,8 +243,9 @@ fn an_escalating_decoder_is_its_attempts_one_after_the_other() {
     ));
 }
 
-/// The same block as hard decisions, of which a single decoder takes the bits as they are, and as soft values.
-fn compare_inputs<T: KernelLlr>(rng: &mut Rng, engine: EngineName, magnitude: T, nats: f32) {
+/// The same block as hard decisions, of which a single decoder takes the bits as they are, and as soft values. Magnitudes as
+/// the decoder's values and in nats.
+fn compare_inputs<T: KernelLlr>(rng: &mut Rng, engine: EngineName, [at_zero, at_one]: [(T, f32); 2]) {
     let code = random_code(rng);
     let list = if rng.below(2) == 0 { 1 } else { list_size(rng) };
     let key = random_block(rng, &code, 0.5);
@@ -240,24 +254,28 @@ fn compare_inputs<T: KernelLlr>(rng: &mut Rng, engine: EngineName, magnitude: T,
     let received = xor(&key, &errors);
     let (frozen_values, check) = disclosed(&code, &key);
     let llr: Vec<f32> =
-        (0..code.block_length()).map(|i| if received[i / 64] >> (i % 64) & 1 == 1 { -nats } else { nats }).collect();
+        (0..code.block_length()).map(|i| if bits::get(&received, i) { -at_one.1 } else { at_zero.1 }).collect();
     let mut decoder = Decoder::<T>::new(code.clone(), list, engine).unwrap();
     let mut decoded = vec![0; bits::bytes_for(code.block_length())];
     let ok = decoder.decode_soft(&llr, &frozen_values, check, &mut decoded).unwrap();
     let found = decoded.iter().zip(packed(&code, &received)).map(|(d, r)| d ^ r).collect::<Vec<_>>();
-    assert_eq!((ok, found), outcome(&mut decoder, &key, &errors, magnitude));
+    let magnitudes = Magnitudes { at_zero: at_zero.0, at_one: at_one.0 };
+    assert_eq!((ok, found), outcome(&mut decoder, &key, &errors, magnitudes));
 }
 
 #[test]
-fn soft_and_hard_inputs_of_one_magnitude_decode_alike() {
+fn soft_and_hard_inputs_of_the_same_magnitudes_decode_alike() {
     let mut rng = Rng(13);
     for _ in 0..500 {
         for engine in EngineName::ALL.into_iter().filter(|engine| engine.available()) {
             // From what one f-kernel takes to nothing to what one g-kernel saturates.
-            let magnitude = [1, 2, 3, 8, 70, 127][rng.below(6) as usize];
-            let nats = f32::from(magnitude) / 2.0;
-            compare_inputs::<i8>(&mut rng, engine, magnitude, nats);
-            compare_inputs::<f32>(&mut rng, engine, nats, nats);
+            let mut magnitudes = [0; 2].map(|_| [1, 2, 3, 8, 70, 127][rng.below(6) as usize]);
+            if rng.below(2) == 0 {
+                magnitudes[1] = magnitudes[0];
+            }
+            let nats = magnitudes.map(|magnitude| f32::from(magnitude) / 2.0);
+            compare_inputs::<i8>(&mut rng, engine, [0, 1].map(|bit| (magnitudes[bit], nats[bit])));
+            compare_inputs::<f32>(&mut rng, engine, nats.map(|nats| (nats, nats)));
         }
     }
 }

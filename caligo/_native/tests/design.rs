@@ -1,7 +1,9 @@
 //! Laws of the designs: exactness where everything can be enumerated, order, shortening, golden digests.
 
 use caligo_polar::checksum::Check;
-use caligo_polar::design::{self, density_evolution, density_evolution_threaded, gaussian, nr, polarization_weight};
+use caligo_polar::design::{
+    self, Mixture, density_evolution, density_evolution_threaded, gaussian, nr, polarization_weight,
+};
 use caligo_polar::error::Error;
 
 /// LLRs of every decision of a successive cancellation decoder that is told the (all-zero) past, by the written rules.
@@ -19,18 +21,27 @@ fn decisions(llrs: &[i32]) -> Vec<i32> {
     [decisions(&check.collect::<Vec<_>>()), decisions(&repeat.collect::<Vec<_>>())].concat()
 }
 
-/// Error probabilities by going through every error pattern.
-fn enumerated(block_length: usize, payload_length: usize, qber: f64) -> Vec<f64> {
-    let magnitude = (2.0 * ((1.0 - qber) / qber).ln()).round().clamp(1.0, 127.0) as i32;
+/// Error probabilities by going through every error pattern and, where it matters, every word that Bob may have.
+fn enumerated(block_length: usize, payload_length: usize, channel: Mixture) -> Vec<f64> {
+    let magnitude = |qber: f64| (2.0 * ((1.0 - qber) / qber).ln()).round().clamp(1.0, 127.0) as i32;
+    let (zero, one) = (magnitude(channel.at_zero), magnitude(channel.at_one));
+    let words = if channel.at_zero == channel.at_one { 1 } else { 1u32 << payload_length };
     let mut errors = vec![0.0; block_length];
-    for pattern in 0u32..1 << payload_length {
-        let weight = pattern.count_ones() as i32;
-        let probability = qber.powi(weight) * (1.0 - qber).powi(payload_length as i32 - weight);
+    for (pattern, word) in (0u32..1 << payload_length).flat_map(|pattern| (0..words).map(move |word| (pattern, word))) {
+        let mut probability = 1.0;
         let llrs: Vec<i32> = (0..block_length)
-            .map(|i| match (i < payload_length, (pattern >> i) & 1) {
-                (false, _) => 127,
-                (true, 0) => magnitude,
-                (true, _) => -magnitude,
+            .map(|i| {
+                if i >= payload_length {
+                    return 127;
+                }
+                let (size, qber, share) = match (words, word >> i & 1) {
+                    (1, _) => (zero, channel.at_zero, 1.0),
+                    (_, 0) => (zero, channel.at_zero, channel.zero_weight),
+                    _ => (one, channel.at_one, 1.0 - channel.zero_weight),
+                };
+                let wrong = pattern >> i & 1 == 1;
+                probability *= share * if wrong { qber } else { 1.0 - qber };
+                if wrong { -size } else { size }
             })
             .collect();
         for (error, decision) in errors.iter_mut().zip(decisions(&llrs)) {
@@ -60,7 +71,7 @@ fn density_evolution_is_the_enumeration_of_all_error_patterns() {
                 continue;
             }
             for qber in [0.02, 0.11, 0.3, 1e-6, 0.499] {
-                let expected = enumerated(block_length, payload_length, qber);
+                let expected = enumerated(block_length, payload_length, qber.into());
                 let got = density_evolution(block_length, payload_length, qber).unwrap();
                 for (position, (e, g)) in expected.iter().zip(&got).enumerate() {
                     let slack = 1e-5 * e + 1e-11;
@@ -72,6 +83,44 @@ fn density_evolution_is_the_enumeration_of_all_error_patterns() {
             }
         }
     }
+}
+
+#[test]
+fn a_mixture_is_the_enumeration_of_all_error_patterns_and_words() {
+    for (block_length, payload_length) in [(2, 1), (2, 2), (4, 3), (8, 5), (8, 8)] {
+        for (at_zero, at_one, zero_weight) in
+            [(0.049, 0.024, 0.5), (0.01, 0.2, 0.3), (0.03, 1e-4, 0.9), (0.02, 0.1, 0.0)]
+        {
+            let channel = Mixture { at_zero, at_one, zero_weight };
+            let expected = enumerated(block_length, payload_length, channel);
+            let got = density_evolution(block_length, payload_length, channel).unwrap();
+            for (position, (e, g)) in expected.iter().zip(&got).enumerate() {
+                assert!((e - f64::from(*g)).abs() <= 1e-5 * e + 1e-11, "{channel:?} u[{position}]: {e} against {g}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_mixture_of_equal_channels_is_that_channel_to_the_bit() {
+    for (block_length, payload_length, qber) in [(1 << 10, 1 << 10, 0.02), (1 << 12, 3000, 0.05)] {
+        let one = density_evolution(block_length, payload_length, qber).unwrap();
+        for zero_weight in [0.0, 0.3, 0.5, 1.0] {
+            let channel = Mixture { at_zero: qber, at_one: qber, zero_weight };
+            let both = density_evolution_threaded(block_length, payload_length, channel, 2).unwrap();
+            assert!(one.iter().map(|p| p.to_bits()).eq(both.iter().map(|p| p.to_bits())));
+        }
+    }
+}
+
+/// Swapping Bob's zeros and ones changes nothing.
+#[test]
+fn a_mixture_does_not_know_which_bit_is_which() {
+    let (a, b) = (
+        Mixture { at_zero: 0.05, at_one: 0.02, zero_weight: 0.25 },
+        Mixture { at_zero: 0.02, at_one: 0.05, zero_weight: 0.75 },
+    );
+    assert_eq!(density_evolution(1 << 10, 1000, a).unwrap(), density_evolution(1 << 10, 1000, b).unwrap());
 }
 
 /// The disclosed fraction over h₂ at which successive cancellation fails one block in ten.
@@ -210,6 +259,12 @@ fn polarization_weights_are_sorted_sums_of_powers() {
 fn parameters_out_of_range_are_refused() {
     for qber in [0.0, 0.5, 1.0, -0.02, f64::NAN, f64::INFINITY] {
         assert!(matches!(density_evolution(8, 8, qber), Err(Error::OutOfRange { what: "qber", .. })));
+        let mixture = Mixture { at_zero: 0.02, at_one: qber, zero_weight: 0.5 };
+        assert!(matches!(density_evolution(8, 8, mixture), Err(Error::OutOfRange { what: "qber", .. })));
+    }
+    for zero_weight in [-0.1, 1.1, f64::NAN] {
+        let mixture = Mixture { at_zero: 0.02, at_one: 0.03, zero_weight };
+        assert!(matches!(density_evolution(8, 8, mixture), Err(Error::OutOfRange { what: "zero_weight", .. })));
     }
     for sigma in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         assert!(matches!(gaussian(8, 8, sigma), Err(Error::OutOfRange { what: "sigma", .. })));
@@ -232,7 +287,10 @@ fn digest(errors: &[f32]) -> u32 {
 /// CRC-32 of the little-endian `f32` values. A change here changes every code: cached designs and recorded runs with it.
 #[test]
 fn designs_are_the_same_on_every_machine() {
+    let mixture = Mixture { at_zero: 0.049, at_one: 0.024, zero_weight: 0.5 };
     let golden = [
+        ("de 2^14 4.9 % and 2.4 %", digest(&density_evolution(1 << 14, 1 << 14, mixture).unwrap()), 0xb71d_0fd5),
+        ("de 2^13 4.9 % and 2.4 % shortened", digest(&density_evolution(1 << 13, 5000, mixture).unwrap()), 0x77e1_ced6),
         ("de 2^10 2 %", digest(&density_evolution(1 << 10, 1 << 10, 0.02).unwrap()), 0x7d7a_e623),
         ("de 2^14 5 % shortened", digest(&density_evolution(1 << 14, 12_345, 0.05).unwrap()), 0x0e6c_989e),
         ("de 2^16 11 %", digest(&density_evolution(1 << 16, 1 << 16, 0.11).unwrap()), 0x8a02_3fd3),

@@ -4,7 +4,7 @@
 use caligo_polar::bits;
 use caligo_polar::checksum::Check;
 use caligo_polar::code::{Code, ListSizes};
-use caligo_polar::decoder::{Decoder, required_bytes};
+use caligo_polar::decoder::{Decoder, Magnitudes, required_bytes};
 use caligo_polar::error::Error;
 use caligo_polar::simd::{EngineName, KernelLlr};
 use caligo_polar::transform::polar_transform;
@@ -52,7 +52,11 @@ fn batch(rng: &mut Rng, code: &Code, count: usize) -> Batch {
 }
 
 /// Decodes block by block.
-fn alone<T: KernelLlr>(decoder: &mut Decoder<T>, batch: &Batch, magnitude: Option<T>) -> (Vec<u8>, Vec<bool>) {
+fn alone<T: KernelLlr>(
+    decoder: &mut Decoder<T>,
+    batch: &Batch,
+    magnitudes: Option<Magnitudes<T>>,
+) -> (Vec<u8>, Vec<bool>) {
     let (length, mut decoded) = (decoder.code().block_length(), vec![0; batch.received.len()]);
     let bytes = bits::bytes_for(length);
     let accepted = decoded
@@ -60,10 +64,10 @@ fn alone<T: KernelLlr>(decoder: &mut Decoder<T>, batch: &Batch, magnitude: Optio
         .enumerate()
         .map(|(block, decoded)| {
             let (frozen_values, check) = (&batch.frozen_values[block * bytes..][..bytes], batch.check_values[block]);
-            match magnitude {
-                Some(magnitude) => {
+            match magnitudes {
+                Some(magnitudes) => {
                     let received = &batch.received[block * bytes..][..bytes];
-                    decoder.decode_bsc(received, frozen_values, check, magnitude, decoded).unwrap()
+                    decoder.decode_bsc(received, frozen_values, check, magnitudes, decoded).unwrap()
                 }
                 None => {
                     decoder.decode_soft(&batch.llr[block * length..][..length], frozen_values, check, decoded).unwrap()
@@ -74,13 +78,17 @@ fn alone<T: KernelLlr>(decoder: &mut Decoder<T>, batch: &Batch, magnitude: Optio
     (decoded, accepted)
 }
 
-fn together<T: KernelLlr>(decoder: &mut Decoder<T>, batch: &Batch, magnitude: Option<T>) -> (Vec<u8>, Vec<bool>) {
+fn together<T: KernelLlr>(
+    decoder: &mut Decoder<T>,
+    batch: &Batch,
+    magnitudes: Option<Magnitudes<T>>,
+) -> (Vec<u8>, Vec<bool>) {
     let mut decoded = vec![0xaa; batch.received.len()];
     let mut accepted = vec![false; batch.check_values.len()];
     let (frozen, checks) = (&batch.frozen_values, &batch.check_values);
-    match magnitude {
-        Some(magnitude) => {
-            decoder.decode_bsc_batch(&batch.received, frozen, checks, magnitude, &mut decoded, &mut accepted).unwrap();
+    match magnitudes {
+        Some(magnitudes) => {
+            decoder.decode_bsc_batch(&batch.received, frozen, checks, magnitudes, &mut decoded, &mut accepted).unwrap();
         }
         None => decoder.decode_soft_batch(&batch.llr, frozen, checks, &mut decoded, &mut accepted).unwrap(),
     }
@@ -97,16 +105,19 @@ fn compare<T: KernelLlr>(rng: &mut Rng, log_length: u32, magnitudes: &[T]) -> us
     let sizes = ListSizes::escalating(escalation, if escalation.is_empty() { 1 } else { 4 }).unwrap();
     let count = [1, 23, 24, 40, 63, 64, 65, 100, 128][rng.below(9) as usize];
     let blocks = batch(rng, &code, count);
-    let magnitude = (rng.below(3) > 0).then(|| magnitudes[rng.below(magnitudes.len() as u64) as usize]);
+    let mut one = || magnitudes[rng.below(magnitudes.len() as u64) as usize];
+    let (at_zero, at_one) = (one(), one());
+    let at_one = if rng.below(2) == 0 { at_one } else { at_zero };
+    let magnitudes = (rng.below(3) > 0).then_some(Magnitudes { at_zero, at_one });
     let mut reference = Decoder::<T>::with_list_sizes(code.clone(), sizes, EngineName::Portable).unwrap();
-    let expected = alone(&mut reference, &blocks, magnitude);
+    let expected = alone(&mut reference, &blocks, magnitudes);
     for engine in EngineName::ALL.into_iter().filter(|engine| engine.available()) {
         let mut decoder = Decoder::<T>::with_list_sizes(code.clone(), sizes, engine).unwrap();
         assert_eq!(decoder.allocated_bytes(), required_bytes::<T>(&code, sizes));
         assert_eq!(decoder.group(), 64);
         for _ in 0..2 {
-            let got = together(&mut decoder, &blocks, magnitude);
-            assert!(got == expected, "{} {count} blocks, {sizes:?}, {magnitude:?}, {code:?}", engine.name());
+            let got = together(&mut decoder, &blocks, magnitudes);
+            assert!(got == expected, "{} {count} blocks, {sizes:?}, {magnitudes:?}, {code:?}", engine.name());
         }
     }
     expected.1.iter().filter(|accepted| **accepted).count()
@@ -137,7 +148,7 @@ fn a_block_that_is_refused_ends_the_batch_after_those_before_it() {
     let blocks = batch(&mut rng, &code, 50);
     for bad in [0, 5, 30, 49] {
         let mut decoder = Decoder::<i8>::new(code.clone(), 1, EngineName::best()).unwrap();
-        let expected = alone(&mut decoder, &blocks, Some(8));
+        let expected = alone(&mut decoder, &blocks, Some(8.into()));
         let mut frozen_values = blocks.frozen_values.clone();
         frozen_values[16 * bad + 8] |= 1;
         let (mut decoded, mut accepted) = (vec![0xaa; blocks.received.len()], vec![false; 50]);

@@ -13,7 +13,7 @@
 use caligo_polar::bits::{bytes_for, check_packed, words_for};
 use caligo_polar::checksum::{Check, HASH_KEY_BYTES, universal_hash, universal_hash_portable};
 use caligo_polar::code::{Code, ListSizes, Segmentation};
-use caligo_polar::decoder::{Checks, Decoder, required_bytes};
+use caligo_polar::decoder::{Checks, Decoder, Magnitudes, required_bytes};
 use caligo_polar::design;
 use caligo_polar::error::Error;
 use caligo_polar::random::{Source, bernoulli_bits, random_bits, standard_normal};
@@ -185,10 +185,16 @@ fn decode<T: KernelLlr>(rng: &mut Rng) {
     let code = code(rng);
     let received = row(rng, &code, |_| !0);
     let frozen = row(rng, &code, |index| !code.info()[index]);
-    let (values, magnitude) = (check_values(rng, &code), magnitude(rng));
+    let (values, magnitudes) = (check_values(rng, &code), magnitudes(rng));
     with_every_engine::<T>(rng, &code, |decoder, decoded| {
-        decoder.decode_bsc(&received, &frozen, checks(&values), magnitude, decoded)
+        decoder.decode_bsc(&received, &frozen, checks(&values), magnitudes, decoded)
     });
+}
+
+/// One for both bits, or one for each.
+fn magnitudes<T: KernelLlr>(rng: &mut Rng) -> Magnitudes<T> {
+    let at_zero = magnitude(rng);
+    Magnitudes { at_zero, at_one: if rng.below(2) == 0 { at_zero } else { magnitude(rng) } }
 }
 
 fn magnitude<T: KernelLlr>(rng: &mut Rng) -> T {
@@ -234,7 +240,7 @@ fn batch<T: KernelLlr>(rng: &mut Rng) {
     let Ok(sizes) = sizes else { return };
     let blocks = [1, 23, 24, 63, 64, 65, 100][rng.below(7) as usize];
     let (mut received, mut frozen, mut llr, mut values) = (vec![], vec![], vec![], vec![]);
-    let (soft, magnitude) = (rng.below(3) == 0, magnitude::<T>(rng));
+    let (soft, magnitudes) = (rng.below(3) == 0, magnitudes::<T>(rng));
     for _ in 0..blocks {
         let fit = |mut row: Vec<u8>| {
             row.resize(bytes, 0);
@@ -267,7 +273,7 @@ fn batch<T: KernelLlr>(rng: &mut Rng) {
         let outcome = if soft {
             reference.decode_soft(&llr[block * length..][..length], frozen, checks, decoded)
         } else {
-            reference.decode_bsc(&received[block * bytes..][..bytes], frozen, checks, magnitude, decoded)
+            reference.decode_bsc(&received[block * bytes..][..bytes], frozen, checks, magnitudes, decoded)
         };
         match outcome {
             Ok(found) => {
@@ -284,13 +290,13 @@ fn batch<T: KernelLlr>(rng: &mut Rng) {
         let outcome = if soft {
             decoder.decode_soft_batch(&llr, &frozen, &values, &mut decoded, &mut accepted)
         } else {
-            decoder.decode_bsc_batch(&received, &frozen, &values, magnitude, &mut decoded, &mut accepted)
+            decoder.decode_bsc_batch(&received, &frozen, &values, magnitudes, &mut decoded, &mut accepted)
         };
         assert_eq!(outcome.err().map(|error| format!("{error:?}")), refused.as_ref().map(|(_, text)| text.clone()));
         assert_eq!(decoded[..done * bytes], expected.0[..done * bytes], "{} {code:?} {sizes:?}", engine.name());
         assert_eq!(accepted[..done], expected.1[..done], "{}", engine.name());
         let short = &received[..received.len() - 1];
-        assert!(decoder.decode_bsc_batch(short, &frozen, &values, magnitude, &mut decoded, &mut accepted).is_err());
+        assert!(decoder.decode_bsc_batch(short, &frozen, &values, magnitudes, &mut decoded, &mut accepted).is_err());
     }
 }
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from caligo.channel import Qbers
+
 if TYPE_CHECKING:
     from caligo.codes import PolarCode
 
@@ -104,7 +106,7 @@ class Codec(Protocol):
         received: NDArray[np.uint8],
         frozen_values: NDArray[np.uint8],
         check_values: NDArray[np.uint32],
-        qber: float,
+        qber: Qbers,
     ) -> DecodedBatch:
         """Find Alice's blocks from Bob's, received over a binary symmetric channel, and what she disclosed.
 
@@ -112,7 +114,7 @@ class Codec(Protocol):
             received: uint8[B, max(1, N // 8)], packed: Bob's blocks; shortened positions zero.
             frozen_values: uint8[B, max(1, N // 8)], packed: Alice's u on the frozen set, zero elsewhere.
             check_values: uint32[B], or uint32[B, 1 + segments]: her check values.
-            qber: crossover probability, in (0, 0.5).
+            qber: crossover probability, in (0, 0.5), or a pair: where Bob has 0, where he has 1.
 
         Raises:
             ShapeError: wrong dtype, shape, layout, or stray bits.

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo import _native
-from caligo.channel import validate_qber
+from caligo.channel import Qbers, validate_qbers
 from caligo.codes.polar_code import PolarCode
 from caligo.codes.validation import validate_count, validate_name
 from caligo.errors import ResourceError
@@ -159,13 +159,13 @@ class PolarCodec:
         received: NDArray[np.uint8],
         frozen_values: NDArray[np.uint8],
         check_values: NDArray[np.uint32],
-        qber: float,
+        qber: Qbers,
     ) -> DecodedBatch:
         """Decode blocks received over a binary symmetric channel; see `Codec.decode`."""
         require_batch(received, self.code, "received")
         require_frozen_values(frozen_values, self.code, len(received))
         require_check_values(check_values, self.code, len(received))
-        qber = validate_qber(qber)
+        qber = validate_qbers(qber)
         batch = DecodedBatch.undecided(self.code, len(received))
 
         def decode_slice(decoder: PolarDecoder, rows: slice) -> None:

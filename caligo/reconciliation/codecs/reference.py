@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo.bits import pack, unpack
-from caligo.channel import bsc_llr
+from caligo.channel import Qbers, bsc_llr, validate_qbers
 from caligo.codes.polar_code import PolarCode
 from caligo.codes.validation import validate_name
 from caligo.errors import ConfigError, ResourceError
@@ -295,12 +295,13 @@ class ReferenceCodec:
         received: NDArray[np.uint8],
         frozen_values: NDArray[np.uint8],
         check_values: NDArray[np.uint32],
-        qber: float,
+        qber: Qbers,
     ) -> DecodedBatch:
         """Decode blocks received over a binary symmetric channel; see `Codec.decode`."""
         require_batch(received, self.code, "received")
-        magnitude = bsc_llr(qber)
-        llr = magnitude * (1.0 - 2.0 * unpack(received, self.code.block_length).astype(np.float64))
+        assumed = validate_qbers(qber)
+        at_zero, at_one = assumed if isinstance(assumed, tuple) else (assumed, assumed)
+        llr = np.where(unpack(received, self.code.block_length), -bsc_llr(at_one), bsc_llr(at_zero))
         return self._decode_rows(llr, frozen_values, check_values)
 
     def decode_soft(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from caligo.channel import Qbers, binary_entropy, mean_qber
 from caligo.codes import PolarCode
 from caligo.errors import ConfigError
 from caligo.reconciliation.leakage import TwoWayLeakage
@@ -78,10 +79,10 @@ class CodeRequest:
     Args:
         block_length: N.
         payload_length: key bits in the block, at most N.
-        design_qber: on the design grid.
+        design_qber: on the design grid; of a pair, both.
         list_size: paths the decoder will keep.
         check: name of the check value.
-        efficiency: syndrome and bits of checks over payload · h2(design QBER); None: choose it for `target_fer`.
+        efficiency: syndrome and bits of checks over payload · h2(mean design QBER); None: choose it for `target_fer`.
         target_fer: frame error rate aimed at, 0 < target_fer < 1.
         raise_efficiency: take the efficiency that `target_fer` needs where that is greater than the one given.
         segment_length: positions of a segment, for strategies that cut blocks; None: the strategy's own.
@@ -91,7 +92,7 @@ class CodeRequest:
 
     block_length: int
     payload_length: int
-    design_qber: float
+    design_qber: Qbers
     list_size: int
     check: str = "crc32"
     efficiency: float | None = None
@@ -100,6 +101,11 @@ class CodeRequest:
     segment_length: int | None = None
     segment_check: str | None = None
     wish: str | None = None
+
+    @property
+    def unit(self) -> float:
+        """What an efficiency of one discloses: payload · h2 of the design QBER, of a pair of their mean."""
+        return self.payload_length * binary_entropy(mean_qber(self.design_qber))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

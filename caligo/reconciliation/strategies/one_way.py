@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from caligo import _native
 from caligo.bits import select_bits, spread_bits
-from caligo.channel import binary_entropy
 from caligo.codes import PolarCode, design_code, efficiency_for_target_fer
 from caligo.errors import ConfigError, ProtocolError
 from caligo.reconciliation.codecs import Codec
@@ -78,8 +77,7 @@ def chosen_efficiency(request: CodeRequest, segment_check_bits: int = 0) -> floa
     efficiency = request.efficiency
     if efficiency is not None and not request.raise_efficiency:
         return efficiency
-    unit = request.payload_length * binary_entropy(request.design_qber)
-    needed = segment_check_bits / unit + efficiency_for_target_fer(
+    needed = segment_check_bits / request.unit + efficiency_for_target_fer(
         request.block_length,
         request.payload_length,
         request.design_qber,
@@ -88,7 +86,7 @@ def chosen_efficiency(request: CodeRequest, segment_check_bits: int = 0) -> floa
         request.check,
     )
     # Rounding may leave a short block no information bit at an efficiency that leaves a long one some.
-    most = (request.payload_length - 1) / unit
+    most = (request.payload_length - 1) / request.unit
     return needed if efficiency is None else min(max(efficiency, needed), max(most, needed))
 
 
@@ -96,7 +94,7 @@ class OneWay:
     """Both parties of the one-way strategy on one code.
 
     Args:
-        code: must have a design QBER; it is what the decoder assumes.
+        code: must have a design QBER, or a pair; that is what the decoder assumes.
         list_size: paths the decoder keeps.
         precision: arithmetic of the decoder, ``int8`` or ``f32``.
         engine: name of the kernels to use; None takes the fastest.
@@ -122,7 +120,7 @@ class OneWay:
         escalation: Sequence[int] | None = None,
         codec: Codec | None = None,
     ) -> None:
-        if code.design_qber is None:
+        if code.assumed_qber is None:
             raise ConfigError("expected a code designed for a QBER, got one that is not; design it with qber=...")
         if codec is None:
             codec = PolarCodec(
@@ -138,7 +136,7 @@ class OneWay:
         self.code = code
         self._codec = codec
         self._alice = Alice(codec)
-        self._bob = Bob(codec, code.design_qber)
+        self._bob = Bob(codec, code.assumed_qber)
         self._leakage = TwoWayLeakage(Leakage.of_blocks(code), reply_bits=OUTCOME_BITS)
 
     @staticmethod
@@ -370,9 +368,9 @@ class OneWayBob(_OneWaySide):
         workers: int,
     ) -> None:
         super().__init__(code)
-        if code.design_qber is None:
+        if code.assumed_qber is None:
             raise ConfigError("expected a code designed for a QBER, got one that is not; design it with qber=...")
-        self._qber = code.design_qber
+        self._qber = code.assumed_qber
         self._idle: queue.SimpleQueue[PolarCodec] = queue.SimpleQueue()
         self._workers = workers
         arithmetic = cast(Literal["int8", "f32"], precision)

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from caligo import _native
-from caligo.channel import binary_entropy
 from caligo.codes import PolarCode, design_code
 from caligo.codes.polar_code import MAX_BLOCK_LENGTH, validate_segments
 from caligo.reconciliation.codecs import Codec
@@ -48,7 +47,7 @@ class Segmented(OneWay):
     """Both parties of the segmented strategy on one code.
 
     Args:
-        code: must have a design QBER; it is what the decoder assumes.
+        code: must have a design QBER, or a pair; that is what the decoder assumes.
         list_size: paths the decoder keeps at most.
         precision: arithmetic of the decoder, ``int8`` or ``f32``.
         engine: name of the kernels to use; None takes the fastest.
@@ -171,8 +170,7 @@ class Segmented(OneWay):
             return OneWay.choose_code(request)
         segments = -(-request.payload_length // segment_length)
         efficiency = chosen_efficiency(request, segments * int(_native.check_bits(segment_check)))
-        disclosed = efficiency * request.payload_length * binary_entropy(request.design_qber)
-        if request.efficiency != efficiency and disclosed >= request.payload_length - 1:
+        if request.efficiency != efficiency and efficiency * request.unit >= request.payload_length - 1:
             return OneWay.choose_code(request)
         return design_code(
             request.block_length,

@@ -12,6 +12,7 @@
 //!
 //! Not covered: lists; groups of fewer blocks than pay, which `Decoder` decodes one by one.
 
+use super::Magnitudes;
 use super::schedule::{Instruction, NodeKind, Operation};
 use super::workspace::AlignedBuffer;
 use crate::simd::frames::{self, FRAMES, Planes, Row};
@@ -157,6 +158,16 @@ impl<T: KernelLlr> FramesState<T> {
             let same = node.iter().fold(true, |same, &magnitude| same & (magnitude == node[0]));
             self.uniform[stage] = same.then_some(node[0]);
         }
+    }
+
+    /// The root of hard decisions with two magnitudes, by Bob's bits: signs from `offset`.
+    #[inline(always)]
+    fn asymmetric_root<E: Kernels<T>>(&mut self, engine: E, magnitudes: Magnitudes<T>, payload: usize) {
+        let n = self.log_length;
+        let rows: &mut [Row<T>] = self.alpha[n].as_chunks_mut().0;
+        expand_by_bit(engine, &self.received, &self.offset, magnitudes.at_zero, magnitudes.at_one, rows);
+        rows[payload..].fill([T::CERTAIN; FRAMES]);
+        self.form[n] = Form::Rows;
     }
 
     /// Writes a signed or ternary node out as rows.
@@ -388,8 +399,8 @@ impl<T: KernelLlr> FramesState<T> {
 /// What the blocks of a group were received as.
 #[derive(Debug, Clone, Copy)]
 pub enum Received<'a, T> {
-    /// Packed blocks over a binary symmetric channel, and the magnitude of a position.
-    Hard(&'a [u8], T),
+    /// Packed hard decisions, and the magnitudes of a position.
+    Hard(&'a [u8], Magnitudes<T>),
     /// LLRs in nats, rows of blocks.
     Soft(&'a [f32]),
 }
@@ -422,12 +433,15 @@ impl<T: KernelLlr> Task<T> for FramesTask<'_, T> {
         let length = 1usize << state.log_length;
         let bytes = length.div_ceil(8);
         match received {
-            Received::Hard(blocks, magnitude) => {
+            Received::Hard(blocks, magnitudes) => {
                 let refused = state.prepare(blocks, frozen_values, info);
                 if refused != 0 {
                     return refused;
                 }
-                state.hard_root(engine, magnitude, payload);
+                match magnitudes.uniform() {
+                    Some(magnitude) => state.hard_root(engine, magnitude, payload),
+                    None => state.asymmetric_root(engine, magnitudes, payload),
+                }
             }
             Received::Soft(llr) => {
                 // The packed hard decisions take the place where the decoded blocks will be.
@@ -447,6 +461,25 @@ impl<T: KernelLlr> Task<T> for FramesTask<'_, T> {
         }
         frames::scatter(&state.word, decoded, bytes);
         0
+    }
+}
+
+/// Values of magnitude `at_one` where `ones` is set and `at_zero` elsewhere, negative where `signs` is set.
+#[inline(always)]
+pub fn expand_by_bit<T: KernelLlr, E: Kernels<T>>(
+    engine: E,
+    ones: &[u64],
+    signs: &[u64],
+    at_zero: T,
+    at_one: T,
+    rows: &mut [Row<T>],
+) {
+    for ((rows, ones), signs) in rows.chunks_mut(CHUNK).zip(ones.chunks(CHUNK)).zip(signs.chunks(CHUNK)) {
+        let mut zeros = [0; CHUNK];
+        for (zeros, ones) in zeros.iter_mut().zip(ones) {
+            *zeros = !ones;
+        }
+        engine.expand_frames(Planes { one: &zeros, two: ones, negative: signs }, at_zero, at_one, rows);
     }
 }
 

@@ -1,10 +1,14 @@
-//! Exact density evolution of the int8 decoder over a binary symmetric channel.
+//! Exact density evolution of the int8 decoder over a binary symmetric channel, or a mixture of two.
+//!
+//! Errors of real keys are asymmetric: where Bob has a 0 he is wrong more often than where he has a 1, or less often. He
+//! sees which of the two channels a position came through, so its LLR has the magnitude of that one, and the distribution of
+//! an LLR is the mixture of both: the rest is as for one.
 //!
 //! The decoder's LLRs take 255 values, so their distribution, given that the all-zero word was sent, is 255 numbers, and
 //! one step of the decoder's own rules takes distributions to distributions without approximation: neither Tal–Vardy
 //! merging nor a Gaussian is needed. The rules (`llr.rs`, `specs/rust-polar-crate.md`):
 //!
-//! - channel: `±c`, `c = round(2·ln((1−p)/p))` within 1..=127; a shortened position is `+127`;
+//! - channel: `±c`, `c = round(2·ln((1−p)/p))` within 1..=127, p that of Bob's bit; a shortened position is `+127`;
 //! - check: `sign · (min − [max − min ≤ 2])` of the magnitudes, not below 0;
 //! - repetition: the sum, clamped to ±127;
 //! - a decision is wrong if the LLR is negative, and half the time if it is 0.
@@ -47,15 +51,60 @@ const NOTHING: f32 = f32::from_bits((127 - 100) << 23);
 /// Coefficients of a convolution that are taken together.
 const TILE: usize = 8;
 
+/// A binary symmetric channel that has one crossover probability where Bob receives a 0, and another where he receives a 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mixture {
+    /// Probability of an error where Bob has a 0.
+    pub at_zero: f64,
+    /// Probability of an error where Bob has a 1.
+    pub at_one: f64,
+    /// Share of zeros among his bits.
+    pub zero_weight: f64,
+}
+
+impl From<f64> for Mixture {
+    /// The same crossover probability everywhere.
+    fn from(qber: f64) -> Self {
+        Self { at_zero: qber, at_one: qber, zero_weight: 0.5 }
+    }
+}
+
+impl Mixture {
+    fn density(self) -> Result<Density> {
+        for (what, got, min, max) in [
+            ("qber", self.at_zero, MIN_QBER, MAX_QBER),
+            ("qber", self.at_one, MIN_QBER, MAX_QBER),
+            ("zero_weight", self.zero_weight, 0.0, 1.0),
+        ] {
+            if !(min..=max).contains(&got) {
+                return Err(Error::OutOfRange { what, got, min, max });
+            }
+        }
+        let (zero, one) = (i8::from_crossover(self.at_zero), i8::from_crossover(self.at_one));
+        // Without rounding where there is one channel only.
+        if self.at_zero == self.at_one {
+            return Ok(Density::of(&[(zero, 1.0 - self.at_zero), (-zero, self.at_zero)]));
+        }
+        let (of_zero, of_one) = (self.zero_weight, 1.0 - self.zero_weight);
+        Ok(Density::of(&[
+            (zero, of_zero * (1.0 - self.at_zero)),
+            (-zero, of_zero * self.at_zero),
+            (one, of_one * (1.0 - self.at_one)),
+            (-one, of_one * self.at_one),
+        ]))
+    }
+}
+
 /// Error probability of every position of u under successive cancellation in int8 arithmetic.
 ///
-/// The first `payload_length` positions of x see a BSC with crossover probability `qber`, the others are known.
+/// The first `payload_length` positions of x see `channel`, a BSC with a crossover probability or a [`Mixture`]; the others
+/// are known.
 ///
 /// # Errors
-/// [`Error::BlockLength`]; [`Error::OutOfRange`] unless `payload_length` is from 1 to `block_length` and `qber` from
-/// [`MIN_QBER`] to [`MAX_QBER`]; [`Error::Memory`].
-pub fn density_evolution(block_length: usize, payload_length: usize, qber: f64) -> Result<Vec<f32>> {
-    density_evolution_threaded(block_length, payload_length, qber, 1)
+/// [`Error::BlockLength`]; [`Error::OutOfRange`] unless `payload_length` is from 1 to `block_length`, the crossover
+/// probabilities from [`MIN_QBER`] to [`MAX_QBER`], and the weight from 0 to 1; [`Error::Memory`].
+pub fn density_evolution(block_length: usize, payload_length: usize, channel: impl Into<Mixture>) -> Result<Vec<f32>> {
+    density_evolution_threaded(block_length, payload_length, channel, 1)
 }
 
 /// [`density_evolution`] by at most `threads` threads (0 counts as 1); the result does not depend on their number.
@@ -65,14 +114,10 @@ pub fn density_evolution(block_length: usize, payload_length: usize, qber: f64) 
 pub fn density_evolution_threaded(
     block_length: usize,
     payload_length: usize,
-    qber: f64,
+    channel: impl Into<Mixture>,
     threads: usize,
 ) -> Result<Vec<f32>> {
-    if !(MIN_QBER..=MAX_QBER).contains(&qber) {
-        return Err(Error::OutOfRange { what: "qber", got: qber, min: MIN_QBER, max: MAX_QBER });
-    }
-    let magnitude = i8::from_crossover(qber);
-    let channel = Density::of(&[(magnitude, (1.0 - qber) as f32), (-magnitude, qber as f32)]);
+    let channel = channel.into().density()?;
     let perfect = Density::of(&[(i8::CERTAIN, 1.0)]);
     polarised(&channel, &perfect, block_length, payload_length, threads)
 }
@@ -82,12 +127,13 @@ pub fn density_evolution_threaded(
 struct Density([f32; VALUES]);
 
 impl Density {
-    fn of(points: &[(i8, f32)]) -> Self {
-        let mut density = [0.0; VALUES];
+    /// The sum of points, rounded once.
+    fn of(points: &[(i8, f64)]) -> Self {
+        let mut density = [0.0f64; VALUES];
         for (llr, probability) in points {
             density[(i16::from(*llr) + TOP as i16) as usize] += probability;
         }
-        Density(density)
+        Density(density.map(|p| p as f32))
     }
 }
 

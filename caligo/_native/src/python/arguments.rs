@@ -2,7 +2,7 @@
 
 use super::error::config_error;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyTuple};
 use std::any::type_name;
 
 /// A Python integer that fits the unsigned type `T` (`numpy` integers too).
@@ -22,6 +22,17 @@ where
 /// A Python number.
 pub fn number(what: &str, object: &Bound<'_, PyAny>) -> PyResult<f64> {
     object.extract::<f64>().map_err(|_| config_error(object.py(), what, "a number", &describe(object), "pass a float"))
+}
+
+/// A Python number, twice, or a tuple of two.
+pub fn number_or_pair(what: &str, object: &Bound<'_, PyAny>) -> PyResult<(f64, f64)> {
+    match object.cast::<PyTuple>() {
+        Err(_) => number(what, object).map(|value| (value, value)),
+        Ok(pair) => pair.extract::<(f64, f64)>().map_err(|_| {
+            let got = format!("a tuple of {}", pair.len());
+            config_error(object.py(), what, "a number or a tuple of two", &got, "pass (at_zero, at_one)")
+        }),
+    }
 }
 
 /// A Python string.

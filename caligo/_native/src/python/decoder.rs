@@ -4,13 +4,13 @@
 //! go of while it does, is asked for signals between groups every now and then, and nothing is allocated from the first
 //! block to the last.
 
-use super::arguments::{integer, name, number, type_of};
+use super::arguments::{integer, name, number_or_pair, type_of};
 use super::arrays::{check_row_length, readable, rows_of, writable};
 use super::error::{config_error, shape_error};
 use crate::bits;
 use crate::checksum::Check;
 use crate::code::{Code, ListSizes, Segmentation};
-use crate::decoder::{self, Decoder};
+use crate::decoder::{self, Decoder, Magnitudes};
 use crate::error::{Error, Result};
 use crate::llr::Llr;
 use crate::simd::EngineName;
@@ -151,16 +151,16 @@ impl AnyDecoder {
         }
     }
 
-    fn decode_bsc(&mut self, received: &[u8], qber: f64, group: Group<'_>) -> Result<()> {
+    fn decode_bsc(&mut self, received: &[u8], (at_zero, at_one): (f64, f64), group: Group<'_>) -> Result<()> {
         let Group { frozen_values, check_values, decoded, accepted } = group;
         match self {
             AnyDecoder::Int8(decoder) => {
-                let magnitude = i8::from_crossover(qber);
-                decoder.decode_bsc_batch(received, frozen_values, check_values, magnitude, decoded, accepted)
+                let magnitudes = Magnitudes::from_crossovers(at_zero, at_one);
+                decoder.decode_bsc_batch(received, frozen_values, check_values, magnitudes, decoded, accepted)
             }
             AnyDecoder::F32(decoder) => {
-                let magnitude = f32::from_crossover(qber);
-                decoder.decode_bsc_batch(received, frozen_values, check_values, magnitude, decoded, accepted)
+                let magnitudes = Magnitudes::from_crossovers(at_zero, at_one);
+                decoder.decode_bsc_batch(received, frozen_values, check_values, magnitudes, decoded, accepted)
             }
         }
     }
@@ -391,7 +391,7 @@ impl PolarDecoder {
         )
     }
 
-    /// Decodes hard decisions of a binary symmetric channel.
+    /// Decodes hard decisions: errors have one probability, or one where the bit is 0 and another where it is 1.
     #[allow(clippy::too_many_arguments, reason = "the arrays of a batch")]
     fn decode_bsc(
         &self,
@@ -404,9 +404,11 @@ impl PolarDecoder {
         ok: &Bound<'_, PyAny>,
         elapsed_ns: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let qber = number("qber", qber)?;
-        if !(qber > 0.0 && qber < 0.5) {
-            return Err(Error::OutOfRange { what: "qber", got: qber, min: f64::MIN_POSITIVE, max: 0.5 }.into());
+        let qber = number_or_pair("qber", qber)?;
+        for got in [qber.0, qber.1] {
+            if !(got > 0.0 && got < 0.5) {
+                return Err(Error::OutOfRange { what: "qber", got, min: f64::MIN_POSITIVE, max: 0.5 }.into());
+            }
         }
         let input = ("received", received, bits::bytes_for(self.block_length));
         self.batch::<u8>(py, input, frozen_values, check_values, decoded, ok, elapsed_ns, |decoder, rows, group| {

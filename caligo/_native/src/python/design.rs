@@ -1,7 +1,7 @@
 //! Code design for Python.
 
-use super::arguments::{integer, number};
-use crate::design;
+use super::arguments::{integer, number, number_or_pair};
+use crate::design::{self, Mixture};
 use numpy::PyArray1;
 use pyo3::prelude::*;
 
@@ -19,21 +19,28 @@ fn designed<'py>(
     Ok(PyArray1::from_vec(py, py.detach(work)?))
 }
 
-/// Error probability of every position of u on a BSC, in int8 arithmetic, by at most so many threads.
+/// Error probability of every position of u on a BSC, or a mixture of two by Bob's bit, in int8 arithmetic, by at most so
+/// many threads.
 #[pyfunction]
-#[pyo3(signature = (block_length, payload_length, qber, threads=None))]
+#[pyo3(
+    signature = (block_length, payload_length, qber, threads=None, *, zero_weight=None),
+    text_signature = "(block_length, payload_length, qber, threads=None, *, zero_weight=0.5)"
+)]
 fn design_density_evolution<'py>(
     py: Python<'py>,
     block_length: &Bound<'py, PyAny>,
     payload_length: &Bound<'py, PyAny>,
     qber: &Bound<'py, PyAny>,
     threads: Option<&Bound<'py, PyAny>>,
+    zero_weight: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyArray1<f32>>> {
     let block_length = integer("block_length", block_length)?;
     let payload_length = integer("payload_length", payload_length)?;
-    let qber = number("qber", qber)?;
+    let (at_zero, at_one) = number_or_pair("qber", qber)?;
+    let zero_weight = zero_weight.map_or(Ok(0.5), |weight| number("zero_weight", weight))?;
     let threads = threads.map_or(Ok(1), |threads| integer("threads", threads))?;
-    designed(py, || design::density_evolution_threaded(block_length, payload_length, qber, threads))
+    let channel = Mixture { at_zero, at_one, zero_weight };
+    designed(py, || design::density_evolution_threaded(block_length, payload_length, channel, threads))
 }
 
 /// Error probability of every position of u on a BI-AWGN channel, by Gaussian approximation.
