@@ -28,7 +28,7 @@ from caligo.reconciliation import parties, strategies
 from caligo.reconciliation.authentication import CallerChannel
 from caligo.reconciliation.strategies import CodeRequest, ReconciledBlocks, strategy_type
 from caligo.reconciliation.strategies.one_way import OneWay, default_escalation
-from caligo.reconciliation.verification import TAG_BITS
+from caligo.reconciliation.verification import TAG_BITS, group_epsilon
 from caligo.store import load_run
 from caligo.transports import memory_pair
 
@@ -341,9 +341,32 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> str:
     return "forgetful"
 
 
-def test_a_wrong_block_fails_its_whole_group_and_leaves_no_key(forgetful: str, tmp_path: Path) -> None:
+def test_wrong_blocks_are_told_apart_and_they_alone_are_lost(forgetful: str, tmp_path: Path) -> None:
     alice, bob = two_keys(20_000)
     report = reconcile(alice, bob, strategy=forgetful, qber=0.02, store=tmp_path, **QUICK)
+    right = reconcile(alice, bob, qber=0.02, **QUICK)
+    wrong = {block for block in range(19) if block % 3 == 0} | {19}
+    records = list(load_run(Path(str(report.run))).records())
+    assert {record["block"] for record in records if record["outcome"] == "unconfirmed"} <= wrong
+    assert report.failed_verification >= 7 - right.failed_check
+    assert report.blocks_ok == right.blocks_ok - report.failed_verification
+    assert report.undetected_errors == 0
+    assert report.keys_equal
+    hashed = report.blocks - report.failed_check
+    assert report.leakage["verification"] == TAG_BITS * (1 + hashed)
+    assert report.leakage["reply"] == right.leakage["reply"] + hashed
+    assert report.messages == right.messages + 2
+    epsilon = group_epsilon(sum(record["payload_bits"] for record in records if record["outcome"] != "uncorrected"))
+    epsilon += sum(group_epsilon(record["payload_bits"]) for record in records if record["outcome"] != "uncorrected")
+    assert report.epsilon_correctness == float(epsilon)
+    assert sum(record["leakage_bits"] for record in records) == report.leakage_bits
+    assert report.efficiency is not None
+
+
+def test_wrong_blocks_too_short_for_tags_of_their_own_fail_their_group(forgetful: str, tmp_path: Path) -> None:
+    alice, bob = two_keys(10_000)
+    asked = QUICK | {"block_length": 256, "efficiency": 3.5}
+    report = reconcile(alice, bob, strategy=forgetful, qber=0.02, store=tmp_path, **asked)
     assert report.blocks_ok == report.reconciled_bits == report.undetected_errors == 0
     assert report.failed_verification == report.blocks - report.failed_check
     assert report.leakage["verification"] == TAG_BITS
@@ -378,7 +401,9 @@ def test_without_a_check_verification_alone_keeps_wrong_keys_out() -> None:
     alice, bob = two_keys(30_000, 0.03)
     report = reconcile(alice, bob, qber=0.02, check="none", block_length=1024, list_size=2, efficiency=1.3)
     assert report.leakage["check"] == report.failed_check == 0
-    assert report.failed_verification == report.blocks
+    assert 0 < report.failed_verification < report.blocks
+    assert report.blocks_ok == report.blocks - report.failed_verification
+    assert report.keys_equal
     assert report.undetected_errors == 0
 
 

@@ -212,6 +212,28 @@ def test_the_sides_played_in_one_process_say_what_sessions_say() -> None:
     assert np.array_equal(played.decoded[played.ok], alice.reshape(24, -1)[played.ok])
 
 
+@given(st.lists(st.tuples(st.integers(1, 300), st.booleans()), min_size=1, max_size=12), st.integers(0, 2**32))
+def test_the_tags_of_blocks_name_the_wrong_ones_and_what_is_left_agrees(
+    blocks: list[tuple[int, bool]], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    key = rng.bytes(32)
+    alice, bob = Payload(), Payload()
+    for length, wrong in blocks:
+        row = bits.pack(rng.integers(0, 2, length, dtype=np.uint8))
+        alice.append(row[None], length)
+        if wrong:
+            place = int(rng.integers(length))
+            row[place // 8] ^= 1 << place % 8
+        bob.append(row[None], length)
+    right = [not wrong for _, wrong in blocks]
+    assert Bob.verify(key, bob, Alice.tag(key, alice)).agrees == all(right)
+    agreeing = Bob.tell_apart(key, bob, Alice.block_tags(key, alice))
+    assert agreeing == ([False] * len(blocks) if all(right) else right)
+    assert Bob.verify(key, bob.only(right), Alice.tag(key, alice.only(right))).agrees
+    assert alice.only(right).bits == sum(length for length, wrong in blocks if not wrong)
+
+
 leakages = st.builds(Leakage, *(st.integers(0, 10**k) for k in (9, 6, 6, 6)))
 
 

@@ -34,37 +34,67 @@ class ReconciledWindow:
     wrong: NDArray[np.bool_]
 
 
+_TAG = TwoWayLeakage(Leakage(verification_bits=TAG_BITS), reply_bits=VERDICT_BITS)
+"""A tag and Bob's verdict on it."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class VerifiedGroup:
-    """A verified group."""
+    """A verified group.
+
+    Args:
+        windows: its blocks.
+        alice: her bits of the blocks that are confirmed.
+        bob: his.
+        hashed_bits: payload of each block that was hashed.
+        agreeing: whether each of them is confirmed.
+        told_apart: the tags of the group differed, and each hashed block had one of its own.
+    """
 
     windows: list[ReconciledWindow]
     alice: Payload
     bob: Payload
-    agrees: bool
+    hashed_bits: list[int]
+    agreeing: list[bool]
+    told_apart: bool = False
 
     @property
     def bits(self) -> int:
-        """Payload of the blocks that were verified."""
+        """Payload of the blocks that are confirmed."""
         return self.alice.bits
+
+    @property
+    def epsilon(self) -> Fraction:
+        """Sum over its tags of what each leaves to chance."""
+        told_apart = sum((group_epsilon(bits) for bits in self.hashed_bits), Fraction(0)) if self.told_apart else 0
+        return told_apart + group_epsilon(sum(self.hashed_bits)) if self.hashed_bits else Fraction(0)
 
     @property
     def states(self) -> list[KeyState]:
         """Of each block, in order: confirmed, uncorrected or unconfirmed."""
-        passed = KeyState.CONFIRMED if self.agrees else KeyState.UNCONFIRMED
-        return [passed if ok else KeyState.UNCORRECTED for window in self.windows for ok in window.outcome.ok]
+        hashed = iter(self.agreeing)
+
+        def state(ok: bool) -> KeyState:
+            if not ok:
+                return KeyState.UNCORRECTED
+            return KeyState.CONFIRMED if next(hashed) else KeyState.UNCONFIRMED
+
+        return [state(bool(ok)) for window in self.windows for ok in window.outcome.ok]
 
     def blocks(self) -> Iterator[AccountedBlock]:
-        """Every block, in order; the first that was hashed carries the leakage of the tag."""
+        """Every block, in order; the group's tag is told of its first confirmed block, or of the first hashed one."""
         states = iter(self.states)
-        tag_due = self.bits > 0
+        bearer = KeyState.CONFIRMED if any(self.agreeing) else KeyState.UNCONFIRMED
+        tag_due = True
         for window in self.windows:
             for row in range(window.place.blocks):
                 state = next(states)
                 leakage = window.outcome.leakage[row]
-                if tag_due and state is not KeyState.UNCORRECTED:
-                    leakage += TwoWayLeakage(Leakage(verification_bits=TAG_BITS), reply_bits=VERDICT_BITS)
+                if tag_due and state is bearer:
+                    leakage += _TAG
                     tag_due = False
+                if self.told_apart and state is not KeyState.UNCORRECTED:
+                    leakage += _TAG
                 yield AccountedBlock(
                     index=window.place.first_block + row,
                     state=state,
@@ -118,13 +148,13 @@ class Totals:
     def __init__(self) -> None:
         self.blocks = self.blocks_ok = self.failed_check = self.given_up = self.failed_verification = 0
         self.undetected_errors = self.payload_ok = self.errors = self.errors_ok = 0
-        self.coded_bits = self.elapsed_ns = self.rounds = self.rounds_max = self.tags = 0
+        self.coded_bits = self.elapsed_ns = self.rounds = self.rounds_max = self.comparisons = 0
         self.leakage = TwoWayLeakage()
         self.leakage_ok = TwoWayLeakage()
         self.epsilon = Fraction(0)
 
-    def add(self, blocks: Iterable[AccountedBlock], verified_bits: int) -> None:
-        """Count the blocks of one group, of whose payload so many bits were hashed."""
+    def add(self, group: VerifiedGroup, blocks: Iterable[AccountedBlock]) -> None:
+        """Count a group and its blocks."""
         for block in blocks:
             self.blocks += 1
             self.leakage += block.leakage
@@ -145,21 +175,20 @@ class Totals:
                 self.failed_check += 1
             else:
                 self.failed_verification += 1
-        if verified_bits:
-            self.tags += 1
-            self.epsilon += group_epsilon(verified_bits)
+        self.comparisons += bool(group.hashed_bits) + group.told_apart
+        self.epsilon += group.epsilon
 
     def messages(self, *, sampled: bool) -> int:
         """Messages that two machines would have sent for all this, on one connection.
 
         Two greetings each way, the random values, a plan each way, a last word each way, where positions are sampled
-        these each way; an opening and an outcome for each block, a request and an answer for each round, a tag and a
-        verdict for each group that has one.
+        these each way; an opening and an outcome for each block, a request and an answer for each round, tags and a
+        verdict for each comparison of tags.
 
         Args:
             sampled: positions were sampled.
         """
-        return 9 + 2 * sampled + 2 * (self.blocks + self.rounds + self.tags)
+        return 9 + 2 * sampled + 2 * (self.blocks + self.rounds + self.comparisons)
 
 
 def by_group(windows: Iterable[ReconciledWindow]) -> Iterator[list[ReconciledWindow]]:

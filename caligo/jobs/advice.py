@@ -55,7 +55,7 @@ def advise(
 def _remedy(options: ReconcileOptions, totals: Totals, true_qber: float, design_qber: float) -> str:
     """What to change when blocks fail."""
     if totals.failed_verification > totals.failed_check:
-        return "one wrong block fails all that are verified with it: take a longer check (--check) to find it alone"
+        return "blocks passed their check and were wrong: take a longer check (--check), which finds them sooner"
     if true_qber > 1.05 * design_qber and options.qber is not None:
         return "leave out the QBER (--qber) to have it estimated, or give a greater one"
     if options.efficiency is not None:

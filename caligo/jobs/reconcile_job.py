@@ -57,7 +57,7 @@ from caligo.reconciliation.strategies import (
     StrategyType,
     strategy_type,
 )
-from caligo.reconciliation.verification import Payload
+from caligo.reconciliation.verification import Payload, worth_telling_apart
 from caligo.store import RunWriter
 from caligo.telemetry import NO_PROGRESS, Progress
 
@@ -262,10 +262,10 @@ class _Job:
             )
             for group in in_order(pool, self._verify, by_group(done), 2):
                 blocks = list(group.blocks())
-                totals.add(blocks, group.bits)
+                totals.add(group, blocks)
                 if run is not None:
                     run.record_many(block.record() for block in blocks)
-                if group.agrees and group.bits:
+                if group.bits:
                     if outputs is not None:
                         outputs.append(group.alice.packed, group.bob.packed, group.bits)
                     if self._kept is not None:
@@ -304,17 +304,21 @@ class _Job:
         )
 
     def _verify(self, windows: list[ReconciledWindow]) -> VerifiedGroup:
-        """Join the blocks that passed their check, and compare the tags of both sides."""
+        """Join the blocks that passed their check, compare the tags of both sides, and tell the wrong ones apart."""
         alice, bob = Payload(), Payload()
         for window in windows:
             passed = window.outcome.ok
             alice.append(np.ascontiguousarray(window.alice[passed]), window.place.payload_length)
             bob.append(np.ascontiguousarray(window.outcome.decoded[passed]), window.place.payload_length)
-        agrees = True
-        if alice.bits:
-            tag = Alice.tag(self.randomness.hash_key, alice)
-            agrees = Bob.verify(self.randomness.hash_key, bob, tag).agrees
-        return VerifiedGroup(windows, alice, bob, agrees)
+        hashed = alice.block_bits
+        key = self.randomness.hash_key
+        if not hashed or Bob.verify(key, bob, Alice.tag(key, alice)).agrees:
+            return VerifiedGroup(windows, alice, bob, hashed, [True] * len(hashed))
+        told_apart = worth_telling_apart(hashed)
+        agreeing = [False] * len(hashed)
+        if told_apart:
+            agreeing = Bob.tell_apart(key, bob, Alice.block_tags(key, alice))
+        return VerifiedGroup(windows, alice.only(agreeing), bob.only(agreeing), hashed, agreeing, told_apart)
 
     # --- after the last block --------------------------------------------------------------------------------------
 

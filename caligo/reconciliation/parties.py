@@ -7,6 +7,8 @@ cover: where blocks come from (:mod:`caligo.jobs`), how messages travel, randomn
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,6 +49,16 @@ class Alice:
         """
         return Tag(payload.tag(hash_key))
 
+    @staticmethod
+    def block_tags(hash_key: bytes, payload: Payload) -> list[Tag]:
+        """Compute the tags of the blocks of a group whose tags differ.
+
+        Args:
+            hash_key: 32 bytes, as for `tag`.
+            payload: her blocks, joined.
+        """
+        return [Tag(tag) for tag in payload.block_tags(hash_key)]
+
 
 class Bob:
     """The side that corrects its key.
@@ -82,3 +94,17 @@ class Bob:
             tag: Alice's.
         """
         return Verdict(tags_agree(payload.tag(hash_key), tag.value))
+
+    @staticmethod
+    def tell_apart(hash_key: bytes, payload: Payload, tags: Sequence[Tag]) -> list[bool]:
+        """Which blocks of a group whose tags differ are right: those whose own tags agree, unless that is all of them.
+
+        Args:
+            hash_key: 32 bytes, the same as Alice used.
+            payload: his decoded blocks, joined.
+            tags: Alice's, of each block.
+        """
+        agreeing = [
+            tags_agree(mine, theirs.value) for mine, theirs in zip(payload.block_tags(hash_key), tags, strict=True)
+        ]
+        return [False] * len(agreeing) if all(agreeing) else agreeing

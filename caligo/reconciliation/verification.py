@@ -1,39 +1,56 @@
 """Verification: does Bob now hold Alice's key, with a probability of error that can be stated?
 
-Covers: tags of groups of blocks by an ε-almost-universal hash over GF(2^128), how blocks form groups, the ε of a run.
-Does not cover: the hash itself (:func:`caligo._native.universal_hash`, ``specs/rust-polar-crate.md``), the key it is
-used with (:class:`caligo.randomness.SecurityRandomness`: fresh from the operating system after the keys are fixed,
-public).
+Covers: tags of groups of blocks by an ε-almost-universal hash over GF(2^128), how blocks form groups, how the wrong
+blocks of a group are told apart from the others, the ε of a run. Does not cover: the hash itself
+(:func:`caligo._native.universal_hash`, ``specs/rust-polar-crate.md``), the key it is used with
+(:class:`caligo.randomness.SecurityRandomness`: fresh from the operating system after the keys are fixed, public).
 
 A group is a run of consecutive blocks with at least `MINIMUM_GROUP_BITS` payload bits; what is left at the end of the
 key joins the last group. The blocks of a group that passed their check are joined, bit for bit and in order, and
-hashed: Alice discloses her tag, Bob compares. A group without such a block has no tag and discloses none. If the tags
-differ, every block of the group has failed, since it is not known which one is wrong.
+hashed: Alice discloses her tag, Bob compares. A group without such a block has no tag and discloses none.
 
-For two different keys of n bits the tags agree with probability at most (⌈n / 128⌉ + 1) / 2^128 over the hash key. One
-attempt is made for each group, so the probability that a run accepts any wrong block is at most the sum over its
-groups.
+If the tags differ, some block is wrong. Where that is worth it (:func:`worth_telling_apart`) Alice discloses a tag of
+each hashed block, Bob says which agree, and the others have failed; otherwise, or if all of these agree, every hashed
+block of the group has failed.
+
+For two different keys of n bits the tags agree with probability at most (⌈n / 128⌉ + 1) / 2^128 over the hash key.
+Which blocks are wrong is settled before the hash key is used, so all tags of a run may use one key: the probability
+that a run accepts any wrong block is at most the sum over the tags of groups, and over those of blocks in groups that
+hold a wrong one. Such a group is one whose tags differ, unless they agree by chance, which the first sum counts. So the
+sum over all tags that a run compared is the bound.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from caligo import _native
-from caligo.bits import BitWriter, Packed
+from caligo.bits import BitWriter, Packed, slice_bits
 
-__all__ = ["MINIMUM_GROUP_BITS", "TAG_BITS", "Payload", "group_epsilon", "group_sizes", "tags_agree"]
+__all__ = [
+    "MINIMUM_GROUP_BITS",
+    "MINIMUM_TOLD_APART_BITS",
+    "TAG_BITS",
+    "Payload",
+    "group_epsilon",
+    "group_sizes",
+    "tags_agree",
+    "worth_telling_apart",
+]
 
 TAG_BITS = 128
 """Bits of a tag, all of them disclosed."""
 
 MINIMUM_GROUP_BITS = 1 << 20
 """Least payload of a group: a tag then costs at most 0.012 % of the key."""
+
+MINIMUM_TOLD_APART_BITS = 1 << 9
+"""Least mean payload of blocks that are told apart: their tags then cost at most a quarter of them."""
 
 
 def group_sizes(runs: Iterable[tuple[int, int]], minimum_bits: int = MINIMUM_GROUP_BITS) -> Iterator[int]:
@@ -76,17 +93,28 @@ def group_epsilon(bits: int) -> Fraction:
     return Fraction(-(-bits // TAG_BITS) + 1, 1 << TAG_BITS)
 
 
+def worth_telling_apart(block_bits: Sequence[int]) -> bool:
+    """Whether a group whose tags differ is worth the tags of its blocks.
+
+    Args:
+        block_bits: payloads of its hashed blocks.
+    """
+    return len(block_bits) > 1 and sum(block_bits) >= MINIMUM_TOLD_APART_BITS * len(block_bits)
+
+
 class Payload:
     """The decoded blocks of one group on one side, joined bit for bit.
 
     Its content is key material: it has no `repr` of it.
     """
 
-    __slots__ = ("_joined", "_writer")
+    __slots__ = ("_joined", "_writer", "block_bits")
 
     def __init__(self) -> None:
         self._writer = BitWriter()
         self._joined: Packed | None = None
+        self.block_bits: list[int] = []
+        """Payload of each block."""
 
     def __repr__(self) -> str:
         return f"Payload(bits={self.bits})"
@@ -108,6 +136,7 @@ class Payload:
             ConfigError: the payload was already read.
         """
         self._writer.append(rows, payload_length)
+        self.block_bits += [payload_length] * len(np.atleast_2d(rows))
 
     @property
     def packed(self) -> Packed:
@@ -126,6 +155,35 @@ class Payload:
             16 bytes.
         """
         return bytes(_native.universal_hash(hash_key, self.packed, self.bits))
+
+    def block_tags(self, hash_key: bytes) -> list[bytes]:
+        """The tags of its blocks, where the group's differ.
+
+        Args:
+            hash_key: 32 bytes.
+
+        Returns:
+            16 bytes for each block.
+        """
+        return [bytes(_native.universal_hash(hash_key, block, bits)) for block, bits in self._blocks()]
+
+    def only(self, kept: Sequence[bool]) -> Payload:
+        """Some of its blocks, joined anew.
+
+        Args:
+            kept: for each block, whether it is one of them.
+        """
+        part = Payload()
+        for (block, bits), wanted in zip(self._blocks(), kept, strict=True):
+            if wanted:
+                part.append(block[None], bits)
+        return part
+
+    def _blocks(self) -> Iterator[tuple[Packed, int]]:
+        start = 0
+        for bits in self.block_bits:
+            yield slice_bits(self.packed, start, bits), bits
+            start += bits
 
 
 def tags_agree(alice: bytes, bob: bytes) -> bool:
