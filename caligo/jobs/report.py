@@ -81,7 +81,7 @@ class ReconciliationReport:
         epsilon_correctness: bound on the probability that a wrong block was accepted.
         rounds_mean: requests per block.
         rounds_max: most requests for one block.
-        messages: that two machines would have exchanged for all this.
+        messages: that two machines would have exchanged for all this; a frame on a wire may carry several.
         keys_equal: the two reconciled keys are the same.
         payload_mbps: key bits in blocks, in 10^6 per second of the whole job.
         coded_mbps_per_core: bits of the codewords, in 10^6 per second of decode time.
