@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 import struct
 import zlib
@@ -18,7 +20,7 @@ from toy_dialogue import terms
 
 from caligo.errors import ProtocolError, ShapeError
 from caligo.reconciliation import wire
-from caligo.reconciliation.authentication import PresharedKey, hkdf_sha256
+from caligo.reconciliation.authentication import PresharedKey, hkdf_expand, hkdf_extract
 from caligo.reconciliation.link import Link
 from caligo.reconciliation.messages import (
     SETTLED,
@@ -146,8 +148,28 @@ def test_a_bundle_has_the_bytes_of_its_vector_and_means_the_same_as_its_messages
     ],
 )
 def test_keys_are_derived_as_rfc_5869_says(secret: str, salt: str, info: str, length: int, expected: str) -> None:
-    derived = hkdf_sha256(bytes.fromhex(secret), bytes.fromhex(salt), bytes.fromhex(info), length)
-    assert derived.hex() == expected
+    root = hkdf_extract(bytes.fromhex(secret), bytes.fromhex(salt))
+    assert hkdf_expand(root, bytes.fromhex(info), length).hex() == expected
+
+
+def test_the_keys_of_a_connection_have_the_bytes_of_their_vectors() -> None:
+    expected, frames = vectors("Keys"), vectors("Frames")
+    secret = bytes(range(100, 132))
+    assert hkdf_extract(secret, bytes(32)) == hkdf_extract(secret, b"") == expected["root"]
+    hello_of_alice = EXAMPLES[0]
+    assert isinstance(hello_of_alice, Hello)
+    [hello_of_bob] = Link(Role.BOB, PresharedKey(secret)).send(
+        [replace(hello_of_alice, role=Role.BOB, nonce=bytes(range(32, 64)))]
+    )
+    hellos = hashlib.sha256(
+        b"".join(hashlib.sha256(frame).digest() for frame in (frames["Hello with HMAC"], hello_of_bob))
+    ).digest()
+    assert hellos == expected["hellos"]
+    for role, way in ((Role.ALICE, "alice to bob"), (Role.BOB, "bob to alice")):
+        hello = PresharedKey(secret).hello_seal(role)
+        connection = PresharedKey(secret).connection_seal(role, hellos)
+        assert hello.accepts(b"data", hmac.digest(expected[f"hello, {way}"], b"data", "sha256"))
+        assert connection.accepts(b"data", hmac.digest(expected[f"connection, {way}"], b"data", "sha256"))
 
 
 # --- values -----------------------------------------------------------------------------------------------------------

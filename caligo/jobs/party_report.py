@@ -45,7 +45,7 @@ class PartyReport:
         leakage_bits_both_ways: these, and what Bob's replies say about the keys.
         leakage: both by kind.
         efficiency: leakage of the blocks that are OK over their payload times h2 of their error rate; None for Alice.
-        epsilon_correctness: bound on the probability that a wrong block was accepted.
+        epsilon_correctness: bound on the probability that a wrong block was accepted, given authentic messages.
         rounds_mean: requests per block.
         rounds_max: most requests for one block.
         messages_sent: frames.

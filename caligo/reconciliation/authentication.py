@@ -3,11 +3,13 @@
 Covers: key derivation, tags, their comparison. Does not cover: sequence numbers and what a wrong tag does
 (:mod:`.link`), reading a key from a file (:mod:`caligo.keys`).
 
-`PresharedKey`: HMAC-SHA-256 (RFC 2104), whole tags. Keys by HKDF (RFC 5869) with SHA-256, one for each direction: for a
-`Hello` from the pre-shared key alone, for everything after it from the pre-shared key and both `Hello` frames, which
-hold fresh nonces and all terms. So no frame is good in another connection or in the other direction, and nobody can
-change terms unseen. Both come from the interpreter's own `hmac` and `hashlib`, which call OpenSSL: a MAC needs no
-package of its own, and HKDF on top of it is three lines, held against the vectors of RFC 5869.
+`PresharedKey`: HMAC-SHA-256 (RFC 2104), whole tags. Keys by HKDF (RFC 5869) with SHA-256: extracted once from the
+pre-shared key, under a salt that nobody chooses, and expanded for each direction: for a `Hello` from that alone, for
+everything after it with both `Hello` frames as the context, which hold fresh nonces and all terms. So no frame is good
+in another connection or in the other direction, and nobody can change terms unseen. What a stranger can choose enters
+an HMAC whose key he does not know, and nothing else. Both come from the interpreter's own `hmac` and `hashlib`, which
+call OpenSSL: a MAC needs no package of its own, and HKDF on top of it is a few lines, held against the vectors of RFC
+5869.
 
 This is authentication under a computational assumption. A link that promises information-theoretic security has a
 channel that is authenticated so, and takes `CallerChannel`: every frame then carries a CRC-32, which finds accidents
@@ -26,7 +28,15 @@ from typing import Protocol
 from caligo.errors import ConfigError
 from caligo.reconciliation.messages import Role
 
-__all__ = ["MINIMUM_SECRET_BYTES", "Authentication", "CallerChannel", "PresharedKey", "Seal", "hkdf_sha256"]
+__all__ = [
+    "MINIMUM_SECRET_BYTES",
+    "Authentication",
+    "CallerChannel",
+    "PresharedKey",
+    "Seal",
+    "hkdf_expand",
+    "hkdf_extract",
+]
 
 MINIMUM_SECRET_BYTES = 32
 
@@ -101,21 +111,21 @@ class PresharedKey:
                 least=MINIMUM_SECRET_BYTES,
                 got=len(secret),
             )
-        self._secret = bytes(secret)
+        self._key = hkdf_extract(secret, b"")
 
     def __repr__(self) -> str:
         return "PresharedKey()"
 
     def hello_seal(self, sender: Role) -> Seal:
         """See `Authentication.hello_seal`."""
-        return self._seal(b"", b"caligo wire 1 hello " + _LABELS[sender])
+        return self._seal(b"caligo wire 1 hello " + _LABELS[sender])
 
     def connection_seal(self, sender: Role, hellos: bytes) -> Seal:
         """See `Authentication.connection_seal`."""
-        return self._seal(hellos, b"caligo wire 1 connection " + _LABELS[sender])
+        return self._seal(b"caligo wire 1 connection " + _LABELS[sender] + hellos)
 
-    def _seal(self, salt: bytes, info: bytes) -> Seal:
-        key = hkdf_sha256(self._secret, salt, info, 32)
+    def _seal(self, info: bytes) -> Seal:
+        key = hkdf_expand(self._key, info, 32)
         return Seal(self.tag_bytes, lambda data: hmac.digest(key, data, "sha256"))
 
 
@@ -137,19 +147,30 @@ class CallerChannel:
         return self.hello_seal(sender)
 
 
-def hkdf_sha256(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:
-    """HKDF with SHA-256 (RFC 5869).
+def hkdf_extract(secret: bytes, salt: bytes) -> bytes:
+    """First step of HKDF with SHA-256 (RFC 5869): a key from a secret.
 
     Args:
         secret: input keying material.
         salt: public; empty stands for 32 zeros.
+
+    Returns:
+        32 bytes, for `hkdf_expand`.
+    """
+    return hmac.digest(salt or bytes(hashlib.sha256().digest_size), secret, "sha256")
+
+
+def hkdf_expand(key: bytes, info: bytes, length: int) -> bytes:
+    """Second step of HKDF with SHA-256 (RFC 5869): keys for one purpose each.
+
+    Args:
+        key: from `hkdf_extract`.
         info: what the key is for.
         length: bytes wanted, at most 8160.
 
     Returns:
         `length` bytes.
     """
-    key = hmac.digest(salt or bytes(hashlib.sha256().digest_size), secret, "sha256")
     made, block = b"", b""
     for counter in range(1, -(-length // 32) + 1):
         block = hmac.digest(key, block + info + bytes((counter,)), "sha256")
