@@ -5,8 +5,8 @@ same blocks and the same knowledge of the error rate for all; the figures and th
 strategy does (:mod:`caligo.reconciliation`), drawing (:mod:`.comparison_plot`), keys that are then used
 (:func:`caligo.jobs.reconcile`): nothing is written or sent, and the comparison holds both keys.
 
-*Account.* Everybody has a check of the block (Cascade is charged its bits, too) and a verification tag for each group
-of blocks, as in a reconcile job; both are in every figure. ``efficiency`` counts Alice's bits, ``efficiency_both_ways``
+*Account.* Everybody has a check of the block (Cascade is charged its bits, too) and is verified in groups of blocks, as
+in a reconcile job; check and tags are in every figure. ``efficiency`` counts Alice's bits, ``efficiency_both_ways``
 Bob's also, over payload · h2(true error rate) of the blocks that are ok. ``net_bits`` are the payload of these blocks
 minus what Alice disclosed for all: what is left for privacy amplification, which deducts what the quantum channel
 leaked as well.
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -35,12 +35,13 @@ from caligo.channel import DESIGN_QBER_MAX, normal_approximation_efficiency
 from caligo.codes.polar_code import validate_block_length
 from caligo.codes.validation import validate_count
 from caligo.errors import ConfigError, KeyFileError, MemoryBudgetError
+from caligo.jobs.accounting import ReconciledWindow, Totals, VerifiedGroup, by_group
 from caligo.jobs.options import DEFAULT_LIST_SIZE, ReconcileOptions
 from caligo.jobs.plan import Layout, Window, default_block_length, plan_layout
 from caligo.jobs.sources import KeySource, is_path, open_source, same_file
 from caligo.keys import BitOrder, KeyPair, KeyReader, RemainingKey, read_positions
 from caligo.memory import memory_limit, plan_memory
-from caligo.randomness import sampled_positions, simulation_sampling_seed, validate_seed
+from caligo.randomness import SecurityRandomness, sampled_positions, simulation_sampling_seed, validate_seed
 from caligo.reconciliation.cascade import CASCADES, Cascade, CascadeVariant
 from caligo.reconciliation.estimation import (
     QberEstimate,
@@ -48,15 +49,15 @@ from caligo.reconciliation.estimation import (
     design_qber_above,
     estimate_qber,
 )
-from caligo.reconciliation.leakage import OUTCOME_BITS, VERDICT_BITS, Leakage, TwoWayLeakage, efficiency
+from caligo.reconciliation.leakage import OUTCOME_BITS, Leakage, TwoWayLeakage, efficiency
 from caligo.reconciliation.strategies import (
     DEFAULT_TARGET_FER,
     STRATEGIES,
     CodeRequest,
+    ReconciledBlocks,
     Strategy,
     strategy_type,
 )
-from caligo.reconciliation.verification import TAG_BITS
 from caligo.telemetry import NO_PROGRESS, Progress
 
 __all__ = ["ComparedStrategy", "StrategyComparison", "compare_strategies", "contestant_names"]
@@ -79,7 +80,7 @@ class ComparedStrategy:
         blocks_ok: blocks that passed check and verification.
         failed_check: blocks without a candidate that passes the check.
         given_up: blocks that Bob stopped asking about.
-        failed_verification: blocks verified together with a wrong one.
+        failed_verification: wrong blocks, and those that verification could not tell from them.
         efficiency: Alice's bits over payload · h2(true error rate), of the blocks that are ok; None if there is none.
         efficiency_both_ways: the same with Bob's bits.
         rounds_mean: how often Alice waited for an answer before she sent more, per block.
@@ -331,6 +332,7 @@ class _Ground:
     def __init__(self, keys: KeyPair, options: ReconcileOptions, blocks: int | None, seed: int) -> None:
         self.options = options
         self.seed = seed
+        self.hash_key = SecurityRandomness.draw().hash_key
         self.target_fer = DEFAULT_TARGET_FER if options.target_fer is None else options.target_fer
         self._keys: tuple[KeyReader, KeyReader] = (keys.alice, keys.bob)
         length = options.block_length or default_block_length(keys.key_bits)
@@ -350,8 +352,8 @@ class _Ground:
             self.design_qber = design_qber_above(options.qber)
         self.layout = self._lay_out(self._keys[0].key_bits, length, blocks)
         self.place = self.layout.segments[0]
-        self.errors = np.concatenate([_ones_in_rows(hers ^ his) for _, hers, his in self.windows()])
-        self.true_qber = int(self.errors.sum()) / (self.place.blocks * self.place.payload_length)
+        errors = sum(int(_ones_in_rows(hers ^ his).sum()) for _, hers, his in self.windows())
+        self.true_qber = errors / self.place.key_bits
         if self.true_qber >= DESIGN_QBER_MAX:
             raise KeyFileError(
                 f"the keys differ in {self.true_qber:.1%} of {self.place.key_bits} bits (expected well below "
@@ -386,40 +388,20 @@ class _Ground:
             yield window, hers, his
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class _Exchange:
-    """What happened to B blocks: `[B]` each."""
-
-    ok: NDArray[np.bool_]
-    wrong: NDArray[np.bool_]
-    given_up: NDArray[np.bool_]
-    elapsed_ns: NDArray[np.int64]
-    rounds: NDArray[np.int64]
-    leakage: list[TwoWayLeakage]
-
-    @classmethod
-    def joined(cls, parts: Sequence[_Exchange]) -> _Exchange:
-        return cls(
-            ok=np.concatenate([part.ok for part in parts]),
-            wrong=np.concatenate([part.wrong for part in parts]),
-            given_up=np.concatenate([part.given_up for part in parts]),
-            elapsed_ns=np.concatenate([part.elapsed_ns for part in parts]),
-            rounds=np.concatenate([part.rounds for part in parts]),
-            leakage=[leakage for part in parts for leakage in part.leakage],
-        )
-
-
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, slots=True)
 class _Played:
+    """What one contestant did with all blocks."""
+
     contestant: _Contestant
-    exchange: _Exchange
+    totals: Totals
     engine: str | None
 
 
-Player = Callable[[NDArray[np.uint8], NDArray[np.uint8]], _Exchange]
+Player = Callable[[NDArray[np.uint8], NDArray[np.uint8]], ReconciledBlocks]
 
 
 def _play(contestant: _Contestant, ground: _Ground, progress: Progress) -> _Played:
+    totals = Totals()
     engine: str | None = None
     with ExitStack() as stack:
         if contestant.cascade is not None:
@@ -427,13 +409,19 @@ def _play(contestant: _Contestant, ground: _Ground, progress: Progress) -> _Play
         else:
             strategy = _make(contestant, ground)
             stack.callback(strategy.close)
-            engine = strategy.engine
-            player = _strategy_player(strategy)
-        parts = []
-        for window, hers, his in ground.windows():
-            parts.append(player(hers, his))
-            progress.advance(window.blocks)
-    return _Played(contestant, _Exchange.joined(parts), engine)
+            engine, player = strategy.engine, strategy.reconcile
+
+        def reconciled() -> Iterator[ReconciledWindow]:
+            for window, hers, his in ground.windows():
+                outcome = player(hers, his)
+                progress.advance(window.blocks)
+                wrong = (outcome.decoded != hers).any(axis=1)
+                yield ReconciledWindow(window, hers, outcome, _ones_in_rows(hers ^ his), wrong)
+
+        for windows in by_group(reconciled()):
+            group = VerifiedGroup.of(windows, ground.hash_key)
+            totals.add(group, group.blocks())
+    return _Played(contestant, totals, engine)
 
 
 def _make(contestant: _Contestant, ground: _Ground) -> Strategy:
@@ -463,21 +451,6 @@ def _make(contestant: _Contestant, ground: _Ground) -> Strategy:
     return kind(code, options.list_size)
 
 
-def _strategy_player(strategy: Strategy) -> Player:
-    def play(hers: NDArray[np.uint8], his: NDArray[np.uint8]) -> _Exchange:
-        outcome = strategy.reconcile(hers, his)
-        return _Exchange(
-            ok=outcome.ok,
-            wrong=(outcome.decoded != hers).any(axis=1),
-            given_up=outcome.given_up,
-            elapsed_ns=outcome.elapsed_ns.astype(np.int64),
-            rounds=outcome.rounds,
-            leakage=list(outcome.leakage),
-        )
-
-    return play
-
-
 def _cascade_player(variant: CascadeVariant, ground: _Ground) -> Player:
     place = ground.place
     limit = memory_limit()
@@ -492,61 +465,49 @@ def _cascade_player(variant: CascadeVariant, ground: _Ground) -> Player:
         )
     cascade = Cascade(variant, place.payload_length, ground.qber, seed=ground.seed)
     row_bytes = -(-place.payload_length // 8)
-    check_bits = int(_native.check_bits(ground.options.check))
+    check = Leakage(check_bits=int(_native.check_bits(ground.options.check)))
 
-    def play(hers: NDArray[np.uint8], his: NDArray[np.uint8]) -> _Exchange:
-        elapsed_ns, rounds = np.zeros((2, len(hers)), dtype=np.int64)
-        wrong = np.zeros(len(hers), dtype=np.bool_)
+    def play(hers: NDArray[np.uint8], his: NDArray[np.uint8]) -> ReconciledBlocks:
+        decoded = np.zeros_like(his)
+        elapsed_ns = np.zeros(len(his), dtype=np.uint64)
+        rounds = np.zeros(len(his), dtype=np.int64)
         leakage = []
         for row, (alice, bob) in enumerate(zip(hers, his, strict=True)):
             began = time.perf_counter_ns()
             outcome = cascade.reconcile(alice[:row_bytes], bob[:row_bytes])
             elapsed_ns[row] = time.perf_counter_ns() - began
-            wrong[row] = not np.array_equal(outcome.decoded, alice[:row_bytes])
+            decoded[row, :row_bytes] = outcome.decoded
             rounds[row] = outcome.rounds
-            check = Leakage(check_bits=check_bits)
             leakage.append(TwoWayLeakage(check, outcome.leakage_bits, outcome.reply_bits + OUTCOME_BITS))
-        # A wrong block is one that the check finds.
-        return _Exchange(~wrong, wrong, np.zeros_like(wrong), elapsed_ns, rounds, leakage)
+        # What its check would tell, were it computed.
+        ok = (decoded == hers).all(axis=1)
+        return ReconciledBlocks(decoded, ok, elapsed_ns, tuple(leakage), rounds, np.zeros(len(his), dtype=np.bool_))
 
     return play
 
 
 def _figures(played: _Played, ground: _Ground, round_trip_s: float) -> ComparedStrategy:
-    exchange, place = played.exchange, ground.place
-    leakage = list(exchange.leakage)
-    confirmed = np.zeros(place.blocks, dtype=np.bool_)
-    for group in ground.layout.groups():
-        members = slice(group.first_block, group.first_block + group.blocks)
-        passed = exchange.ok[members]
-        confirmed[members] = passed & ~(passed & exchange.wrong[members]).any()
-        if passed.any():
-            leakage[group.first_block + int(np.argmax(passed))] += TwoWayLeakage(
-                Leakage(verification_bits=TAG_BITS), reply_bits=VERDICT_BITS
-            )
-    ok = int(np.count_nonzero(confirmed))
-    payload, errors = ok * place.payload_length, int(ground.errors[confirmed].sum())
-    spent = sum(leakage, TwoWayLeakage())
-    spent_ok = sum((item for item, good in zip(leakage, confirmed, strict=True) if good), TwoWayLeakage())
-    net_bits = payload - spent.leakage_bits
-    decode_s = max(float(exchange.elapsed_ns.mean()), 1.0) * 1e-9
-    rounds = float(exchange.rounds.mean())
+    totals, place = played.totals, ground.place
+    net_bits = totals.payload_ok - totals.leakage.leakage_bits
+    spent = totals.leakage_ok
+    decode_s = max(totals.elapsed_ns / place.blocks, 1.0) * 1e-9
+    rounds = totals.rounds / place.blocks
     net_per_block = net_bits / place.blocks / 1e6
     return ComparedStrategy(
         strategy=played.contestant.name,
         yardstick=played.contestant.cascade is not None,
         blocks=place.blocks,
-        blocks_ok=ok,
-        failed_check=int(np.count_nonzero(~exchange.ok & ~exchange.given_up)),
-        given_up=int(np.count_nonzero(exchange.given_up)),
-        failed_verification=int(np.count_nonzero(exchange.ok & ~confirmed)),
-        efficiency=efficiency(spent_ok.leakage_bits, payload, errors),
-        efficiency_both_ways=efficiency(spent_ok.leakage_bits_both_ways, payload, errors),
+        blocks_ok=totals.blocks_ok,
+        failed_check=totals.failed_check,
+        given_up=totals.given_up,
+        failed_verification=totals.failed_verification,
+        efficiency=efficiency(spent.leakage_bits, totals.payload_ok, totals.errors_ok),
+        efficiency_both_ways=efficiency(spent.leakage_bits_both_ways, totals.payload_ok, totals.errors_ok),
         rounds_mean=rounds,
-        rounds_max=int(exchange.rounds.max()),
+        rounds_max=totals.rounds_max,
         messages_mean=2.0 + 2.0 * rounds,
-        alice_bits=spent.leakage_bits / place.blocks,
-        bob_bits=spent.reply_bits / place.blocks,
+        alice_bits=totals.leakage.leakage_bits / place.blocks,
+        bob_bits=totals.leakage.reply_bits / place.blocks,
         decode_ms=decode_s * 1e3,
         coded_mbps=place.block_length / decode_s / 1e6,
         net_bits=net_bits,

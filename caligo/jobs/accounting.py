@@ -1,7 +1,8 @@
 """From reconciled windows to sums: what became of every block, what was disclosed for it, what all of them add up to.
 
-Covers: windows joined into verification groups, the state and leakage of each block and its record, totals over the
-groups. Does not cover: reconciling and verifying (:mod:`caligo.reconciliation`), the report (:mod:`.report`).
+Covers: windows joined into verification groups, both parties' verification of a group, the state and leakage of each
+block and its record, totals over the groups. Does not cover: reconciling, and what verification is
+(:mod:`caligo.reconciliation`); the report (:mod:`.report`).
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 
 from caligo.jobs.plan import Window
 from caligo.reconciliation.leakage import VERDICT_BITS, Leakage, TwoWayLeakage
+from caligo.reconciliation.parties import Alice, Bob
 from caligo.reconciliation.strategies import ReconciledBlocks
-from caligo.reconciliation.verification import TAG_BITS, Payload, group_epsilon
+from caligo.reconciliation.verification import TAG_BITS, Payload, group_epsilon, worth_telling_apart
 from caligo.states import KeyState
 
 __all__ = ["AccountedBlock", "ReconciledWindow", "Totals", "VerifiedGroup", "by_group"]
@@ -57,6 +59,28 @@ class VerifiedGroup:
     hashed_bits: list[int]
     agreeing: list[bool]
     told_apart: bool = False
+
+    @classmethod
+    def of(cls, windows: list[ReconciledWindow], hash_key: bytes) -> VerifiedGroup:
+        """Join the blocks that passed their check, compare the tags of both sides, and tell the wrong ones apart.
+
+        Args:
+            windows: all windows of one group.
+            hash_key: 32 bytes, public, drawn after both keys were fixed.
+        """
+        alice, bob = Payload(), Payload()
+        for window in windows:
+            passed = window.outcome.ok
+            alice.append(np.ascontiguousarray(window.alice[passed]), window.place.payload_length)
+            bob.append(np.ascontiguousarray(window.outcome.decoded[passed]), window.place.payload_length)
+        hashed = alice.block_bits
+        if not hashed or Bob.verify(hash_key, bob, Alice.tag(hash_key, alice)).agrees:
+            return cls(windows, alice, bob, hashed, [True] * len(hashed))
+        told_apart = worth_telling_apart(hashed)
+        agreeing = [False] * len(hashed)
+        if told_apart:
+            agreeing = Bob.tell_apart(hash_key, bob, Alice.block_tags(hash_key, alice))
+        return cls(windows, alice.only(agreeing), bob.only(agreeing), hashed, agreeing, told_apart)
 
     @property
     def bits(self) -> int:

@@ -50,14 +50,13 @@ from caligo.reconciliation.estimation import (
     estimate_qber,
 )
 from caligo.reconciliation.leakage import efficiency
-from caligo.reconciliation.parties import Alice, Bob
 from caligo.reconciliation.strategies import (
     DEFAULT_TARGET_FER,
     CodeRequest,
     StrategyType,
     strategy_type,
 )
-from caligo.reconciliation.verification import Payload, worth_telling_apart
+from caligo.reconciliation.verification import Payload
 from caligo.store import RunWriter
 from caligo.telemetry import NO_PROGRESS, Progress
 
@@ -304,21 +303,7 @@ class _Job:
         )
 
     def _verify(self, windows: list[ReconciledWindow]) -> VerifiedGroup:
-        """Join the blocks that passed their check, compare the tags of both sides, and tell the wrong ones apart."""
-        alice, bob = Payload(), Payload()
-        for window in windows:
-            passed = window.outcome.ok
-            alice.append(np.ascontiguousarray(window.alice[passed]), window.place.payload_length)
-            bob.append(np.ascontiguousarray(window.outcome.decoded[passed]), window.place.payload_length)
-        hashed = alice.block_bits
-        key = self.randomness.hash_key
-        if not hashed or Bob.verify(key, bob, Alice.tag(key, alice)).agrees:
-            return VerifiedGroup(windows, alice, bob, hashed, [True] * len(hashed))
-        told_apart = worth_telling_apart(hashed)
-        agreeing = [False] * len(hashed)
-        if told_apart:
-            agreeing = Bob.tell_apart(key, bob, Alice.block_tags(key, alice))
-        return VerifiedGroup(windows, alice.only(agreeing), bob.only(agreeing), hashed, agreeing, told_apart)
+        return VerifiedGroup.of(windows, self.randomness.hash_key)
 
     # --- after the last block --------------------------------------------------------------------------------------
 
