@@ -100,6 +100,14 @@ class ConnectionLostError(ProtocolError):
     """The peer cannot be reached, or no longer."""
 
 
+class ConnectionSpoiledError(ConnectionLostError):
+    """A connection carries what the peer did not say: another connection may do better."""
+
+
+class AuthenticationError(ProtocolError):
+    """The two sides have different secrets, or authenticate differently."""
+
+
 class StoreError(CaligoError):
     """The experiment store refuses: missing, unwritable, or damaged."""
 

@@ -6,17 +6,29 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 
 class Proxy:
-    """Carries TCP between two sides with a delay each way, and cuts connections after so many bytes."""
+    """Carries TCP between two sides with a delay each way.
 
-    def __init__(self, target: tuple[str, int], *, delay_s: float = 0.0, cuts: Sequence[int] = ()) -> None:
+    The connections that come are cut after so many bytes (`cuts`), or one piece of each is changed after so many bytes
+    (`changes`), in this order.
+    """
+
+    def __init__(
+        self,
+        target: tuple[str, int],
+        *,
+        delay_s: float = 0.0,
+        cuts: Sequence[int] = (),
+        changes: Sequence[tuple[int, Callable[[bytes], bytes]]] = (),
+    ) -> None:
         self._target = target
         self._delay_s = delay_s
         self._cuts = list(cuts)
+        self._changes = list(changes)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = self._listener.getsockname()[:2]
         self._stopping = threading.Event()
@@ -37,6 +49,7 @@ class Proxy:
         """Until one side ends or enough was carried; what is on its way is delivered `delay_s` after it came."""
         waiting: list[tuple[float, socket.socket, bytes]] = []
         carried, ends = 0, {near: far, far: near}
+        change = self._changes.pop(0) if self._changes else None
         while not self._stopping.is_set() and (most is None or carried < most) and ends:
             now = time.monotonic()
             while waiting and waiting[0][0] <= now:
@@ -51,6 +64,8 @@ class Proxy:
                     data = end.recv(1 << 16)
                 except OSError:
                     data = b""
+                if change is not None and data and carried + len(data) > change[0]:
+                    data, change = change[1](data), None
                 carried += len(data)
                 waiting.append((time.monotonic() + self._delay_s, near if end is far else far, data))
                 if not data:

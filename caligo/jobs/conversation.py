@@ -18,7 +18,15 @@ import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from caligo.errors import CaligoError, ConnectionLostError, KeyFileError, ProtocolError, ResourceError
+from caligo.errors import (
+    AuthenticationError,
+    CaligoError,
+    ConnectionLostError,
+    ConnectionSpoiledError,
+    KeyFileError,
+    ProtocolError,
+    ResourceError,
+)
 from caligo.reconciliation.endpoint import Endpoint
 from caligo.reconciliation.messages import AbortReason
 from caligo.reconciliation.session import BobSession, Work
@@ -33,6 +41,7 @@ _TICK_S = 0.2
 _FLUSH_S = 5.0
 _PAUSE_S = 0.05
 _TOGETHER_S = 0.001
+_GREETING_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,18 +150,27 @@ class Conversation:
         self._at_work = 0
         self._heard = self._said = self._alone_since = 0.0
         self._strange: CaligoError | None = None
+        self._was_live = False
+        self._spoiled = 0
 
     @property
     def connections(self) -> int:
         """Connections that were opened."""
         return self._connections
 
+    @property
+    def spoiled(self) -> int:
+        """Connections with the peer that were given up because of bytes that it did not send."""
+        return self._spoiled
+
     def run(self) -> None:
         """Talk until both sides are done.
 
         Raises:
+            AuthenticationError: the peer has another secret, or none.
             ProtocolError: the peer breaks a rule, gives up, or a leakage cap is reached.
             ConnectionLostError: it cannot be reached, or says nothing for too long.
+            ConnectionSpoiledError: one connection after the other carries what the peer did not say.
             CaligoError: this side cannot go on.
         """
         self._alone_since = time.monotonic()
@@ -161,6 +179,9 @@ class Conversation:
             while not self._session.is_closed:
                 self._turn()
             self._stop(flush=True)
+        except ConnectionSpoiledError as error:
+            self._give_up(error, AbortReason.PROTOCOL)
+            raise
         except ConnectionLostError as error:
             self._stop(flush=False)
             self._session.abort(error, AbortReason.OTHER)
@@ -255,22 +276,34 @@ class Conversation:
         elif item.connection != self._connections:
             return
         elif isinstance(item.what, CaligoError):
-            self._fail(item.what)
+            self._fail(item.what, said=False)
         else:
             self._heard = time.monotonic()
             if self._wires is not None:
                 self._wires.looked_at()
             try:
                 self._endpoint.receive(item.what)
+                self._was_live = self._was_live or self._session.is_live
             except ProtocolError as error:
-                self._fail(error)
+                self._fail(error, said=True)
 
-    def _fail(self, error: CaligoError) -> None:
-        """Go on with another connection where that may help, else raise."""
-        stranger = self._transport.listens and not self._session.is_live
-        again = isinstance(error, ConnectionLostError) or (stranger and isinstance(error, ProtocolError))
-        if self._session.failure is not None or not again:
+    def _fail(self, error: CaligoError, *, said: bool) -> None:
+        """Go on with another connection where that may help, else raise.
+
+        Whatever the peer need not have said costs a connection, never the session. Before anything has been agreed,
+        a peer with another secret ends it at once, since nobody should wait for a wrong file to become the right one.
+        """
+        if self._session.failure is not None or not isinstance(error, ProtocolError):
             raise error
+        if not said and not isinstance(error, ConnectionLostError):
+            # These bytes are no frame. Whoever came to a listener may be a stranger; who was gone to is no caligo.
+            if not self._was_live and (not self._transport.listens or error.fields.get("field") == "version"):
+                raise error
+            error = ConnectionSpoiledError(error.message, **error.fields)
+        strange = isinstance(error, AuthenticationError | ConnectionSpoiledError)
+        if not isinstance(error, ConnectionLostError) and not (strange and self._was_live):
+            raise error
+        self._spoiled += strange and self._session.is_live
         self._lost(error)
 
     def _set_to_work(self) -> None:
@@ -295,7 +328,8 @@ class Conversation:
 
     def _while_silent(self) -> None:
         now = time.monotonic()
-        if now - self._heard > self._timeout_s:
+        stranger = self._transport.listens and not self._session.is_live
+        if now - self._heard > (min(_GREETING_S, self._timeout_s) if stranger else self._timeout_s):
             self._lost(
                 ConnectionLostError(
                     f"expected a message within {self._timeout_s:g} s, got none; see to the other side, or allow more "

@@ -159,7 +159,9 @@ def reconcile_party(
         ConfigError: a parameter is out of range, or the output is there already.
         KeyFileError: the key file is missing, empty, damaged or too short, or the keys are not two sides of one key.
         ProtocolError: the peer wants other terms, breaks a rule, gives up, or a leakage cap is reached.
+        AuthenticationError: the peer has another secret, or none.
         ConnectionLostError: the peer cannot be reached, or says nothing for too long.
+        ConnectionSpoiledError: one connection after the other carries what the peer did not say.
         ResourceError: memory or disk is exhausted.
         StoreError: the run cannot be recorded.
     """
@@ -516,6 +518,11 @@ class _Party:
             warnings.append(
                 f"{failed} of {self._session.blocks} blocks failed: check that both sides have the same sifted bits "
                 "(--bit-order, --key-bits), and give a greater QBER or leave it out to have it estimated (--qber)"
+            )
+        if self._conversation.spoiled:
+            warnings.append(
+                f"{self._conversation.spoiled} connections were given up because something between the two sides "
+                "changed, repeated or added messages; the key is not touched by it, but see to the network"
             )
         if self.role == "bob" and self._threads < self._threads_wanted:
             warnings.append(

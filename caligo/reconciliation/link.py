@@ -4,7 +4,9 @@ Covers: the first frame of each direction, tags, sequence numbers, the peer's ro
 not cover: what the messages mean (:mod:`.session`), how frames travel (:mod:`caligo.transports`). No I/O, no clock, no
 randomness: the nonce comes with the `Hello`.
 
-Any refusal is final: a link that has raised refuses everything after it. A new connection is a new `Link`.
+Any refusal is final: a link that has raised refuses everything after it. A new connection is a new `Link`. The error
+says who is to blame: `AuthenticationError` and `ConnectionSpoiledError` are about bytes that the peer need not have sent,
+any other `ProtocolError` is about something that it did say.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from caligo.errors import ProtocolError
+from caligo.errors import AuthenticationError, ConnectionSpoiledError, ProtocolError
 from caligo.reconciliation.authentication import Authentication, Seal
 from caligo.reconciliation.messages import Hello, KeepAlive, Message, Role
 from caligo.reconciliation.wire import (
@@ -95,7 +97,9 @@ class Link:
             Its messages; none where it says nothing.
 
         Raises:
-            ProtocolError: a wrong tag, number, connection or role, or a payload that is no message.
+            AuthenticationError: the first frame has the tag of another secret, or of another kind.
+            ConnectionSpoiledError: this is not what the peer said next: a wrong tag, number, connection or order.
+            ProtocolError: the peer said this, and it is no message, or of the wrong role.
         """
         if self._broken:
             raise ProtocolError("expected a sound link, got one that was broken before; connect again", field="link")
@@ -107,43 +111,29 @@ class Link:
 
     def _judge(self, frame: Frame) -> list[Message]:
         first = self._received == 0
-        if len(frame.tag) != self._authentication.tag_bytes:
+        if first != (frame.type == _HELLO_TYPE) or not (first or self.is_open):
+            raise _spoiled("type", "a Hello as the first message and nowhere else", f"type {frame.type}")
+        if first and len(frame.tag) != self._authentication.tag_bytes:
             theirs = "psk" if len(frame.tag) == 32 else "caller"
-            raise ProtocolError(
+            raise AuthenticationError(
                 f"authentication: expected {self._authentication.name}, got {theirs}; choose the same on both sides",
                 field="authentication",
                 expected=self._authentication.name,
                 got=theirs,
             )
-        if first != (frame.type == _HELLO_TYPE) or not (first or self.is_open):
-            raise ProtocolError(
-                f"expected a Hello as the first message and nowhere else, got type {frame.type} as message "
-                f"{self._received}; it was reordered or replayed",
-                field="type",
-                got=frame.type,
-            )
         seal = self._authentication.hello_seal(self._role.peer) if first else self._seals[self._role.peer]
-        if not seal.accepts(frame.sealed, frame.tag):
-            raise ProtocolError(
-                f"tag of message {self._received}: expected another value; "
-                + (
-                    "the pre-shared keys differ, or the message is not the peer's"
-                    if first
-                    else "the message was changed, or is of another connection"
-                ),
-                field="tag",
-                sequence=self._received,
-            )
+        if len(frame.tag) != seal.tag_bytes or not seal.accepts(frame.sealed, frame.tag):
+            if first:
+                raise AuthenticationError(
+                    "tag of the first message: expected another value; the pre-shared keys differ, or this is not the "
+                    "peer",
+                    field="tag",
+                )
+            raise _spoiled("tag", "another value", f"message {self._received} with this one")
         if frame.connection != (_NO_CONNECTION if first else self._connection):
-            raise ProtocolError("expected a message of this connection, got one of another", field="connection")
+            raise _spoiled("connection", "this one", "another")
         if frame.sequence != self._received:
-            raise ProtocolError(
-                f"sequence: expected message {self._received}, got {frame.sequence}; messages were lost, repeated or "
-                "reordered",
-                field="sequence",
-                expected=self._received,
-                got=frame.sequence,
-            )
+            raise _spoiled("sequence", self._received, frame.sequence)
         entries = [(frame.type, frame.payload)] if frame.type != BUNDLE_TYPE else split_bundle(frame.payload)
         decoded = (decode_payload(type_, payload) for type_, payload in entries)
         messages: list[Message] = [
@@ -178,3 +168,12 @@ class Link:
         ).digest()
         self._connection = hellos[:16]
         self._seals = {role: self._authentication.connection_seal(role, hellos) for role in Role}
+
+
+def _spoiled(what: str, expected: object, got: object) -> ConnectionSpoiledError:
+    return ConnectionSpoiledError(
+        f"{what}: expected {expected}, got {got}; something between the two sides changes, repeats or adds messages",
+        field=what,
+        expected=expected,
+        got=got,
+    )
