@@ -331,8 +331,8 @@ def _print_report(report: PartyReport) -> None:
             "verification": f"wrong with probability at most {report.epsilon_correctness:.1e}"
             if report.blocks_ok
             else "-",
-            "rounds": f"{report.rounds_mean:.2f} a block, at most {report.rounds_max}; {report.window:,} blocks in flight "
-            "at most",
+            "rounds": f"{report.rounds_mean:.2f} a block, at most {report.rounds_max}",
+            "in flight": f"at most {report.window:,} blocks",
             "messages": f"{report.messages_sent:,} sent ({format_bytes(report.bytes_sent)}), "
             f"{report.messages_received:,} received ({format_bytes(report.bytes_received)}), authentication: "
             f"{report.authentication}",

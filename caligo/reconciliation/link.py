@@ -5,8 +5,8 @@ not cover: what the messages mean (:mod:`.session`), how frames travel (:mod:`ca
 randomness: the nonce comes with the `Hello`.
 
 Any refusal is final: a link that has raised refuses everything after it. A new connection is a new `Link`. The error
-says who is to blame: `AuthenticationError` and `ConnectionSpoiledError` are about bytes that the peer need not have sent,
-any other `ProtocolError` is about something that it did say.
+says who is to blame: `AuthenticationError` and `ConnectionSpoiledError` are about bytes that the peer need not have
+sent, any other `ProtocolError` is about something that it did say.
 """
 
 from __future__ import annotations
