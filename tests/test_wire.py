@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from toy_dialogue import terms
 
@@ -285,6 +285,20 @@ def test_arbitrary_bytes_are_refused_or_waited_for_never_more(data: bytes) -> No
         reader.feed(data[: reader.wanted])
     with pytest.raises(ProtocolError):
         wire.read_frame(data)
+
+
+@given(st.binary(min_size=wire.HEADER_BYTES, max_size=wire.HEADER_BYTES))
+def test_what_is_said_about_bytes_that_are_no_frame_does_not_depend_on_them(data: bytes) -> None:
+    def complaints(given: bytes) -> list[str]:
+        said = []
+        for parse in (wire.FrameReader().feed, wire.read_frame):
+            with pytest.raises(ProtocolError) as caught:
+                parse(given)
+            said.append(f"{caught.value} {caught.value.fields}")
+        return said
+
+    assume(data[:4] != wire.MAGIC)
+    assert complaints(data) == complaints(bytes(wire.HEADER_BYTES))
 
 
 @given(st.integers(0, 255), st.binary(max_size=300))

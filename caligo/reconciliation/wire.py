@@ -6,7 +6,7 @@ vectors: ``specs/wire-format.md``.
 
 The parser refuses as soon as it can: a frame's header is judged before a byte of its payload is waited for, so what it
 holds is bounded by `MAX_FRAME_BYTES` whatever a peer sends. It raises :class:`~caligo.errors.ProtocolError` and nothing
-else. No error shows a byte of a payload.
+else. No error shows a byte of a payload, nor of what is no frame: that may be a key file.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _check_payload_length(type: int, length: int) -> None:
 def _parse_header(data: bytes | bytearray | memoryview) -> tuple[int, int, int, bytes, int]:
     magic, version, type_, reserved, tag_bytes, length, connection, sequence = _HEADER.unpack_from(data)
     if magic != MAGIC:
-        raise _refuse("magic", MAGIC.hex(), magic.hex())
+        raise _refuse("magic", MAGIC.hex(), "other bytes")
     if version != VERSION:
         raise ProtocolError(
             f"version: expected wire format {VERSION}, got {version}; run the same caligo on both sides",
@@ -212,7 +212,7 @@ class FrameReader:
         self._data += data
         seen = min(len(self._data), len(MAGIC))
         if self._total is None and self._data[:seen] != MAGIC[:seen]:
-            raise _refuse("magic", MAGIC.hex(), bytes(self._data[:seen]).hex())
+            raise _refuse("magic", MAGIC.hex(), "other bytes")
         if self._total is None and len(self._data) == HEADER_BYTES:
             _, tag_bytes, length, _, _ = _parse_header(self._data)
             self._total = HEADER_BYTES + length + tag_bytes
