@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -118,6 +118,50 @@ def test_a_frame_in_small_pieces_and_late_is_one_frame() -> None:
         got = transport.receive(5.0)
         assert got is not None
         assert got.sealed + got.tag == data
+
+
+def test_a_peer_that_dribbles_holds_a_reader_no_longer_than_it_asked_for() -> None:
+    transport, peer = raw_peer()
+    stopping = threading.Event()
+
+    def dribble() -> None:
+        for byte in frame(4000):
+            if stopping.wait(0.0005):
+                return
+            peer.sendall(bytes([byte]))
+
+    dribbling = threading.Thread(target=dribble)
+    with transport, peer:
+        dribbling.start()
+        started = time.monotonic()
+        assert transport.receive(0.05) is None
+        assert time.monotonic() - started < 1.0
+        stopping.set()
+        dribbling.join()
+
+
+def test_a_reader_of_an_old_connection_takes_nothing_of_the_next() -> None:
+    transport, peer = raw_peer()
+    peer.sendall(frame(50, 1)[:40])
+    assert transport.receive(0.05) is None
+    taken: list[object] = []
+
+    def read() -> None:
+        with suppress(ConnectionLostError):
+            taken.append(transport.receive(0.5))
+
+    late = threading.Thread(target=read)
+    with transport, peer:
+        late.start()
+        time.sleep(0.05)
+        with socket.create_connection(transport.address) as second:
+            transport.open(5.0)
+            second.sendall(frame(50, 2))
+            got = transport.receive(5.0)
+            late.join()
+            assert taken in ([], [None])
+            assert got is not None
+            assert got.sequence == 2
 
 
 @pytest.mark.parametrize(
@@ -259,6 +303,65 @@ def test_a_directory_of_an_earlier_session_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError):
         DirectoryTransport(tmp_path / "file", "bob")
+
+
+def test_a_file_of_full_size_whose_bytes_are_still_to_come_is_waited_for(tmp_path: Path) -> None:
+    bob = DirectoryTransport(tmp_path, "bob")
+    path, data = tmp_path / "alice-to-bob" / f"{0:012d}.frame", frame(5000, 1)
+    for written in (0, HEADER_BYTES, 4096):
+        path.write_bytes(data[:written] + bytes(len(data) - written))
+        assert bob.receive(0.0) is None
+    path.write_bytes(data)
+    assert bob.receive(0.0) is not None
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "directory"])
+def test_what_is_no_regular_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+    bob = DirectoryTransport(tmp_path / "d", "bob")
+    path = tmp_path / "d" / "alice-to-bob" / f"{0:012d}.frame"
+    if kind == "link":
+        (tmp_path / "elsewhere").write_bytes(frame(9))
+        path.symlink_to(tmp_path / "elsewhere")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(ProtocolError, match="regular file"):
+        bob.receive(0.0)
+
+
+def test_two_processes_that_speak_for_one_side_are_told_apart_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    one, other = DirectoryTransport(tmp_path, "alice"), DirectoryTransport(tmp_path, "alice")
+    one.send(frame(9, 1))
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="another process"):
+            other.send(frame(9, 2))
+    one.send(frame(9, 3))
+    bob = DirectoryTransport(tmp_path, "bob")
+    assert [bob.receive(0.0).payload for _ in range(2)] == [  # type: ignore[union-attr]
+        encode_payload(Sample(Bits(72, bytes([number]) * 9))) for number in (1, 3)
+    ]
+
+
+@pytest.mark.parametrize("name", [f".{0:012d}.frame.partial", f"{0:012d}.frame"])
+def test_a_planted_link_is_neither_followed_nor_replaced(name: str, tmp_path: Path) -> None:
+    alice = DirectoryTransport(tmp_path / "d", "alice")
+    victim, link = tmp_path / "victim", tmp_path / "d" / "alice-to-bob" / name
+    victim.write_bytes(b"mine")
+    link.symlink_to(victim)
+    with pytest.raises(ConfigError):
+        alice.send(frame(9))
+    assert victim.read_bytes() == b"mine"
+    assert link.is_symlink()
+    assert [path.name for path in link.parent.iterdir()] == [name]
+
+
+def test_a_direction_that_is_taken_away_is_a_lost_connection(tmp_path: Path) -> None:
+    alice = DirectoryTransport(tmp_path, "alice")
+    (tmp_path / "alice-to-bob").rmdir()
+    (tmp_path / "alice-to-bob").touch()
+    with pytest.raises(ConnectionLostError):
+        alice.send(frame(1))
 
 
 @pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, ResourceError), (errno.EIO, ConnectionLostError)])

@@ -40,6 +40,7 @@ class Transport(Protocol):
         Raises:
             ConnectionLostError: the connection is gone, or the peer takes nothing.
             ResourceError: no space.
+            ConfigError: the place is taken by another process.
         """
         ...
 

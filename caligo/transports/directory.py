@@ -3,27 +3,32 @@
 Covers: one directory for each direction, one file for each frame, named by its number; each appears whole. Does not
 cover: carrying the directories, and removing them: afterwards they are the transcript.
 
-``DIR/alice-to-bob/000000000000.frame`` and ``DIR/bob-to-alice/…``, readable by their owner alone. A file is written
-under a hidden name and renamed. Whoever carries files may do so in any order and at any time: a file that is not there
-yet, or not yet whole, is waited for.
+``DIR/alice-to-bob/000000000000.frame`` and ``DIR/bob-to-alice/…``, readable by their owner alone: two users of one file
+system need something that carries the files, or one account. A file is written under a hidden name, made durable and
+renamed; the hidden name is made by one process only, so a second one that speaks for the same side is refused and
+nothing is overwritten. Whoever carries files may do so in any order and at any time: a file that is not there yet, or
+not yet whole, is waited for, also where its size is set before its bytes come. What is no regular file is refused.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Self
 
 from caligo.errors import CaligoError, ConfigError, ConnectionLostError, ProtocolError, ResourceError
-from caligo.reconciliation.wire import HEADER_BYTES, MAX_FRAME_BYTES, Frame, FrameReader
+from caligo.reconciliation.wire import HEADER_BYTES, TAG_BYTES, Frame, FrameReader
 
 __all__ = ["DIRECTIONS", "DirectoryTransport"]
 
 DIRECTIONS = ("alice-to-bob", "bob-to-alice")
 _POLL_S = 0.02
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
 
 class DirectoryTransport:
@@ -74,15 +79,29 @@ class DirectoryTransport:
         if self._closed:
             raise ConnectionLostError("cannot send: this end is closed")
         name = _name(self._sent)
-        partial = self._out / f".{name}.partial"
+        partial, path = self._out / f".{name}.partial", self._out / name
         try:
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except FileExistsError as error:
+            raise _taken(partial) from error
+        except OSError as error:
+            raise self._trouble(error, "write", path) from error
+        try:
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(frame)
-            os.replace(partial, self._out / name)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise self._trouble(error, "write", self._out / name) from error
+                stream.flush()
+                os.fsync(descriptor)
+            # Only who made the hidden name comes here, so nobody can take the name between these two steps.
+            if os.path.lexists(path):
+                raise _taken(path)
+            os.replace(partial, path)
+            _sync_directory(self._out)
+        except BaseException as error:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise self._trouble(error, "write", path) from error
+            raise
         self._sent += 1
 
     def receive(self, timeout_s: float) -> Frame | None:
@@ -102,24 +121,38 @@ class DirectoryTransport:
             time.sleep(min(self._poll_s, left))
 
     def _read(self, path: Path) -> Frame | None:
-        """The frame in a file; None while it is missing or shorter than its header says."""
+        """The frame in a file; None while it is missing or not whole."""
         try:
-            with path.open("rb") as stream:
-                data = stream.read(MAX_FRAME_BYTES + 1)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise _refuse(path, "a regular file", "a symbolic link") from error
             raise self._trouble(error, "read", path) from error
-        reader = FrameReader()
-        if reader.feed(data[:HEADER_BYTES]) is not None or len(data) < HEADER_BYTES:
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise _refuse(path, "a regular file", "another kind")
+            with os.fdopen(descriptor, "rb", closefd=False) as stream:
+                header = stream.read(HEADER_BYTES)
+                # Zeros are what a tool leaves that sets a file's size before it writes.
+                if len(header) < HEADER_BYTES or not any(header):
+                    return None
+                reader = FrameReader()
+                reader.feed(header)
+                if status.st_size < HEADER_BYTES + reader.wanted:
+                    return None
+                if status.st_size > HEADER_BYTES + reader.wanted:
+                    raise _refuse(path, f"{HEADER_BYTES + reader.wanted} bytes", "more")
+                rest = stream.read(reader.wanted)
+        except OSError as error:
+            raise self._trouble(error, "read", path) from error
+        finally:
+            os.close(descriptor)
+        if len(rest) < reader.wanted or not any((header + rest)[-max(TAG_BYTES) :]):
             return None
-        if len(data) - HEADER_BYTES > reader.wanted:
-            raise ProtocolError(
-                f"{path.name}: expected {HEADER_BYTES + reader.wanted} bytes, got more; the peer did not write this",
-                field="frame",
-                path=str(path),
-            )
-        return reader.feed(data[HEADER_BYTES:])
+        return reader.feed(rest)
 
     @staticmethod
     def _trouble(error: OSError, action: str, path: Path) -> CaligoError:
@@ -140,3 +173,29 @@ class DirectoryTransport:
 
 def _name(number: int) -> str:
     return f"{number:012d}.frame"
+
+
+def _refuse(path: Path, expected: str, got: str) -> ProtocolError:
+    return ProtocolError(
+        f"{path.name}: expected {expected}, got {got}; the peer did not write this", field="frame", path=str(path)
+    )
+
+
+def _taken(path: Path) -> ConfigError:
+    return ConfigError(
+        f"expected no {path}, found one: another process speaks for this side; run one of each side, in a directory of "
+        "their own",
+        path=str(path),
+    )
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a renaming durable; file systems that refuse this do so by themselves."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_SYNC:
+            raise
+    finally:
+        os.close(descriptor)

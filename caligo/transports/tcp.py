@@ -14,6 +14,7 @@ import os
 import select
 import socket
 import time
+from dataclasses import dataclass, field
 from typing import Self
 
 from caligo.errors import ConfigError, ConnectionLostError
@@ -42,6 +43,14 @@ def parse_address(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    """A socket, and what came of a frame on it; a thread that is late with an old one disturbs nobody."""
+
+    peer: socket.socket
+    reader: FrameReader = field(default_factory=FrameReader)
+
+
 class TcpTransport:
     """One end; make it with `listen` or `connect`.
 
@@ -61,8 +70,7 @@ class TcpTransport:
         """Where it listens (with the port that the system chose, if that was 0) or connects to."""
         self._listener = listener
         self._send_timeout_s = send_timeout_s
-        self._peer: socket.socket | None = None
-        self._reader = FrameReader()
+        self._connection: _Connection | None = None
         self._closed = False
 
     @property
@@ -106,13 +114,12 @@ class TcpTransport:
     def open(self, timeout_s: float) -> None:
         """See `Transport.open`."""
         self._drop()
-        self._reader = FrameReader()
         until = time.monotonic() + timeout_s
         peer = self._accept(until) if self._listener is not None else self._dial(until)
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         peer.setblocking(False)
-        self._peer = peer
+        self._connection = _Connection(peer)
 
     def _accept(self, until: float) -> socket.socket:
         while self._listener is not None and not self._closed:
@@ -152,7 +159,7 @@ class TcpTransport:
 
     def send(self, frame: bytes) -> None:
         """See `Transport.send`."""
-        peer = self._require_peer()
+        peer = self._require_connection().peer
         view = memoryview(frame)
         until = time.monotonic() + self._send_timeout_s
         try:
@@ -168,27 +175,28 @@ class TcpTransport:
 
     def receive(self, timeout_s: float) -> Frame | None:
         """See `Transport.receive`."""
-        peer = self._require_peer()
+        connection = self._require_connection()
+        peer, reader = connection.peer, connection.reader
         until = time.monotonic() + timeout_s
         while True:
             try:
                 if not _wait(peer, writing=False, timeout_s=max(0.0, until - time.monotonic())):
                     return None
-                data = peer.recv(min(self._reader.wanted, _PIECE))
+                data = peer.recv(min(reader.wanted, _PIECE))
             except (BlockingIOError, InterruptedError):
                 continue
             except (OSError, ValueError) as error:
                 raise _lost(error, self.address) from error
             if not data:
                 raise _lost(None, self.address)
-            frame = self._reader.feed(data)
-            if frame is not None:
+            frame = reader.feed(data)
+            if frame is not None or time.monotonic() > until:
                 return frame
 
-    def _require_peer(self) -> socket.socket:
-        if self._peer is None:
+    def _require_connection(self) -> _Connection:
+        if self._connection is None:
             raise ConnectionLostError("expected an open connection, got none; open it again")
-        return self._peer
+        return self._connection
 
     @staticmethod
     def _linger(peer: socket.socket) -> None:
@@ -201,17 +209,17 @@ class TcpTransport:
                     return
 
     def _drop(self) -> None:
-        peer, self._peer = self._peer, None
-        if peer is not None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
             with contextlib.suppress(OSError):
-                peer.shutdown(socket.SHUT_RDWR)
-            peer.close()
+                connection.peer.shutdown(socket.SHUT_RDWR)
+            connection.peer.close()
 
     def close(self) -> None:
         """See `Transport.close`."""
         self._closed = True
-        if self._peer is not None:
-            self._linger(self._peer)
+        if self._connection is not None:
+            self._linger(self._connection.peer)
         self._drop()
         if self._listener is not None:
             self._listener.close()
