@@ -96,6 +96,10 @@ class ProtocolError(CaligoError):
     exit_code = ExitCode.PROTOCOL
 
 
+class LeakageCapError(ProtocolError):
+    """More would have to be disclosed than a cap allows; its fields have the account."""
+
+
 class ConnectionLostError(ProtocolError):
     """The peer cannot be reached, or no longer."""
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import caligo
 from caligo import bits
 from caligo._native import required_bytes
-from caligo.errors import ConfigError, ExitCode, KeyFileError, MemoryBudgetError, ShapeError
+from caligo.errors import ConfigError, ExitCode, KeyFileError, LeakageCapError, MemoryBudgetError, ShapeError
 from caligo.jobs import ReconcileOptions, ReconciliationReport, reconcile, reconcile_job, reconcile_party
 from caligo.jobs.plan import Layout
 from caligo.memory import FIXED_BYTES, MemoryLimit, block_buffer_bytes
@@ -28,7 +28,7 @@ from caligo.reconciliation import parties, strategies
 from caligo.reconciliation.authentication import CallerChannel
 from caligo.reconciliation.messages import KeepAlive, Message
 from caligo.reconciliation.session.common import Session
-from caligo.reconciliation.strategies import CodeRequest, ReconciledBlocks, strategy_type
+from caligo.reconciliation.strategies import NO_CAPS, BlockCaps, CodeRequest, ReconciledBlocks, strategy_type
 from caligo.reconciliation.strategies.one_way import OneWay, default_escalation
 from caligo.reconciliation.verification import TAG_BITS, group_epsilon
 from caligo.store import load_run
@@ -341,8 +341,8 @@ class Forgetful(OneWay):
 
     name = "forgetful"
 
-    def reconcile(self, alice: Packed, bob: Packed) -> ReconciledBlocks:
-        outcome = super().reconcile(alice, bob)
+    def reconcile(self, alice: Packed, bob: Packed, caps: BlockCaps = NO_CAPS) -> ReconciledBlocks:
+        outcome = super().reconcile(alice, bob, caps)
         outcome.decoded[::3, 0] ^= 1
         return outcome
 
@@ -454,6 +454,54 @@ def test_a_qber_far_from_the_truth_is_pointed_out() -> None:
     assert not right.warnings
 
 
+# --- caps -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_cap_on_all_disclosure_ends_the_job_before_it_with_an_account(threads: int, tmp_path: Path) -> None:
+    keys = write_keys(tmp_path, *two_keys(3 << 20, 0.01))
+    asked: dict[str, Any] = {"qber": 0.01, "block_length": 1 << 14, "list_size": 1, "efficiency": 1.8}
+    whole = reconcile(*keys, **asked)
+    each = whole.codes[0].leakage_bits
+    cap = 100 * each + 2 * TAG_BITS
+    with pytest.raises(LeakageCapError) as caught:
+        reconcile(*keys, **asked, max_leakage_bits=cap, threads=threads, out=tmp_path / "out", store=tmp_path / "store")
+    assert caught.value.exit_code == ExitCode.PROTOCOL
+    assert list((tmp_path / "out").iterdir()) == []
+    (run,) = (tmp_path / "store" / "runs").iterdir()
+    loaded = load_run(run)
+    assert loaded.state.value == "interrupted"
+    records = list(loaded.records())
+    account = caught.value.fields
+    # Blocks are opened sixteen at a time, so that of a hundred that the cap allows for, 96 are.
+    assert account["blocks"] == len(records) == 96
+    assert (
+        account["leakage_bits"] == sum(record["leakage_bits"] for record in records) == 96 * each + 2 * TAG_BITS <= cap
+    )
+    assert account["leakage_bits_both_ways"] == sum(record["leakage_bits_both_ways"] for record in records)
+    enough = reconcile(*keys, **asked, max_leakage_bits=whole.leakage_bits)
+    assert enough.leakage_bits == whole.leakage_bits
+    with pytest.raises(LeakageCapError):
+        reconcile(*keys, **asked, max_leakage_bits=whole.leakage_bits - 1)
+
+
+def test_a_group_too_dear_to_tell_apart_is_lost_whole(forgetful: str) -> None:
+    keys = two_keys(20_480)
+    right = reconcile(*keys, qber=0.02, **QUICK)
+    cap = right.leakage_bits + 3 * TAG_BITS
+    report = reconcile(*keys, strategy=forgetful, qber=0.02, max_leakage_bits=cap, **QUICK)
+    assert report.leakage_bits == right.leakage_bits
+    assert report.blocks_ok == report.reconciled_bits == 0
+    assert report.keys_equal
+
+
+def test_a_cap_below_what_opens_a_block_is_refused() -> None:
+    least = reconcile(*two_keys(8_192), qber=0.02, **QUICK).codes[0].leakage_bits
+    assert reconcile(*two_keys(8_192), qber=0.02, max_block_leakage_bits=least, **QUICK).blocks == 8
+    with pytest.raises(ConfigError, match=str(least)):
+        reconcile(*two_keys(8_192), qber=0.02, max_block_leakage_bits=least - 1, **QUICK)
+
+
 # --- failures -----------------------------------------------------------------------------------------------------
 
 
@@ -480,10 +528,10 @@ def test_a_failure_in_the_middle_leaves_a_readable_run_and_no_output(
     else:
         work = OneWay.reconcile
 
-        def last(self: OneWay, alice: Packed, bob: Packed) -> ReconciledBlocks:
+        def last(self: OneWay, *words: Any) -> ReconciledBlocks:
             nonlocal calls
             calls += 1
-            return fail() if calls > 6 else work(self, alice, bob)
+            return fail() if calls > 6 else work(self, *words)
 
         monkeypatch.setattr(OneWay, "reconcile", last)
     with pytest.raises(KeyFileError):
@@ -570,6 +618,9 @@ def test_stray_bits_beyond_the_key_are_refused() -> None:
         {"strategy": "telepathy"},
         {"wish": "rounds"},
         {"wish": "everything"},
+        {"max_rounds": -1},
+        {"max_leakage_bits": 0.5},
+        {"max_block_leakage_bits": -1},
         {"precision": "int4"},
         {"engine": "steam"},
         {"threads": 0},

@@ -318,7 +318,7 @@ def test_unrelated_keys_are_refused_by_both_or_give_no_key() -> None:
 
 
 def test_a_leakage_cap_ends_both_sides() -> None:
-    for error in errors(both(over_tcp(), party={"max_leakage_bits": 5000})):
+    for error in errors(both(over_tcp(), options={"max_leakage_bits": 5000})):
         assert isinstance(error, ProtocolError)
         assert "leakage cap" in error.message
 
@@ -407,7 +407,7 @@ def test_a_peer_that_stops_in_the_middle_is_given_up_in_time() -> None:
         lambda: PartyOptions(window=0),
         lambda: PartyOptions(timeout_s=0.0),
         lambda: PartyOptions(timeout_s=float("nan")),
-        lambda: PartyOptions(max_leakage_bits=-1),
+        lambda: ReconcileOptions(max_leakage_bits=-1),
         lambda: reconcile_party("eve", ALICE, memory_pair()[0], authentication=SECRET),  # type: ignore[arg-type]
         lambda: reconcile_party("bob", BOB, memory_pair()[0], authentication=SECRET, options=ReconcileOptions(seed=1)),
         lambda: reconcile_party(

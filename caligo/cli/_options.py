@@ -195,6 +195,57 @@ def check_option(*, default: str = "crc32") -> Decorator[Any]:
     )
 
 
+def strategy_options(function: Command) -> Command:
+    """Adds `strategy: str` and `wish: str | None`."""
+    for decorate in (
+        click.option(
+            "--wish",
+            type=click.Choice(["rounds", "balanced", "leakage"]),
+            default=None,
+            help="What matters most to a strategy that asks back: few requests, a balance, or little disclosure.",
+        ),
+        click.option(
+            "--strategy",
+            type=click.Choice(["one-way", "segmented"]),
+            default="one-way",
+            show_default=True,
+            help="How they talk; segmented: a check for each segment of a block, faster for long blocks.",
+        ),
+    ):
+        function = decorate(function)
+    return function
+
+
+def cap_options(function: Command) -> Command:
+    """Adds `max_rounds: int`, `max_block_leakage: int` and `max_leakage: int`."""
+    for decorate in (
+        click.option(
+            "--max-leakage",
+            metavar="BITS",
+            type=Count(),
+            default=0,
+            help="Most bits disclosed in all; the work ends before more.  [default: no cap]",
+        ),
+        click.option(
+            "--max-block-leakage",
+            metavar="BITS",
+            type=Count(),
+            default=0,
+            help="Most bits disclosed for one block; it is given up before more.  [default: no cap]",
+        ),
+        click.option(
+            "--max-rounds",
+            metavar="R",
+            type=Count(),
+            default=100,
+            show_default=True,
+            help="Most requests for one block; it is given up before more.",
+        ),
+    ):
+        function = decorate(function)
+    return function
+
+
 def segment_options(function: Command) -> Command:
     """Adds `segment_length: int | None` and `segment_check: str | None`."""
     function = click.option(

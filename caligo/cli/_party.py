@@ -16,6 +16,7 @@ from caligo.cli._options import (
     Count,
     bit_order_option,
     block_length_option,
+    cap_options,
     check_option,
     engine_option,
     escalation_option,
@@ -27,6 +28,7 @@ from caligo.cli._options import (
     precision_option,
     segment_options,
     store_option,
+    strategy_options,
     threads_option,
 )
 from caligo.cli._output import (
@@ -106,37 +108,10 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
     @click.option("--efficiency", metavar="F", type=float, help="Syndrome and check bits over the Shannon limit.")
     @click.option("--target-fer", metavar="P", type=float, help="Share of blocks that may fail.  [default: 0.01]")
     @check_option()
-    @click.option(
-        "--strategy",
-        type=click.Choice(["one-way", "segmented"]),
-        default="one-way",
-        show_default=True,
-        help="How they talk; segmented: a check for each segment of a block, faster for long blocks.",
-    )
+    @strategy_options
     @segment_options
     @escalation_option
-    @click.option(
-        "--max-rounds",
-        metavar="R",
-        type=Count(),
-        default=100,
-        show_default=True,
-        help="Most requests for one block; Bob gives it up before more.",
-    )
-    @click.option(
-        "--max-block-leakage",
-        metavar="BITS",
-        type=Count(),
-        default=0,
-        help="Most bits disclosed for one block; Bob gives it up before more.  [default: no cap]",
-    )
-    @click.option(
-        "--max-leakage",
-        metavar="BITS",
-        type=Count(),
-        default=0,
-        help="Most bits disclosed in all; the session ends before more.  [default: no cap]",
-    )
+    @cap_options
     @click.option(
         "--window",
         metavar="BLOCKS",
@@ -190,6 +165,7 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
         target_fer: float | None,
         check: str,
         strategy: str,
+        wish: str | None,
         segment_length: int | None,
         segment_check: str | None,
         escalation: tuple[int, ...] | None,
@@ -222,6 +198,7 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
             target_fer=target_fer,
             check=check,
             strategy=strategy,
+            wish=wish,
             segment_length=segment_length,
             segment_check=segment_check,
             escalation=escalation,
@@ -230,14 +207,14 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
             precision=precision,
             engine=engine,
             threads=threads,
+            max_rounds=max_rounds,
+            max_block_leakage_bits=max_block_leakage,
+            max_leakage_bits=max_leakage,
         )
         party = PartyOptions(
             window=window,
             timeout_s=timeout if timeout is not None else (_DAY_S if directory is not None else 60.0),
             reconnections=reconnections,
-            max_rounds=max_rounds,
-            max_block_leakage_bits=max_block_leakage,
-            max_leakage_bits=max_leakage,
         )
         sealing = _authentication(authentication, psk)
         with ExitStack() as stack:

@@ -11,6 +11,7 @@ from caligo.cli._options import (
     Count,
     bit_order_option,
     block_length_option,
+    cap_options,
     check_option,
     engine_option,
     escalation_option,
@@ -24,6 +25,7 @@ from caligo.cli._options import (
     seed_option,
     segment_options,
     store_option,
+    strategy_options,
     threads_option,
 )
 from caligo.cli._output import Table, emit_json, format_bytes, format_seconds, format_value, print_facts, progress, warn
@@ -63,21 +65,10 @@ if TYPE_CHECKING:
     help="Disclose just enough that this share of the blocks fails.  [default: 0.01]",
 )
 @check_option()
-@click.option(
-    "--strategy",
-    type=click.Choice(["one-way", "segmented"]),
-    default="one-way",
-    show_default=True,
-    help="How they talk; segmented: a check for each segment of a block, faster for long blocks.",
-)
-@click.option(
-    "--wish",
-    type=click.Choice(["rounds", "balanced", "leakage"]),
-    default=None,
-    help="What matters most to a strategy that asks back: few requests, a balance, or little disclosure.",
-)
+@strategy_options
 @segment_options
 @escalation_option
+@cap_options
 @click.option(
     "--interleave",
     is_flag=True,
@@ -114,6 +105,9 @@ def command(
     segment_length: int | None,
     segment_check: str | None,
     escalation: tuple[int, ...] | None,
+    max_rounds: int,
+    max_block_leakage: int,
+    max_leakage: int,
     interleave: bool,
     precision: str,
     engine: str | None,
@@ -150,6 +144,9 @@ def command(
         segment_length=segment_length,
         segment_check=segment_check,
         escalation=escalation,
+        max_rounds=max_rounds,
+        max_block_leakage_bits=max_block_leakage,
+        max_leakage_bits=max_leakage,
         sample_bits=sample_bits,
         interleave=interleave,
         precision=precision,

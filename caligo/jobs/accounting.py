@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from caligo.errors import LeakageCapError
 from caligo.jobs.plan import Window
 from caligo.reconciliation.leakage import VERDICT_BITS, Leakage, TwoWayLeakage
 from caligo.reconciliation.parties import Alice, Bob
@@ -86,6 +87,10 @@ class VerifiedGroup:
     def bits(self) -> int:
         """Payload of the blocks that are confirmed."""
         return self.alice.bits
+
+    def undivided(self) -> VerifiedGroup:
+        """The same where blocks are not told apart: every hashed one has failed."""
+        return VerifiedGroup(self.windows, Payload(), Payload(), self.hashed_bits, [False] * len(self.hashed_bits))
 
     @property
     def epsilon(self) -> Fraction:
@@ -213,6 +218,71 @@ class Totals:
             sampled: positions were sampled.
         """
         return 9 + 2 * sampled + 2 * (self.blocks + self.rounds + self.comparisons)
+
+
+class LeakageBudget:
+    """What may still be disclosed under a cap, in the order of the key, and so the same for any number of threads.
+
+    A window that would exceed the cap ends the work: it and what follows is not opened. Its group is verified without
+    it. A group that it would be too dear to tell apart is not.
+
+    Args:
+        cap_bits: most bits that Alice may disclose, 0: no cap.
+    """
+
+    def __init__(self, cap_bits: int) -> None:
+        self._cap = cap_bits
+        self._spent = 0
+        self._exceeded = False
+
+    def within(self, windows: Iterable[ReconciledWindow]) -> Iterator[ReconciledWindow]:
+        """The windows that the cap allows, each group's tag included."""
+        group = -1
+        for window in windows:
+            bits = sum(leakage.leakage_bits for leakage in window.outcome.leakage)
+            if window.place.group != group:
+                bits += TAG_BITS
+            if not self._spend(bits):
+                self._exceeded = True
+                return
+            group = window.place.group
+            yield window
+
+    def affordable(self, group: VerifiedGroup) -> VerifiedGroup:
+        """The group, told apart only if the cap allows it."""
+        if group.told_apart and not self._spend(TAG_BITS * len(group.hashed_bits)):
+            return group.undivided()
+        return group
+
+    def require_unspent(self, blocks: int, totals: Totals) -> None:
+        """End the job if there were windows beyond the cap.
+
+        Args:
+            blocks: of the key.
+            totals: of the blocks that were opened.
+
+        Raises:
+            LeakageCapError: there were; with the account.
+        """
+        if self._exceeded:
+            leakage = totals.leakage
+            raise LeakageCapError(
+                f"max_leakage: expected at most {self._cap} bits to be disclosed, got {leakage.leakage_bits} after "
+                f"{totals.blocks} of {blocks} blocks, and the next would exceed it; use neither key, or begin again "
+                "with a greater cap",
+                max_leakage_bits=self._cap,
+                leakage_bits=leakage.leakage_bits,
+                leakage_bits_both_ways=leakage.leakage_bits_both_ways,
+                leakage=leakage.by_kind(),
+                blocks=totals.blocks,
+                blocks_ok=totals.blocks_ok,
+            )
+
+    def _spend(self, bits: int) -> bool:
+        if self._cap and self._spent + bits > self._cap:
+            return False
+        self._spent += bits
+        return True
 
 
 def by_group(windows: Iterable[ReconciledWindow]) -> Iterator[list[ReconciledWindow]]:

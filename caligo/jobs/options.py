@@ -15,7 +15,7 @@ from caligo.codes.validation import validate_count
 from caligo.errors import ConfigError
 from caligo.randomness import MAX_SAMPLE_BITS, validate_seed
 from caligo.reconciliation.estimation import design_qber_above
-from caligo.reconciliation.strategies import DEFAULT_STRATEGY, strategy_type
+from caligo.reconciliation.strategies import DEFAULT_STRATEGY, NO_CAPS, BlockCaps, strategy_type
 
 __all__ = ["DEFAULT_LIST_SIZE", "ReconcileOptions"]
 
@@ -42,6 +42,11 @@ class ReconcileOptions:
         segment_check: check value disclosed with each segment, likewise; None: ``crc16``.
         escalation: list sizes tried before `list_size`, increasing: (1, 8); None: the strategy's own, which is as
             good and the fastest; (): none.
+        max_rounds: most requests for one block, >= 0; a block that needs more is given up.
+        max_block_leakage_bits: most bits that Alice discloses for one block before verification, 0: no cap; a block
+            that needs more is given up.
+        max_leakage_bits: most bits that Alice discloses in all, 0: no cap; the job ends in a `LeakageCapError` before
+            it would disclose more.
         sample_bits: positions to sample when `qber` is None; None: about key_bits^(2/3).
         interleave: permute both keys first, so that bursts of errors are spread over many blocks
             (:mod:`caligo.keys.interleaving`); the reconciled keys are in the permuted order.
@@ -66,6 +71,9 @@ class ReconcileOptions:
     segment_length: int | None = None
     segment_check: str | None = None
     escalation: tuple[int, ...] | None = None
+    max_rounds: int = NO_CAPS.max_rounds
+    max_block_leakage_bits: int = NO_CAPS.max_leakage_bits
+    max_leakage_bits: int = 0
     sample_bits: int | None = None
     interleave: bool = False
     precision: str = "int8"
@@ -117,12 +125,19 @@ class ReconcileOptions:
         if self.sample_bits is not None:
             most, remedy = MAX_SAMPLE_BITS, "leave it out for the default"
             self._set("sample_bits", validate_count(self.sample_bits, "sample_bits", 1, most, remedy))
+        for name in ("max_rounds", "max_block_leakage_bits", "max_leakage_bits"):
+            self._set(name, validate_count(getattr(self, name), name, 0))
         if not isinstance(self.interleave, bool):
             raise ConfigError(f"interleave: expected True or False, got {self.interleave!r}")
         if self.threads is not None:
             self._set("threads", validate_count(self.threads, "threads"))
         if self.seed is not None:
             validate_seed(self.seed)
+
+    @property
+    def block_caps(self) -> BlockCaps:
+        """Where a block is given up."""
+        return BlockCaps(self.max_rounds, self.max_block_leakage_bits)
 
     def _set(self, name: str, value: float) -> None:
         """Keep a checked number as a plain one: NumPy's have no place in a record."""

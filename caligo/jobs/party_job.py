@@ -93,10 +93,6 @@ class PartyOptions:
             (`caligo.memory.dialogue_window`). The smaller of both sides' holds.
         timeout_s: longest silence of the peer, and longest wait for it, > 0.
         reconnections: how often a lost connection is opened again, >= 0.
-        max_rounds: most requests for one block; both sides alike.
-        max_block_leakage_bits: most bits disclosed for one block, 0: no cap; both sides alike. Bob gives a block up
-            before it.
-        max_leakage_bits: most bits disclosed in the session, 0: no cap; both sides alike. The session ends before it.
 
     Raises:
         ConfigError: a value outside its range.
@@ -105,17 +101,13 @@ class PartyOptions:
     window: int | None = None
     timeout_s: float = 60.0
     reconnections: int = 10
-    max_rounds: int = 100
-    max_block_leakage_bits: int = 0
-    max_leakage_bits: int = 0
 
     def __post_init__(self) -> None:
         if self.window is not None:
             validate_count(self.window, "window", 1, MAX_WINDOW)
         if not 0.0 < self.timeout_s < float("inf"):
             raise ConfigError(f"timeout: expected a number of seconds > 0, got {self.timeout_s!r}", got=self.timeout_s)
-        for name in ("reconnections", "max_rounds", "max_block_leakage_bits", "max_leakage_bits"):
-            validate_count(getattr(self, name), name, 0)
+        validate_count(self.reconnections, "reconnections", 0)
 
 
 def reconcile_party(
@@ -279,7 +271,7 @@ class _Party:
     # --- terms and plan -----------------------------------------------------------------------------------------------
 
     def _terms(self) -> Terms:
-        options, party = self.options, self.party
+        options = self.options
         sample_bits = 0
         if options.qber is None:
             asked = options.sample_bits
@@ -305,9 +297,9 @@ class _Party:
             qber=options.qber or 0.0,
             sample_bits=sample_bits,
             group_bits=MINIMUM_GROUP_BITS,
-            max_rounds=party.max_rounds,
-            max_block_leakage_bits=party.max_block_leakage_bits,
-            max_leakage_bits=party.max_leakage_bits,
+            max_rounds=options.max_rounds,
+            max_block_leakage_bits=options.max_block_leakage_bits,
+            max_leakage_bits=options.max_leakage_bits,
         )
 
     def _parameters(self) -> str:
@@ -317,6 +309,7 @@ class _Party:
             "interleave": options.interleave or None,
             "segment_check": options.segment_check,
             "segment_length": options.segment_length,
+            "wish": options.wish,
         }
         return json.dumps({name: value for name, value in given.items() if value is not None}, sort_keys=True)
 
@@ -359,6 +352,7 @@ class _Party:
                 raise_efficiency=segment.first_block > 0,
                 segment_length=options.segment_length,
                 segment_check=options.segment_check,
+                wish=options.wish,
             )
             for segment in layout.segments
         ]

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from caligo.bits import slice_rows
 from caligo.codes.validation import validate_count
 from caligo.errors import ConfigError
-from caligo.jobs.accounting import ReconciledWindow, Totals, VerifiedGroup, by_group
+from caligo.jobs.accounting import LeakageBudget, ReconciledWindow, Totals, VerifiedGroup, by_group
 from caligo.jobs.advice import advise
 from caligo.jobs.options import ReconcileOptions
 from caligo.jobs.outputs import KeyOutputs
@@ -46,7 +46,7 @@ from caligo.randomness import SecurityRandomness, interleaving_seed, sampled_pos
 from caligo.reconciliation.estimation import (
     QberEstimate,
     default_sample_bits,
-    design_qber_above,
+    design_qber_for,
     estimate_qber,
 )
 from caligo.reconciliation.leakage import efficiency
@@ -98,6 +98,8 @@ def reconcile(
     Raises:
         ConfigError: a parameter is out of range, or `out` is not empty.
         ShapeError: an array is no packed key, or the keys differ in length.
+        LeakageCapError: more would have to be disclosed than `max_leakage_bits`; nothing is written, the run's record
+            has every block until then.
         KeyFileError: a key file is missing, empty, damaged or too short, or the keys are not two sides of one key.
         ResourceError: memory or disk is exhausted.
         StoreError: the run cannot be recorded.
@@ -125,7 +127,7 @@ def reconcile(
         keep = out is None and not (is_path(alice) or is_path(bob))
         job = _Job(keys, options, keep=keep, one_file=is_path(alice) and is_path(bob) and same_file(alice, bob))
         if options.qber is not None:
-            job.plan_for(design_qber_above(options.qber), None, 0)
+            job.plan_for(options.qber)
         else:
             job.check_sample()
         outputs = None if out is None else stack.enter_context(KeyOutputs(Path(out), bit_order=bit_order, force=force))
@@ -192,14 +194,13 @@ class _Job:
         disclosed = [read_positions(key, positions) for key in self._keys]
         estimate = estimate_qber(disclosed[0], disclosed[1], sample_bits)
         self._keys = (RemainingKey(self._keys[0], positions), RemainingKey(self._keys[1], positions))
-        self.plan_for(estimate.design_qber(), estimate, estimate.errors)
+        self.plan_for(estimate)
 
-    def plan_for(self, design_qber: float, estimate: QberEstimate | None, sampled_errors: int) -> None:
-        """Lay out the key and choose the codes."""
+    def plan_for(self, known: float | QberEstimate) -> None:
+        """Lay out the key and choose the codes, by what is known of the QBER."""
         options = self.options
-        self.design_qber = design_qber
-        self.estimated = estimate
-        self.sampled_errors = sampled_errors
+        self.design_qber = design_qber = design_qber_for(known, asks=self._type.asks)
+        self.estimated = known if isinstance(known, QberEstimate) else None
         remaining = self._keys[0].key_bits
         self.block_length = options.block_length or default_block_length(self._whole_bits)
         self.layout: Layout = plan_layout(remaining, self.block_length)
@@ -233,6 +234,14 @@ class _Job:
         ]
         with worker_pool(len(requests)) as pool:
             self.codes = list(pool.map(self._type.choose_code, requests))
+        least = max(code.leakage_bits for code in self.codes)
+        if not options.block_caps.allow(0, least):
+            raise ConfigError(
+                f"max_block_leakage: expected at least the {least} bits that open a block, got "
+                f"{options.max_block_leakage_bits}; no block could be reconciled",
+                got=options.max_block_leakage_bits,
+                least=least,
+            )
 
     def _sample_bits(self) -> int:
         asked = self.options.sample_bits
@@ -259,7 +268,9 @@ class _Job:
                 self.layout.windows(),
                 2 * self.threads + 1,
             )
-            for group in in_order(pool, self._verify, by_group(done), 2):
+            budget = LeakageBudget(self.options.max_leakage_bits)
+            for group in in_order(pool, self._verify, by_group(budget.within(done)), 2):
+                group = budget.affordable(group)
                 blocks = list(group.blocks())
                 totals.add(group, blocks)
                 if run is not None:
@@ -271,6 +282,7 @@ class _Job:
                         self._kept[0].append(group.alice.packed, group.bits)
                         self._kept[1].append(group.bob.packed, group.bits)
                 progress.advance(len(blocks), failed=totals.blocks - totals.blocks_ok)
+            budget.require_unspent(self.layout.blocks, totals)
             self._engine = workshops[0].engine
             self._decoder_bytes = max(workshop.decoder_bytes for workshop in workshops)
 
@@ -293,7 +305,7 @@ class _Job:
             for key in self._keys
         )
         with workshop.borrowed() as strategy:
-            outcome = strategy.reconcile(rows_of_alice, rows_of_bob)
+            outcome = strategy.reconcile(rows_of_alice, rows_of_bob, self.options.block_caps)
         return ReconciledWindow(
             window,
             rows_of_alice,
@@ -311,7 +323,8 @@ class _Job:
         """What was done, after `perform`."""
         layout, estimate, options, totals = self.layout, self.estimated, self.options, self._totals
         low, high = (None, None) if estimate is None else estimate.interval
-        errors = totals.errors + self.sampled_errors + self._errors_beyond_blocks()
+        sampled_errors = 0 if estimate is None else estimate.errors
+        errors = totals.errors + sampled_errors + self._errors_beyond_blocks()
         true_qber = errors / self._whole_bits
         payload_bits = layout.key_bits - layout.discarded_bits
         return ReconciliationReport(

@@ -11,9 +11,11 @@ proportional to n / sqrt(s), and the sample itself costs s. The sum is least at 
 2 % and the design quantile used here the factor is close to 1, so the default is s = n^(2/3), at most
 `MAX_DEFAULT_SAMPLE`.
 
-**Design QBER.** The upper end of the two-sided 95 % Clopper-Pearson interval of the estimate (so the true QBER of a key
-without drift lies above it once in forty keys), or the QBER that was given, in both cases moved *up* to the next point
-of the design grid.
+**Design QBER.** Where nothing can be asked for, the *high* side: the upper end of the two-sided 95 % Clopper-Pearson
+interval of the estimate (so the true QBER of a key without drift lies above it once in forty keys), or the QBER that
+was given, in both cases moved *up* to the next point of the design grid. Where Bob can ask for what is missing, the
+*low* side, since too much disclosure cannot be taken back and too little costs requests alone: the lower end of the
+interval at `ASKING_CONFIDENCE`, about one standard error below the estimate, or the QBER that was given, moved *down*.
 """
 
 from __future__ import annotations
@@ -28,17 +30,23 @@ from caligo.errors import ConfigError, KeyFileError
 from caligo.statistics import Proportion
 
 __all__ = [
+    "ASKING_CONFIDENCE",
     "CONFIDENCE",
     "MAX_DEFAULT_SAMPLE",
     "QberEstimate",
     "default_sample_bits",
     "design_qber_above",
     "design_qber_below",
+    "design_qber_for",
     "estimate_qber",
 ]
 
 CONFIDENCE = 0.95
 """Of the two-sided interval reported with an estimate."""
+
+ASKING_CONFIDENCE = 0.68
+"""Of the two-sided interval whose lower end is designed for where Bob can ask: every further standard error would cost
+more requests than disclosure it saves."""
 
 MAX_DEFAULT_SAMPLE = 1_000_000
 """Above this the estimate is better than the grid of designs: at 2 % its interval is within 1.4 % of it."""
@@ -126,8 +134,11 @@ class QberEstimate:
         """Two-sided Clopper-Pearson interval at `CONFIDENCE`."""
         return Proportion(self.errors, self.sampled_bits).interval(CONFIDENCE)
 
-    def design_qber(self) -> float:
-        """The QBER to design for: the upper end of the interval, on the grid.
+    def design_qber(self, *, asks: bool = False) -> float:
+        """The QBER to design for: an end of an interval, on the grid.
+
+        Args:
+            asks: Bob can ask for what is missing, so design on the low side.
 
         Raises:
             KeyFileError: even the lower end lies beyond what any code here is designed for: the keys do not belong
@@ -144,7 +155,30 @@ class QberEstimate:
                 high=high,
                 sampled_bits=self.sampled_bits,
             )
+        if asks:
+            low, _ = Proportion(self.errors, self.sampled_bits).interval(ASKING_CONFIDENCE)
+            return design_qber_below(min(max(low, DESIGN_QBER_MIN), DESIGN_QBER_MAX))
         return design_qber_above(min(max(high, DESIGN_QBER_MIN), DESIGN_QBER_MAX))
+
+
+def design_qber_for(known: float | QberEstimate, *, asks: bool) -> float:
+    """The QBER to design for, by what is known of it.
+
+    Args:
+        known: the QBER that was given, 0 < qber <= `caligo.channel.DESIGN_QBER_MAX`, or an estimate.
+        asks: Bob can ask for what is missing.
+
+    Returns:
+        A grid point.
+
+    Raises:
+        ConfigError: a given QBER outside its range.
+        KeyFileError: the estimate says that the keys do not belong together.
+    """
+    if isinstance(known, QberEstimate):
+        return known.design_qber(asks=asks)
+    above = design_qber_above(known)
+    return min(above, design_qber_below(max(known, DESIGN_QBER_MIN))) if asks else above
 
 
 def estimate_qber(alice_sample: Packed, bob_sample: Packed, sampled_bits: int) -> QberEstimate:
