@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from caligo.codes import PolarCode, design_code, efficiency_for_target_fer, expected_fer
     from caligo.errors import CaligoError
     from caligo.jobs import (
+        Party,
         PartyOptions,
         PartyReport,
         ReconcileOptions,
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
         reconcile,
         reconcile_party,
     )
-    from caligo.keys import simulate_pair
+    from caligo.keys import read_secret, simulate_pair
+    from caligo.reconciliation.authentication import CallerChannel, PresharedKey
     from caligo.reconciliation.codecs import PolarCodec
     from caligo.simulation import AwgnChannel, BscChannel, simulate
     from caligo.store import list_runs, load_run
+    from caligo.transports import DirectoryTransport, TcpTransport
 
 __version__ = "0.1.0"
 
@@ -34,13 +37,18 @@ __all__ = [
     "AwgnChannel",
     "BscChannel",
     "CaligoError",
+    "CallerChannel",
+    "DirectoryTransport",
+    "Party",
     "PartyOptions",
     "PartyReport",
     "PolarCode",
     "PolarCodec",
+    "PresharedKey",
     "ReconcileOptions",
     "ReconciliationReport",
     "StrategyComparison",
+    "TcpTransport",
     "__version__",
     "compare_strategies",
     "design_code",
@@ -48,6 +56,7 @@ __all__ = [
     "expected_fer",
     "list_runs",
     "load_run",
+    "read_secret",
     "reconcile",
     "reconcile_party",
     "simulate",
@@ -58,19 +67,25 @@ _HOME = {
     "AwgnChannel": "caligo.simulation",
     "BscChannel": "caligo.simulation",
     "CaligoError": "caligo.errors",
+    "CallerChannel": "caligo.reconciliation.authentication",
+    "DirectoryTransport": "caligo.transports",
+    "Party": "caligo.jobs",
     "PartyOptions": "caligo.jobs",
     "PartyReport": "caligo.jobs",
     "PolarCode": "caligo.codes",
     "PolarCodec": "caligo.reconciliation.codecs",
+    "PresharedKey": "caligo.reconciliation.authentication",
     "ReconcileOptions": "caligo.jobs",
     "ReconciliationReport": "caligo.jobs",
     "StrategyComparison": "caligo.bench",
+    "TcpTransport": "caligo.transports",
     "compare_strategies": "caligo.bench",
     "design_code": "caligo.codes",
     "efficiency_for_target_fer": "caligo.codes",
     "expected_fer": "caligo.codes",
     "list_runs": "caligo.store",
     "load_run": "caligo.store",
+    "read_secret": "caligo.keys",
     "reconcile": "caligo.jobs",
     "reconcile_party": "caligo.jobs",
     "simulate": "caligo.simulation",

@@ -34,7 +34,7 @@ from caligo.errors import (
     ProtocolError,
     ResourceError,
 )
-from caligo.jobs import PartyOptions, PartyReport, ReconcileOptions, reconcile_party
+from caligo.jobs import Party, PartyOptions, PartyReport, ReconcileOptions, reconcile_party
 from caligo.keys.packed import PackedKeyWriter
 from caligo.reconciliation.authentication import CallerChannel, PresharedKey
 from caligo.reconciliation.messages import Outcome, Settlement
@@ -183,6 +183,54 @@ def test_each_side_writes_its_own_file_and_records_its_own_run(tmp_path: Path) -
     again = both(over_tcp(), alice=place, bob=place, party={"timeout_s": 1.0})
     assert all(isinstance(error, ConfigError) for error in again)
     reports(both(over_tcp(), alice=place | {"force": True}, bob=place | {"force": True}))
+
+
+def carried(alice: Party, bob: Party, most_frames: int | None = None) -> None:
+    """Carry frames by hand until nothing moves, decoding in this thread."""
+    for side in (alice, bob):
+        side.connect()
+    to_bob, to_alice = alice.take_frames(), bob.take_frames()
+    while (to_bob or to_alice) and most_frames != 0:
+        most_frames = None if most_frames is None else most_frames - 1
+        if to_alice:
+            alice.receive(to_alice.pop(0))
+        else:
+            bob.receive(to_bob.pop(0))
+        while not to_bob and (work := bob.next_work()) is not None:
+            bob.finish(work, work.run())
+        to_bob += alice.take_frames()
+        to_alice += bob.take_frames()
+
+
+def party(role: Any, key: Any, **changes: Any) -> Party:
+    return Party(
+        role, key, authentication=SECRET, options=ReconcileOptions(**QUICK, qber=0.02), key_bits=KEY_BITS, **changes
+    )
+
+
+def test_a_program_that_carries_the_frames_comes_to_the_same_key_and_account() -> None:
+    expected = reports(both(memory_pair()))
+    with party("alice", ALICE) as alice, party("bob", BOB) as bob:
+        carried(alice, bob, 9)
+        assert not alice.is_closed
+        carried(alice, bob)
+        assert alice.is_closed
+        for job, report in zip((alice, bob), expected, strict=True):
+            own = job.conclude()
+            assert common(own) == common(report)
+            assert np.array_equal(own.key, report.key)
+            assert own.connections == 2
+
+
+def test_what_leaves_a_session_early_leaves_no_key(tmp_path: Path) -> None:
+    with party("alice", ALICE, out=tmp_path) as alice, party("bob", BOB, out=tmp_path) as bob:
+        carried(alice, bob, 9)
+        with pytest.raises(ProtocolError):
+            bob.conclude()
+        alice.abort(ResourceError("enough"))
+        assert len(alice.take_frames()) == 1
+        assert isinstance(alice.failure, ResourceError)
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------

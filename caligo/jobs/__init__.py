@@ -10,13 +10,14 @@ Does not cover: decoding (:mod:`caligo.reconciliation`), the form of key files (
 from __future__ import annotations
 
 from caligo.jobs.options import ReconcileOptions
-from caligo.jobs.party_job import PartyOptions, reconcile_party
+from caligo.jobs.party_job import Party, PartyOptions, reconcile_party
 from caligo.jobs.party_report import PartyReport
 from caligo.jobs.reconcile_job import reconcile
 from caligo.jobs.report import CodeUse, ReconciliationReport
 
 __all__ = [
     "CodeUse",
+    "Party",
     "PartyOptions",
     "PartyReport",
     "ReconcileOptions",

@@ -34,7 +34,7 @@ from caligo.reconciliation.strategies.dialogue import Step
 from caligo.reconciliation.wire import Frame
 from caligo.transports import Transport
 
-__all__ = ["Conversation"]
+__all__ = ["Conversation", "abort_reason"]
 
 _WAITING_FRAMES = 16
 _TICK_S = 0.2
@@ -154,11 +154,6 @@ class Conversation:
         self._spoiled = 0
 
     @property
-    def connections(self) -> int:
-        """Connections that were opened."""
-        return self._connections
-
-    @property
     def spoiled(self) -> int:
         """Connections with the peer that were given up because of bytes that it did not send."""
         return self._spoiled
@@ -187,7 +182,7 @@ class Conversation:
             self._session.abort(error, AbortReason.OTHER)
             raise
         except CaligoError as error:
-            self._give_up(error, _reason(error))
+            self._give_up(error, abort_reason(error))
             raise
         except BaseException as error:
             # Whatever ends this side, the peer need not wait for it.
@@ -344,7 +339,8 @@ class Conversation:
             self._said = now
 
 
-def _reason(error: CaligoError) -> AbortReason:
+def abort_reason(error: CaligoError) -> AbortReason:
+    """What the peer is told of an error."""
     if isinstance(error, ProtocolError):
         return AbortReason.PROTOCOL
     if isinstance(error, ResourceError):

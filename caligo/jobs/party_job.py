@@ -1,6 +1,7 @@
 """One party's job: a key file, a peer somewhere else, a reconciled key and a recorded run.
 
-Covers: the whole way of one side. Does not cover: both sides in one process (:mod:`.reconcile_job`), what is said
+Covers: the whole way of one side, over a transport (`reconcile_party`), or for a program that has its own channel, loop
+of events and threads (`Party`). Does not cover: both sides in one process (:mod:`.reconcile_job`), what is said
 (:mod:`caligo.reconciliation`), threads and connections (:mod:`.conversation`), the report (:mod:`.party_report`).
 
 This job holds one key. Nothing it reports about the other is more than the messages say: Bob knows how many bits he
@@ -22,15 +23,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from caligo.bits import Packed, packed_bytes
 from caligo.codes.validation import validate_count
-from caligo.errors import ConfigError
-from caligo.jobs.conversation import Conversation
+from caligo.errors import CaligoError, ConfigError, ProtocolError
+from caligo.jobs.conversation import Conversation, abort_reason
 from caligo.jobs.options import ReconcileOptions
 from caligo.jobs.party_report import PartyReport
 from caligo.jobs.plan import default_block_length, plan_layout
@@ -69,16 +70,17 @@ from caligo.reconciliation.session import (
     GroupSettled,
     PlanAgreed,
     Section,
+    Work,
 )
 from caligo.reconciliation.strategies import DEFAULT_TARGET_FER, CodeRequest, strategy_type
-from caligo.reconciliation.strategies.dialogue import Side
+from caligo.reconciliation.strategies.dialogue import Side, Step
 from caligo.reconciliation.verification import MINIMUM_GROUP_BITS, Payload
 from caligo.states import KeyState
 from caligo.store import RunWriter
 from caligo.telemetry import NO_PROGRESS, Progress
 from caligo.transports import Transport
 
-__all__ = ["PartyOptions", "reconcile_party"]
+__all__ = ["Party", "PartyOptions", "reconcile_party"]
 
 MAX_SESSION_SAMPLE_BITS = 1 << 24
 """A sample is one message."""
@@ -157,31 +159,22 @@ def reconcile_party(
         ResourceError: memory or disk is exhausted.
         StoreError: the run cannot be recorded.
     """
-    started = time.perf_counter()
-    options = options or ReconcileOptions()
-    party = party or PartyOptions()
-    if role not in ("alice", "bob"):
-        raise ConfigError(f"role: expected alice or bob, got {role!r}", got=str(role))
-    if options.seed is not None:
-        raise ConfigError("seed: expected none, since two parties draw their random values, got one; leave it out")
-    with ExitStack() as stack:
-        reader = stack.enter_context(open_source(key, f"{role.title()}'s key", key_bits, format, bit_order))
-        asked = {**asdict(options), **asdict(party), "role": role, "key": source_name(key), "key_bits": reader.key_bits}
-        asked |= {"bit_order": bit_order, "out": None if out is None else os.fspath(Path(out).absolute())}
-        asked |= {"authentication": authentication.name, "transport": type(transport).__name__}
-        del asked["seed"]
-        job = _Party(role, reader, options, party, store, asked, progress, stack, keep=out is None)
-        if out is not None:
-            job.output = _output(Path(out).absolute(), role, bit_order, force)
-            stack.callback(job.output.abort)
-        job.converse(transport, authentication)
-        with interrupts_deferred():
-            if job.output is not None:
-                job.output.commit()
-            report = job.report(out, time.perf_counter() - started)
-            if job.run is not None:
-                job.run.seal(report.to_json())
-        return report
+    with Party(
+        role,
+        key,
+        authentication=authentication,
+        options=options,
+        party=party,
+        key_bits=key_bits,
+        format=format,
+        bit_order=bit_order,
+        out=out,
+        force=force,
+        store=store,
+        progress=progress,
+    ) as job:
+        job.converse(transport)
+        return job.conclude()
 
 
 def _output(directory: Path, role: str, bit_order: BitOrder, force: bool) -> KeyWriter:
@@ -221,52 +214,165 @@ class _SiftedKey:
         return row
 
 
-class _Party:
-    """One side's job, from an opened key to a report; also the workshop of its session."""
+class Party:
+    """One side as a state machine, from an opened key to a report: frames in, frames out, work to be done anywhere.
+
+    For a program that has its own channel, loop of events and threads. What is to be sent comes out of `take_frames`;
+    each frame is given to the peer's `receive` whole, once and in order. `next_work` gives Bob's decoding, which any
+    thread may run; all else is for one thread at a time. When both sides are done, `is_closed` says so, and `conclude`
+    gives the report. A context manager: whatever leaves it before `conclude` leaves no key behind.
+
+    There is no clock here: how long to wait, when to `keep_alive`, and when to `connect` again after a loss is the
+    program's to say.
+
+    Args:
+        role: which side this is.
+        key: as of `reconcile_party`, and so are all others.
+        authentication: how messages are sealed.
+        options: what to do.
+        party: the rest; `timeout_s` and `reconnections` are for whoever carries frames.
+        key_bits: length of the key.
+        format: format of the key file.
+        bit_order: of packed key files.
+        out: directory for the reconciled key.
+        force: replace a file there.
+        store: experiment store.
+        progress: told of every block that is done.
+
+    Raises:
+        ConfigError: a parameter is out of range, or the output is there already.
+        KeyFileError: the key file is missing, empty, damaged or too short.
+        StoreError: the run cannot be recorded.
+    """
 
     def __init__(
         self,
         role: Literal["alice", "bob"],
-        reader: KeyReader,
-        options: ReconcileOptions,
-        party: PartyOptions,
-        store: str | os.PathLike[str] | None,
-        asked: dict[str, Any],
-        progress: Progress,
-        stack: ExitStack,
+        key: KeySource,
         *,
-        keep: bool,
+        authentication: Authentication,
+        options: ReconcileOptions | None = None,
+        party: PartyOptions | None = None,
+        key_bits: int | None = None,
+        format: str | None = None,
+        bit_order: BitOrder = "little",
+        out: str | os.PathLike[str] | None = None,
+        force: bool = False,
+        store: str | os.PathLike[str] | None = None,
+        progress: Progress = NO_PROGRESS,
     ) -> None:
+        self._started = time.perf_counter()
         self.role = role
-        self.options = options
-        self.party = party
-        self.output: KeyWriter | None = None
-        self.run: RunWriter | None = None
+        self.options = options = options or ReconcileOptions()
+        self.party = party = party or PartyOptions()
+        if role not in ("alice", "bob"):
+            raise ConfigError(f"role: expected alice or bob, got {role!r}", got=str(role))
+        if options.seed is not None:
+            raise ConfigError("seed: expected none, since two parties draw their random values, got one; leave it out")
         self._store = store
-        self._asked = asked
         self._progress = progress
-        self._stack = stack
-        self._kept = Payload() if keep and asked["key"] == "array in memory" else None
-        self._key_bits = reader.key_bits
-        self._block_length = options.block_length or default_block_length(reader.key_bits)
+        self._authentication = authentication
+        self._out = None if out is None else Path(out).absolute()
+        self._output: KeyWriter | None = None
+        self._run: RunWriter | None = None
         self._plan: PlanAgreed | None = None
-        self._engine = ""
         self._discarded_bits = 0
         self._threads_wanted = options.threads or len(os.sched_getaffinity(0))
         self._threads = self._threads_wanted
         self._decode_ns = self._coded_bits = 0
         self._errors_ok = self._leakage_ok = 0
-        terms = self._terms()
-        self._sifted = _SiftedKey(reader)
-        window = party.window or dialogue_window(memory_limit().limit_bytes, self._block_length)
-        self._session: AliceSession | BobSession
-        if role == "alice":
-            seeds = self._draw()
-            self._session = AliceSession(
-                self._sifted, terms, self, window=window, session=secrets.token_bytes(16), seeds=seeds
-            )
-        else:
-            self._session = BobSession(self._sifted, terms, self, window=window)
+        self._spoiled = 0
+        with ExitStack() as stack:
+            reader = stack.enter_context(open_source(key, f"{role.title()}'s key", key_bits, format, bit_order))
+            self._key_bits = reader.key_bits
+            self._asked = {**asdict(options), **asdict(party), "role": role, "key": source_name(key)}
+            self._asked |= {"key_bits": reader.key_bits, "bit_order": bit_order, "authentication": authentication.name}
+            self._asked["out"] = None if self._out is None else os.fspath(self._out)
+            del self._asked["seed"]
+            self._kept = Payload() if out is None and self._asked["key"] == "array in memory" else None
+            self._block_length = options.block_length or default_block_length(reader.key_bits)
+            self._sifted = _SiftedKey(reader)
+            self._stack = stack
+            self._session = self._begin(self._terms())
+            self._endpoint = Endpoint(self._session, authentication, on_event=self._note)
+            if self._out is not None:
+                self._output = _output(self._out, role, bit_order, force)
+                stack.callback(self._output.abort)
+            stack.callback(progress.finish)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self._stack.__exit__(*exc)
+
+    def __repr__(self) -> str:
+        return f"Party({self._session!r})"
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether both sides have said that they are done, and agree on the account."""
+        return self._session.is_closed
+
+    @property
+    def failure(self) -> CaligoError | None:
+        """Why the session is over, if it ended badly; look at it after every `receive`."""
+        return self._session.failure
+
+    def connect(self) -> None:
+        """Begin a connection, the first or one after a loss; the peer does so too."""
+        self._endpoint.connect(secrets.token_bytes(32))
+
+    def receive(self, frame: bytes) -> None:
+        """Take a frame of the peer.
+
+        Args:
+            frame: as its `take_frames` gave it.
+
+        Raises:
+            ConnectionSpoiledError: the peer did not say this; both sides may `connect` again.
+            AuthenticationError: the other side has another secret.
+            ProtocolError: the peer wants other terms, or breaks a rule.
+            CaligoError: this side cannot go on. But for a spoiled connection, `abort` with the error.
+        """
+        self._endpoint.receive(frame)
+
+    def take_frames(self) -> list[bytes]:
+        """What is to be sent since the last call; the more is done between two calls, the fewer frames."""
+        return self._endpoint.take_frames()
+
+    def next_work(self) -> Work | None:
+        """What can be decoded now; None when there is nothing, and for Alice always. Run it on any thread."""
+        if not isinstance(self._session, BobSession):
+            return None
+        # No thread should wait while another has many blocks.
+        return self._session.next_work(max(1, self._session.ready // self._threads))
+
+    def finish(self, work: Work, steps: Sequence[Step]) -> None:
+        """Take what came of some work.
+
+        Args:
+            work: from `next_work`.
+            steps: from its `run`.
+        """
+        self._endpoint.finish(work, steps)
+
+    def keep_alive(self) -> None:
+        """Say that this side is still at work."""
+        self._endpoint.keep_alive()
+
+    def abort(self, error: CaligoError) -> None:
+        """Give up, and tell the peer why."""
+        self._endpoint.abort(error, abort_reason(error))
+
+    def _begin(self, terms: Terms) -> AliceSession | BobSession:
+        window = self.party.window or dialogue_window(memory_limit().limit_bytes, self._block_length)
+        if self.role == "bob":
+            return BobSession(self._sifted, terms, self, window=window)
+        return AliceSession(
+            self._sifted, terms, self, window=window, session=secrets.token_bytes(16), seeds=self._draw()
+        )
 
     # --- terms and plan -----------------------------------------------------------------------------------------------
 
@@ -322,13 +428,13 @@ class _Party:
     def _begin_run(self, randomness: SecurityRandomness) -> None:
         if self._store is None:
             return
-        self.run = self._stack.enter_context(
+        self._run = self._stack.enter_context(
             RunWriter.create(
                 self._store,
                 "reconcile",
                 self._asked,
                 security_randomness=randomness.to_json(),
-                identity_excludes=("key", "out", "threads", "timeout_s", "reconnections", "window", "transport"),
+                identity_excludes=("key", "out", "threads", "timeout_s", "reconnections", "window"),
             )
         )
 
@@ -391,12 +497,11 @@ class _Party:
 
     # --- the conversation ---------------------------------------------------------------------------------------------
 
-    def converse(self, transport: Transport, authentication: Authentication) -> None:
-        """All of it; the output is filled, not committed."""
-        self._endpoint = Endpoint(self._session, authentication, on_event=self._note)
+    def converse(self, transport: Transport) -> None:
+        """All of it, over a transport; raises as `reconcile_party`."""
         workers = self._threads_wanted if self.role == "bob" else 1
         with worker_pool(workers) as pool:
-            self._conversation = Conversation(
+            conversation = Conversation(
                 self._endpoint,
                 transport,
                 pool,
@@ -404,8 +509,8 @@ class _Party:
                 timeout_s=self.party.timeout_s,
                 reconnections=self.party.reconnections,
             )
-            self._stack.callback(self._progress.finish)
-            self._conversation.run()
+            conversation.run()
+            self._spoiled = conversation.spoiled
 
     def _note(self, event: PlanAgreed | GroupSettled) -> None:
         if isinstance(event, PlanAgreed):
@@ -421,22 +526,39 @@ class _Party:
             if block.settlement is Settlement.OK and event.agrees:
                 self._leakage_ok += block.leakage.leakage_bits
                 self._errors_ok += block.corrected_errors or 0
-        if self.run is not None:
-            self.run.record_many(_record(block, event.agrees) for block in event.blocks)
+        if self._run is not None:
+            self._run.record_many(_record(block, event.agrees) for block in event.blocks)
         if event.key.bits:
-            if self.output is not None:
-                self.output.append(event.key.packed, event.key.bits)
+            if self._output is not None:
+                self._output.append(event.key.packed, event.key.bits)
             if self._kept is not None:
                 self._kept.append(event.key.packed, event.key.bits)
         self._progress.advance(len(event.blocks), failed=totals.blocks_failed)
-        if self.output is not None and totals.blocks_ok + totals.blocks_failed == self._session.blocks:
+        if self._output is not None and totals.blocks_ok + totals.blocks_failed == self._session.blocks:
             # A disk that is full must say so before this side says that it is done.
-            self.output.settle()
+            self._output.settle()
 
     # --- after the last block --------------------------------------------------------------------------------------
 
-    def report(self, out: str | os.PathLike[str] | None, elapsed_s: float) -> PartyReport:
-        """What was done, after `converse`."""
+    def conclude(self) -> PartyReport:
+        """Put the reconciled key in place, seal the record, and say what was done.
+
+        Raises:
+            ProtocolError: the session is not closed.
+            ResourceError: disk is exhausted.
+            StoreError: the run cannot be recorded.
+        """
+        if not self.is_closed:
+            raise ProtocolError("expected a session that both sides have closed, got one that goes on", field="session")
+        with interrupts_deferred():
+            if self._output is not None:
+                self._output.commit()
+            report = self._report(time.perf_counter() - self._started)
+            if self._run is not None:
+                self._run.seal(report.to_json())
+        return report
+
+    def _report(self, elapsed_s: float) -> PartyReport:
         totals, plan, options = self._session.totals, self._plan, self.options
         sections = () if plan is None else plan.sections
         design_qber = 0.0 if plan is None else plan.design_qber
@@ -454,7 +576,7 @@ class _Party:
             list_size=options.list_size,
             strategy=options.strategy,
             check=options.check,
-            authentication=str(self._asked["authentication"]),
+            authentication=self._authentication.name,
             blocks=self._session.blocks,
             blocks_ok=totals.blocks_ok,
             blocks_failed=totals.blocks_failed,
@@ -478,7 +600,7 @@ class _Party:
             bytes_sent=self._endpoint.bytes_sent,
             bytes_received=self._endpoint.bytes_received,
             window=self._session.window,
-            connections=self._conversation.connections,
+            connections=self._endpoint.connections,
             payload_mbps=payload / elapsed_s / 1e6,
             coded_mbps_per_core=self._coded_bits * 1e3 / self._decode_ns if self._decode_ns else None,
             elapsed_s=elapsed_s,
@@ -501,8 +623,8 @@ class _Party:
                 for code in (section.side.code,)
             ),
             warnings=tuple(self._advise(totals.blocks_failed)),
-            run=None if self.run is None else os.fspath(self.run.path),
-            out=None if out is None else os.fspath(Path(out).absolute()),
+            run=None if self._run is None else os.fspath(self._run.path),
+            out=None if self._out is None else os.fspath(self._out),
             key=None if self._kept is None else self._kept.packed.copy(),
         )
 
@@ -513,9 +635,9 @@ class _Party:
                 f"{failed} of {self._session.blocks} blocks failed: check that both sides have the same sifted bits "
                 "(--bit-order, --key-bits), and give a greater QBER or leave it out to have it estimated (--qber)"
             )
-        if self._conversation.spoiled:
+        if self._spoiled:
             warnings.append(
-                f"{self._conversation.spoiled} connections were given up because something between the two sides "
+                f"{self._spoiled} connections were given up because something between the two sides "
                 "changed, repeated or added messages; the key is not touched by it, but see to the network"
             )
         if self.role == "bob" and self._threads < self._threads_wanted:

@@ -41,6 +41,7 @@ class Endpoint:
     ) -> None:
         self.session = session
         self.frames_sent = self.frames_received = self.bytes_sent = self.bytes_received = 0
+        self.connections = 0
         self._authentication = authentication
         self._on_event = on_event
         self._link: Link | None = None
@@ -61,6 +62,7 @@ class Endpoint:
             nonce: 32 bytes, fresh from the operating system.
         """
         self._link = Link(self.session.role, self._authentication)
+        self.connections += 1
         self._unsent = [self.session.connect(nonce)]
 
     def receive(self, frame: Frame | bytes) -> None:
