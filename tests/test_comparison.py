@@ -93,8 +93,7 @@ def test_the_error_rate_may_be_estimated_and_the_key_shorter_than_a_block() -> N
     found = compare_strategies(*keys(20_000), list_size=4, strategies=["one-way", "cascade-original"])
     assert found.sampled_bits == round(20_000 ** (2 / 3))
     assert (found.blocks, found.block_length, found.payload_length) == (1, 1 << 15, 20_000 - found.sampled_bits)
-    assert found.estimated_qber is not None
-    assert found.design_qber > found.estimated_qber
+    assert row(found, "one-way").assumed_qber > found.known_qber == row(found, "cascade-original").assumed_qber
     assert all(item.blocks_ok == 1 for item in found.strategies)
 
 
@@ -147,6 +146,9 @@ def test_every_wish_is_compared_and_a_wrong_block_takes_its_group_along(monkeypa
     assert little.rounds_max >= little.rounds_mean > 0
     assert little.messages_mean == 2 + 2 * little.rounds_mean
     assert little.bob_bits > 2 + 7 * little.rounds_mean
+    assert little.assumed_qber == 0.02
+    unsure = compare_strategies(*keys(4096), strategies=["asking/little", "one-way"], block_length=256, list_size=4)
+    assert unsure.strategies[0].assumed_qber < unsure.known_qber < unsure.strategies[1].assumed_qber
     only = compare_strategies(*pair, strategies="asking/little", **settings)
     assert [item.net_bits for item in only.strategies] == [little.net_bits]
 

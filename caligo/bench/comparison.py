@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 
 from caligo import _native
 from caligo.bits import slice_rows
-from caligo.channel import DESIGN_QBER_MAX, normal_approximation_efficiency
+from caligo.channel import DESIGN_QBER_MAX, DESIGN_QBER_MIN, normal_approximation_efficiency
 from caligo.codes.polar_code import validate_block_length
 from caligo.codes.validation import validate_count
 from caligo.errors import ConfigError, KeyFileError, MemoryBudgetError
@@ -46,7 +47,7 @@ from caligo.reconciliation.cascade import CASCADES, Cascade, CascadeVariant
 from caligo.reconciliation.estimation import (
     QberEstimate,
     default_sample_bits,
-    design_qber_above,
+    design_qber_for,
     estimate_qber,
 )
 from caligo.reconciliation.leakage import OUTCOME_BITS, Leakage, TwoWayLeakage, efficiency
@@ -76,6 +77,8 @@ class ComparedStrategy:
     Args:
         strategy: name, with the wish behind a slash where there is one.
         yardstick: Cascade: not a strategy to reconcile with.
+        assumed_qber: what codes are designed for: on the high side of what is known, or where Bob can ask on the low
+            side; Cascade takes what is known as it is.
         blocks: blocks that were tried.
         blocks_ok: blocks that passed check and verification.
         failed_check: blocks without a candidate that passes the check.
@@ -100,6 +103,7 @@ class ComparedStrategy:
 
     strategy: str
     yardstick: bool
+    assumed_qber: float
     blocks: int
     blocks_ok: int
     failed_check: int
@@ -135,8 +139,7 @@ class StrategyComparison:
         list_size: paths of the decoders.
         check: name of the check of a block.
         engine: decoder kernels; None if no decoder was compared.
-        estimated_qber: from the sampled positions; None if the QBER was given.
-        design_qber: what codes are designed for.
+        known_qber: what all know of the error rate: given, or estimated from the sampled positions.
         true_qber: share of the compared bits in which the keys differ.
         target_fer: frame error rate that one-way codes aim at.
         one_way_limit: least f of any one-way code of this length at the true error rate and `target_fer`, in the
@@ -155,8 +158,7 @@ class StrategyComparison:
     list_size: int
     check: str
     engine: str | None
-    estimated_qber: float | None
-    design_qber: float
+    known_qber: float
     true_qber: float
     target_fer: float
     one_way_limit: float | None
@@ -172,19 +174,11 @@ class StrategyComparison:
 
     def table(self) -> tuple[list[str], list[list[Any]]]:
         """Heading and lines of the CSV: one line for each strategy, which begins with what all have in common."""
-        common = [
-            "key_bits",
-            "block_length",
-            "payload_length",
-            "list_size",
-            "true_qber",
-            "design_qber",
-            "one_way_limit",
-        ]
+        common = ["key_bits", "block_length", "payload_length", "list_size", "known_qber", "true_qber"]
+        common += ["one_way_limit", "round_trip_ms"]
         own = [item.name for item in fields(ComparedStrategy)]
-        shared = [getattr(self, name) for name in (*common, "round_trip_ms")]
-        lines = [[*shared, *(getattr(row, name) for name in own)] for row in self.strategies]
-        return [*common, "round_trip_ms", *own], lines
+        shared = [getattr(self, name) for name in common]
+        return [*common, *own], [[*shared, *(getattr(row, name) for name in own)] for row in self.strategies]
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,15 +299,14 @@ def compare_strategies(
     finished = tuple(_with_gain(row, first) for row in rows)
     return StrategyComparison(
         key_bits=keys.key_bits,
-        sampled_bits=0 if ground.estimate is None else ground.estimate.sampled_bits,
+        sampled_bits=ground.known.sampled_bits if isinstance(ground.known, QberEstimate) else 0,
         block_length=ground.place.block_length,
         payload_length=ground.place.payload_length,
         blocks=ground.place.blocks,
         list_size=options.list_size,
         check=options.check,
         engine=next((item.engine for item in played if item.engine is not None), None),
-        estimated_qber=None if ground.estimate is None else ground.estimate.qber,
-        design_qber=ground.design_qber,
+        known_qber=ground.qber,
         true_qber=ground.true_qber,
         target_fer=ground.target_fer,
         one_way_limit=normal_approximation_efficiency(ground.place.payload_length, ground.true_qber, ground.target_fer)
@@ -337,19 +330,17 @@ class _Ground:
         self._keys: tuple[KeyReader, KeyReader] = (keys.alice, keys.bob)
         length = options.block_length or default_block_length(keys.key_bits)
         validate_block_length(length)
-        self.estimate: QberEstimate | None = None
+        self.known: float | QberEstimate
         if options.qber is None:
             sample_bits = default_sample_bits(keys.key_bits)
             plan_layout(keys.key_bits - sample_bits, length)
             positions = sampled_positions(simulation_sampling_seed(seed), keys.key_bits, sample_bits)
             disclosed = [read_positions(key, positions) for key in self._keys]
-            self.estimate = estimate_qber(disclosed[0], disclosed[1], sample_bits)
+            self.known = estimate_qber(disclosed[0], disclosed[1], sample_bits)
             self._keys = (RemainingKey(keys.alice, positions), RemainingKey(keys.bob, positions))
-            self.qber = self.estimate.qber
-            self.design_qber = self.estimate.design_qber()
         else:
-            self.qber = options.qber
-            self.design_qber = design_qber_above(options.qber)
+            self.known = options.qber
+        design_qber_for(self.known, asks=False)
         self.layout = self._lay_out(self._keys[0].key_bits, length, blocks)
         self.place = self.layout.segments[0]
         errors = sum(int(_ones_in_rows(hers ^ his).sum()) for _, hers, his in self.windows())
@@ -361,6 +352,12 @@ class _Ground:
                 "belong together, start at the same bit and have the bit order given by --bit-order",
                 true_qber=self.true_qber,
             )
+
+    @property
+    def qber(self) -> float:
+        """What is known of the error rate, as one number that codes can be designed for."""
+        known = self.known.qber if isinstance(self.known, QberEstimate) else self.known
+        return max(known, DESIGN_QBER_MIN)
 
     @staticmethod
     def _lay_out(key_bits: int, length: int, blocks: int | None) -> Layout:
@@ -395,6 +392,7 @@ class _Played:
     contestant: _Contestant
     totals: Totals
     engine: str | None
+    assumed_qber: float
 
 
 Player = Callable[[NDArray[np.uint8], NDArray[np.uint8]], ReconciledBlocks]
@@ -402,14 +400,15 @@ Player = Callable[[NDArray[np.uint8], NDArray[np.uint8]], ReconciledBlocks]
 
 def _play(contestant: _Contestant, ground: _Ground, progress: Progress) -> _Played:
     totals = Totals()
-    engine: str | None = None
+    engine, assumed_qber = None, ground.qber
     with ExitStack() as stack:
         if contestant.cascade is not None:
             player = _cascade_player(contestant.cascade, ground)
         else:
             strategy = _make(contestant, ground)
             stack.callback(strategy.close)
-            engine, player = strategy.engine, strategy.reconcile
+            engine, assumed_qber = strategy.engine, strategy.code.design_qber or ground.qber
+            player = partial(strategy.reconcile, caps=ground.options.block_caps)
 
         def reconciled() -> Iterator[ReconciledWindow]:
             for window, hers, his in ground.windows():
@@ -421,7 +420,7 @@ def _play(contestant: _Contestant, ground: _Ground, progress: Progress) -> _Play
         for windows in by_group(reconciled()):
             group = VerifiedGroup.of(windows, ground.hash_key)
             totals.add(group, group.blocks())
-    return _Played(contestant, totals, engine)
+    return _Played(contestant, totals, engine, assumed_qber)
 
 
 def _make(contestant: _Contestant, ground: _Ground) -> Strategy:
@@ -441,7 +440,7 @@ def _make(contestant: _Contestant, ground: _Ground) -> Strategy:
         CodeRequest(
             block_length=place.block_length,
             payload_length=place.payload_length,
-            design_qber=ground.design_qber,
+            design_qber=design_qber_for(ground.known, asks=kind.asks),
             list_size=options.list_size,
             check=options.check,
             target_fer=ground.target_fer,
@@ -496,6 +495,7 @@ def _figures(played: _Played, ground: _Ground, round_trip_s: float) -> ComparedS
     return ComparedStrategy(
         strategy=played.contestant.name,
         yardstick=played.contestant.cascade is not None,
+        assumed_qber=played.assumed_qber,
         blocks=place.blocks,
         blocks_ok=totals.blocks_ok,
         failed_check=totals.failed_check,

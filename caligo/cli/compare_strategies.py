@@ -167,11 +167,12 @@ def _print(comparison: StrategyComparison, plot: Path | None) -> None:
         rates = (_rate(row.net_mbps), _rate(row.net_mbps_alone))
         speed.add(_name(row), _rate(row.coded_mbps), row.blocks_in_flight, *rates)
     speed.print()
-    known = (
-        "given"
-        if comparison.estimated_qber is None
-        else f"estimated {comparison.estimated_qber:.3%} from {comparison.sampled_bits:,} sampled bits, left out here"
+    known = f"{comparison.known_qber:.3%}, " + (
+        f"estimated from {comparison.sampled_bits:,} sampled bits, left out here"
+        if comparison.sampled_bits
+        else "given"
     )
+    assumed = dict.fromkeys(f"{row.assumed_qber:.3%}" for row in comparison.strategies if not row.yardstick)
     facts: dict[str, object] = {
         "f": f"what Alice discloses over payload · h2({comparison.true_qber:.3%}), check and tags included; then with "
         "what Bob says",
@@ -179,7 +180,7 @@ def _print(comparison: StrategyComparison, plot: Path | None) -> None:
         "blocks": "ok/without a candidate or given up/discarded by verification",
         "net key": "payload of the blocks that are ok minus Alice's bits for all; gain: over the first line",
         "in flight": "blocks under way at once that keep the core busy; net key with so many, and with one",
-        "error rate": f"{known}; designed for {comparison.design_qber:.3%}",
+        "error rate": known + (f"; codes designed for {', '.join(assumed)}" if assumed else ""),
         "best code": f"normal approximation, {comparison.target_fer:.3g} of the blocks failing",
         "decoder": f"list size {comparison.list_size}, {comparison.check}, engine {format_value(comparison.engine)}",
     }
