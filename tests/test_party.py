@@ -456,6 +456,10 @@ def test_a_peer_that_stops_in_the_middle_is_given_up_in_time() -> None:
         lambda: PartyOptions(timeout_s=0.0),
         lambda: PartyOptions(timeout_s=float("nan")),
         lambda: ReconcileOptions(max_leakage_bits=-1),
+        lambda: ReconcileOptions(max_leakage_bits=10**20),
+        lambda: ReconcileOptions(max_block_leakage_bits=1 << 64),
+        lambda: ReconcileOptions(max_rounds=5_000_000_000),
+        lambda: PartyOptions(reconnections=1 << 32),
         lambda: reconcile_party("eve", ALICE, memory_pair()[0], authentication=SECRET),  # type: ignore[arg-type]
         lambda: reconcile_party("bob", BOB, memory_pair()[0], authentication=SECRET, options=ReconcileOptions(seed=1)),
         lambda: reconcile_party(

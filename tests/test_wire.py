@@ -14,11 +14,14 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from toy_dialogue import terms
 
+from caligo import _native
+from caligo.codes.polar_code import MAX_BLOCK_LENGTH, MIN_SEGMENT_LENGTH
 from caligo.errors import ProtocolError, ShapeError
+from caligo.jobs.party_job import MAX_SESSION_SAMPLE_BITS
 from caligo.reconciliation import wire
 from caligo.reconciliation.authentication import PresharedKey, hkdf_expand, hkdf_extract
 from caligo.reconciliation.link import Link
@@ -45,6 +48,7 @@ from caligo.reconciliation.messages import (
     Seeds,
     Settlement,
 )
+from caligo.reconciliation.session.common import MAX_WINDOW, SPAN
 
 SPEC = (Path(__file__).resolve().parent.parent / "specs" / "wire-format.md").read_text()
 
@@ -259,6 +263,79 @@ def test_what_is_long_travels_alone_and_a_bundle_stays_small() -> None:
     bundles = wire.encode_bundles([short] * 3 + [long] + [short] * 10_000)
     assert [type_ for type_, _ in bundles[:3]] == [wire.BUNDLE_TYPE, 8, wire.BUNDLE_TYPE]
     assert all(len(payload) <= 1 << 16 for type_, payload in bundles if type_ == wire.BUNDLE_TYPE)
+
+
+wild = st.one_of(st.integers(-(2**70), 2**70), st.floats())
+wild_messages = st.one_of(
+    st.builds(
+        Hello,
+        st.sampled_from(Role),
+        st.binary(max_size=40),
+        st.just(bytes(16)),
+        wild,
+        st.builds(
+            type(TERMS),
+            **{
+                item.name: st.text(max_size=70) if str(item.type) == "str" else st.floats()
+                for item in fields(TERMS)
+                if str(item.type) in ("str", "float")
+            },
+            **{item.name: wild for item in fields(TERMS) if str(item.type) == "int"},
+        ),
+    ),
+    st.builds(Abort, st.sampled_from(AbortReason), st.text(min_size=230, max_size=250)),
+    st.builds(Resume, wild, wild, st.booleans(), wild, st.lists(st.tuples(wild, wild), max_size=3).map(tuple)),
+    st.builds(Seeds, st.binary(max_size=40), st.binary(max_size=40)),
+    st.builds(Opening, wild, bit_rows(), bit_rows(), bit_rows(400)),
+)
+
+
+@settings(max_examples=40)
+@given(wild_messages)
+def test_what_can_be_said_is_what_can_be_heard_and_nothing_is_cut(message: Message) -> None:
+    try:
+        payload = wire.encode_payload(message)
+    except ProtocolError:
+        return
+    assert wire.decode_payload(wire.message_type(message), payload) == message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        replace(EXAMPLES[0], terms=replace(TERMS, parameters="x" * 4097)),
+        replace(EXAMPLES[0], terms=replace(TERMS, strategy="où")),
+        replace(EXAMPLES[0], terms=replace(TERMS, max_rounds=1 << 32)),
+        replace(EXAMPLES[0], terms=replace(TERMS, qber=float("nan"))),
+        Abort(AbortReason.OTHER, "x" * 241),
+        Sample(Bits(wire.MAX_BLOCK_BITS + 1, bytes(wire.MAX_BLOCK_BITS // 8 + 1))),
+        Plan(0, 0.02, (PlanSection(1, 1, 1, bytes(32)),) * 257),
+        Resume(0, 0, False, 0, ((0, 0),) * ((1 << 18) + 1)),
+        Outcome(0, 7),  # type: ignore[arg-type]
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_what_no_receiver_would_take_is_not_said(message: Message) -> None:
+    with pytest.raises(ProtocolError):
+        wire.encode_payload(message)
+
+
+def test_every_block_that_can_be_made_can_be_talked_about() -> None:
+    longest, segments = MAX_BLOCK_LENGTH, MAX_BLOCK_LENGTH // MIN_SEGMENT_LENGTH
+    check_bits = max(map(_native.check_bits, _native.check_names()))
+
+    def bits_of(length: int) -> Bits:
+        return Bits(length, bytes(-(-length // 8)))
+
+    for message in (
+        Opening(2**63, bits_of(longest), bits_of(segments * check_bits), bits_of(check_bits)),
+        Request(2**63, 1, tuple((segment, MIN_SEGMENT_LENGTH) for segment in range(segments))),
+        Answer(2**63, 1, bits_of(longest)),
+        Sample(bits_of(MAX_SESSION_SAMPLE_BITS)),
+        Resume(3, 2**63, False, 2**63, tuple((block, SETTLED) for block in range(SPAN * MAX_WINDOW))),
+    ):
+        frame = wire.read_frame(frame_of(message))
+        assert wire.decode_payload(frame.type, frame.payload) == message
 
 
 # --- hostile bytes ----------------------------------------------------------------------------------------------------

@@ -21,6 +21,10 @@ __all__ = ["DEFAULT_LIST_SIZE", "ReconcileOptions"]
 
 DEFAULT_LIST_SIZE = 32
 
+_MOST_ROUNDS = 1 << 20
+_MOST_BITS = 1 << 62
+"""Beyond any key; a message and a record hold it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReconcileOptions:
@@ -125,8 +129,12 @@ class ReconcileOptions:
         if self.sample_bits is not None:
             most, remedy = MAX_SAMPLE_BITS, "leave it out for the default"
             self._set("sample_bits", validate_count(self.sample_bits, "sample_bits", 1, most, remedy))
-        for name in ("max_rounds", "max_block_leakage_bits", "max_leakage_bits"):
-            self._set(name, validate_count(getattr(self, name), name, 0))
+        for name, most in (
+            ("max_rounds", _MOST_ROUNDS),
+            ("max_block_leakage_bits", _MOST_BITS),
+            ("max_leakage_bits", _MOST_BITS),
+        ):
+            self._set(name, validate_count(getattr(self, name), name, 0, most))
         if not isinstance(self.interleave, bool):
             raise ConfigError(f"interleave: expected True or False, got {self.interleave!r}")
         if self.threads is not None:

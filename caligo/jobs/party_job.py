@@ -85,6 +85,8 @@ __all__ = ["Party", "PartyOptions", "reconcile_party"]
 MAX_SESSION_SAMPLE_BITS = 1 << 24
 """A sample is one message."""
 
+_MOST_RECONNECTIONS = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class PartyOptions:
@@ -109,7 +111,7 @@ class PartyOptions:
             validate_count(self.window, "window", 1, MAX_WINDOW)
         if not 0.0 < self.timeout_s < float("inf"):
             raise ConfigError(f"timeout: expected a number of seconds > 0, got {self.timeout_s!r}", got=self.timeout_s)
-        validate_count(self.reconnections, "reconnections", 0)
+        validate_count(self.reconnections, "reconnections", 0, _MOST_RECONNECTIONS)
 
 
 def reconcile_party(

@@ -132,6 +132,21 @@ class AbortReason(IntEnum):
     INTERRUPTED = 5
     OTHER = 6
 
+    @property
+    def sentence(self) -> str:
+        """What the peer is told; the rest (names of files, the state of this machine) is nobody's business."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    AbortReason.PROTOCOL: "a message broke a rule, or the two sides want different things; its own report says more",
+    AbortReason.LEAKAGE_CAP: "the next disclosure would exceed the cap that both sides were given",
+    AbortReason.KEYS: "its key cannot be read, or the two are not sides of one key; its own report says more",
+    AbortReason.RESOURCE: "its machine lacks memory or space; its own report says more",
+    AbortReason.INTERRUPTED: "it was stopped",
+    AbortReason.OTHER: "it cannot go on; its own report says why",
+}
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Bits:
@@ -415,7 +430,7 @@ class Abort:
 
     Args:
         reason: why.
-        text: for people; printable ASCII.
+        text: for people; printable ASCII; the sentence of the reason.
     """
 
     reason: AbortReason

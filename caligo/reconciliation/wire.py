@@ -48,8 +48,10 @@ __all__ = [
     "BUNDLE_TYPE",
     "HEADER_BYTES",
     "MAGIC",
+    "MAX_BLOCK_BITS",
     "MAX_FRAME_BYTES",
     "MAX_PAYLOAD_BYTES",
+    "MAX_SEGMENTS",
     "OPTIONAL",
     "TAG_BYTES",
     "VERSION",
@@ -77,6 +79,11 @@ HEADER_BYTES: Final = _HEADER.size
 MAX_PAYLOAD_BYTES: Final = 1 << 22
 MAX_FRAME_BYTES: Final = HEADER_BYTES + MAX_PAYLOAD_BYTES + max(TAG_BYTES)
 
+MAX_BLOCK_BITS: Final = 1 << 24
+"""Of a block, hence of what is disclosed of it in one message."""
+MAX_SEGMENTS: Final = 1 << 18
+"""Of a block: those of 64 positions in the longest one."""
+
 BUNDLE_TYPE: Final = 14
 """A payload that is a row of other messages' types and payloads."""
 
@@ -85,6 +92,14 @@ _MAX_FIELDS = 64
 _BUNDLED_BYTES = 1 << 16
 _MAX_BUNDLED = 1 << 12
 _SMALL = 1 << 10
+
+
+def _unsayable(what: str, expected: object) -> ProtocolError:
+    return ProtocolError(
+        f"{what}: expected {expected}, got something else; wire format {VERSION} cannot say it, so do not ask for it",
+        field=what,
+        expected=expected,
+    )
 
 
 def _refuse(what: str, expected: object, got: object, **more: object) -> ProtocolError:
@@ -140,17 +155,17 @@ def encode_frame(
     Raises:
         ProtocolError: the payload is longer than its type may be.
     """
-    _check_payload_length(type, len(payload))
+    if len(payload) > _most_bytes(type):
+        raise _unsayable("payload length", f"at most {_most_bytes(type)} bytes for type {type}")
     sealed = _HEADER.pack(MAGIC, VERSION, type, 0, tag_bytes, len(payload), connection, sequence) + payload
     return sealed + seal(sealed)
 
 
-def _check_payload_length(type: int, length: int) -> None:
+def _most_bytes(type: int) -> int:
     most = _MOST_BYTES.get(type, 1 << 16 if type >= OPTIONAL else 0)
     if not most:
         raise _refuse("type", "a known message type", type)
-    if length > most:
-        raise _refuse("payload length", f"at most {most} bytes for type {type}", length)
+    return most
 
 
 def _parse_header(data: bytes | bytearray | memoryview) -> tuple[int, int, int, bytes, int]:
@@ -168,7 +183,9 @@ def _parse_header(data: bytes | bytearray | memoryview) -> tuple[int, int, int, 
         raise _refuse("reserved", 0, reserved)
     if tag_bytes not in TAG_BYTES:
         raise _refuse("tag length", "4 or 32", tag_bytes)
-    _check_payload_length(type_, length)
+    most = _most_bytes(type_)
+    if length > most:
+        raise _refuse("payload length", f"at most {most} bytes for type {type_}", length)
     return type_, tag_bytes, length, connection, sequence
 
 
@@ -247,7 +264,10 @@ def read_frame(data: bytes) -> Frame:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How one kind of value is written and read; `read` raises `ValueError` with a text that shows no payload."""
+    """How one kind of value is written and read, in the same range.
+
+    Both raise `ValueError` with a text that says what is expected and shows no payload.
+    """
 
     write: Callable[[Any], bytes]
     read: Callable[[bytes], Any]
@@ -260,7 +280,12 @@ def _number(form: str) -> _Kind:
     layout = struct.Struct("<" + form)
 
     def write(value: int | float) -> bytes:
-        return layout.pack(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("a finite number")
+        try:
+            return layout.pack(value)
+        except struct.error:
+            raise ValueError(f"a number of {layout.size} bytes") from None
 
     def read(data: bytes) -> int | float:
         if len(data) != layout.size:
@@ -279,7 +304,7 @@ def _fixed(size: int) -> _Kind:
             raise ValueError(f"{size} bytes")
         return data
 
-    return _Kind(bytes, read)
+    return _Kind(read, read)
 
 
 def _one_of(values: type[Role] | type[Settlement] | type[AbortReason] | type[bool]) -> _Kind:
@@ -290,7 +315,12 @@ def _one_of(values: type[Role] | type[Settlement] | type[AbortReason] | type[boo
             raise ValueError(f"one byte of {', '.join(map(str, known))}")
         return known[data[0]]
 
-    return _Kind(lambda value: bytes((int(value),)), read)
+    def write(value: int) -> bytes:
+        if value not in known:
+            raise ValueError(f"one of {', '.join(map(str, known))}")
+        return bytes((int(value),))
+
+    return _Kind(write, read)
 
 
 def _text(most: int) -> _Kind:
@@ -300,7 +330,9 @@ def _text(most: int) -> _Kind:
         return data.decode("ascii")
 
     def write(value: str) -> bytes:
-        return value.encode("ascii", "replace")[:most]
+        data = value.encode("utf-8", "replace")
+        read(data)
+        return data
 
     return _Kind(write, read)
 
@@ -315,17 +347,27 @@ def _bits(most: int) -> _Kind:
         except ShapeError:
             raise ValueError("zeros beyond the last bit") from None
 
-    return _Kind(lambda value: value.length.to_bytes(4, "little") + value.packed, read)
+    def write(value: Bits) -> bytes:
+        if value.length > most:
+            raise ValueError(f"at most {most} bits")
+        return value.length.to_bytes(4, "little") + value.packed
+
+    return _Kind(write, read)
 
 
 def _rows(form: str, most: int, make: Callable[..., Any] = lambda *row: row) -> _Kind:
     layout = struct.Struct("<" + form)
 
     def write(rows: tuple[Any, ...]) -> bytes:
+        if len(rows) > most:
+            raise ValueError(f"at most {most} entries")
         plain = (
             row if isinstance(row, tuple) else tuple(getattr(row, item.name) for item in fields(row)) for row in rows
         )
-        return b"".join(layout.pack(*row) for row in plain)
+        try:
+            return b"".join(layout.pack(*row) for row in plain)
+        except struct.error:
+            raise ValueError(f"entries of {layout.size} bytes") from None
 
     def read(data: bytes) -> tuple[Any, ...]:
         if len(data) % layout.size or len(data) // layout.size > most:
@@ -336,7 +378,7 @@ def _rows(form: str, most: int, make: Callable[..., Any] = lambda *row: row) -> 
 
 
 U32, U64, F64 = _number("I"), _number("Q"), _number("d")
-BLOCK_BITS = _bits(1 << 24)
+BLOCK_BITS = _bits(MAX_BLOCK_BITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,10 +442,20 @@ _LAYOUTS: tuple[_Layout, ...] = (
     _Layout(
         Opening,
         6,
-        ((1, "block", U64), (2, "frozen", BLOCK_BITS), (3, "segment_checks", _bits(1 << 20)), (4, "check", _bits(256))),
+        (
+            (1, "block", U64),
+            (2, "frozen", BLOCK_BITS),
+            (3, "segment_checks", _bits(MAX_SEGMENTS * 32)),
+            (4, "check", _bits(256)),
+        ),
         MAX_PAYLOAD_BYTES,
     ),
-    _Layout(Request, 7, ((1, "block", U64), (2, "round", U32), (3, "wants", _rows("II", 1 << 12))), 1 << 16),
+    _Layout(
+        Request,
+        7,
+        ((1, "block", U64), (2, "round", U32), (3, "wants", _rows("II", MAX_SEGMENTS))),
+        MAX_PAYLOAD_BYTES,
+    ),
     _Layout(Answer, 8, ((1, "block", U64), (2, "round", U32), (3, "bits", BLOCK_BITS)), MAX_PAYLOAD_BYTES),
     _Layout(Outcome, 9, ((1, "block", U64), (2, "settlement", _one_of(Settlement)))),
     _Layout(GroupTag, 10, ((1, "group", U64), (2, "bits", U64), (3, "tag", _fixed(16)))),
@@ -445,11 +497,17 @@ def encode_payload(message: Message) -> bytes:
     """The fields of a message.
 
     Args:
-        message: what to say; its values are in range.
+        message: what to say.
+
+    Raises:
+        ProtocolError: a value that no receiver would take.
     """
     parts = []
     for number, kind, get in _GETTERS[type(message)]:
-        value = kind.write(get(message))
+        try:
+            value = kind.write(get(message))
+        except ValueError as error:
+            raise _unsayable(f"{type(message).__name__}: field {number}", str(error)) from None
         parts.append(_FIELD.pack(number, len(value)))
         parts.append(value)
     return b"".join(parts)

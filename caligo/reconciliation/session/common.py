@@ -220,7 +220,7 @@ class Session(Generic[AnySide_co]):
             self.failure = error
         said = self._stage in (Stage.RESUME, Stage.LIVE)
         self._stage = Stage.NONE
-        return [Abort(reason, _ascii(error.message))] if said else []
+        return [Abort(reason, reason.sentence)] if said else []
 
     def receive(self, *messages: Message) -> list[Message]:
         """Take messages of the peer.
@@ -550,7 +550,3 @@ class Session(Generic[AnySide_co]):
     def _send_close(self, out: list[Message]) -> None:
         self._close_sent = self.totals.closing()
         self._say(self._close_sent, out)
-
-
-def _ascii(text: str) -> str:
-    return "".join(letter if " " <= letter <= "~" else "?" for letter in text)[:240]
