@@ -205,6 +205,8 @@ def _report(error: BaseException, message: str) -> None:
             traceback.print_exception(error, file=sys.stderr)
         label = click.style("error: ", fg="red", bold=True) if not interrupted else ""
         click.echo(f"{PROGRAM}: {label}{message}", err=True, color=_color())
+        for note in getattr(error, "__notes__", ()):
+            click.echo(f"{PROGRAM}: {note}", err=True, color=_color())
         if bug:
             click.echo(f"{PROGRAM}: this is a bug in caligo; please report it with the traceback above", err=True)
 

@@ -20,9 +20,10 @@ import os
 import secrets
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -306,8 +307,32 @@ class Party:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: Any) -> None:
-        self._stack.__exit__(*exc)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._say_what_is_spent(error)
+        self._stack.__exit__(kind, error, trace)
+
+    def _say_what_is_spent(self, error: BaseException) -> None:
+        """A key that bits were disclosed of is not as it was, though no record of a whole session says so."""
+        leakage = self._session.totals.leakage
+        sampled_bits = self._session.sampled_bits
+        if not leakage.leakage_bits and not sampled_bits:
+            return
+        both_ways = leakage.leakage_bits_both_ways
+        spent = (
+            f"{leakage.leakage_bits:,} bits about this key were disclosed ({both_ways:,} both ways"
+            + ("" if self.role == "alice" else "; Alice knows of any that did not arrive")
+            + f"), and {sampled_bits:,} of its bits were shown as a sample; use it no more, not in another session either"
+        )
+        error.add_note(spent)
+        if isinstance(error, CaligoError):
+            error.fields |= {"leakage_bits": leakage.leakage_bits, "leakage_bits_both_ways": both_ways}
+            error.fields |= {"sampled_bits": sampled_bits}
+        if self._run is not None and self._run.ended is None:
+            with suppress(CaligoError):
+                self._run.interrupt(spent, error)
 
     def __repr__(self) -> str:
         return f"Party({self._session!r})"

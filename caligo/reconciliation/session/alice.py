@@ -110,8 +110,8 @@ class AliceSession(Session[AliceSide]):
     def _stop_at_cap(self, out: list[Message]) -> None:
         disclosed = self.totals.leakage_bits
         error = ProtocolError(
-            f"leakage cap: the next disclosure would exceed it, after {disclosed} bits; use neither key, or begin "
-            "again with a greater cap",
+            f"leakage cap: the next disclosure would exceed it, after {disclosed} bits; use neither key, and "
+            "give the next ones a greater cap",
             field="leakage_cap",
             max_leakage_bits=self.terms.max_leakage_bits,
             max_block_leakage_bits=self.terms.max_block_leakage_bits,

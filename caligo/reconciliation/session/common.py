@@ -187,6 +187,11 @@ class Session(Generic[AnySide_co]):
         return self._window
 
     @property
+    def sampled_bits(self) -> int:
+        """Positions of the key that were shown to the peer, or are about to be."""
+        return 0 if self._sample is None else self.terms.sample_bits
+
+    @property
     def unsettled(self) -> tuple[int, ...]:
         """Blocks in flight."""
         return tuple(sorted(self._flights))
