@@ -324,7 +324,8 @@ class Party:
         spent = (
             f"{leakage.leakage_bits:,} bits about this key were disclosed ({both_ways:,} both ways"
             + ("" if self.role == "alice" else "; Alice knows of any that did not arrive")
-            + f"), and {sampled_bits:,} of its bits were shown as a sample; use it no more, not in another session either"
+            + f"), and {sampled_bits:,} of its bits were shown as a sample; use it no more, nor begin another session "
+            "with it"
         )
         error.add_note(spent)
         if isinstance(error, CaligoError):
