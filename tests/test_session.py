@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,46 @@ def test_the_order_in_which_blocks_finish_changes_nothing(seed: int, window: int
     talk(alice, bob, rng=np.random.default_rng(seed))
     assert alice.account == bob.account
     assert alice.account | {"key": bob.key} == undisturbed(TOY)
+
+
+@settings(max_examples=20)
+@given(st.randoms(use_true_random=False), st.integers(2, 12))
+def test_replies_come_in_the_order_of_what_they_answer_however_decoding_overtakes(rng: Random, window: int) -> None:
+    alice, bob = (party.session for party in parties(TOY, window=window))
+    assert isinstance(bob, BobSession)
+    for_bob: list[Message] = [alice.connect(bytes(32))]
+    for_alice: list[Message] = [bob.connect(bytes(32))]
+    asked, replied, at_work = [], [], []
+    while for_bob or for_alice or at_work:
+        moves = [for_bob] * bool(for_bob) + [for_alice] * bool(for_alice) + [at_work] * bool(at_work)
+        move: list[Any] = rng.choice(moves)
+        if move is for_bob:
+            message = for_bob.pop(0)
+            asked += [message.block] if isinstance(message, Opening | Answer) else []
+            said = bob.receive(message)
+            while (piece := bob.next_work(1)) is not None:
+                at_work.append(piece)
+        elif move is at_work:
+            piece = at_work.pop(rng.randrange(len(at_work)))
+            said = bob.finish(piece, piece.run())
+        else:
+            for_bob += alice.receive(for_alice.pop(0))
+            continue
+        for_alice += said
+        replied += [message.block for message in said if isinstance(message, Request | Outcome)]
+    assert bob.is_closed
+    assert len(asked) > bob.blocks
+    assert asked == replied
+
+
+def test_the_time_of_a_block_is_that_of_all_its_steps() -> None:
+    agreed = replace(TOY, max_rounds=2)
+    alice, bob = parties(agreed)
+    talk(alice, bob)
+    blocks = [block for group in bob.groups for block in group.blocks]
+    assert {Settlement.OK, Settlement.GIVEN_UP} <= {block.settlement for block in blocks}
+    # Every step of the toy takes a nanosecond.
+    assert [block.elapsed_ns for block in blocks] == [block.rounds + 1 for block in blocks]
 
 
 def test_the_blocks_in_flight_stay_within_the_smaller_window() -> None:
@@ -314,6 +355,7 @@ def test_an_abort_ends_the_session_of_the_peer_with_its_reason() -> None:
         bob.session.receive(KeepAlive())
 
 
+@settings(max_examples=10)
 @given(st.text(max_size=300), st.sampled_from(AbortReason))
 def test_the_peer_is_told_the_reason_and_nothing_of_the_error(text: str, reason: AbortReason) -> None:
     alice, _ = midway(TOY, 20)

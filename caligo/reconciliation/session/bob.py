@@ -1,6 +1,10 @@
 """Bob's side of a session: he decodes, asks, settles, verifies.
 
 Covers: that, and work for other threads. Does not cover: what both sides share (:mod:`.common`).
+
+What he says about blocks goes out in the order of what it answers (openings and answers, as they came), however the
+decoding of blocks overtakes one another: so the order of his replies says nothing about the keys. Their times and their
+grouping into frames are not hidden.
 """
 
 from __future__ import annotations
@@ -88,6 +92,8 @@ class BobSession(Session[BobSide]):
     def __init__(self, key: Key, terms: Terms, workshop: Workshop[BobSide], *, window: int) -> None:
         super().__init__(key, terms, workshop, window=window)
         self._ready: deque[int] = deque()
+        self._unreplied: deque[int] = deque()
+        self._steps: dict[int, Step] = {}
         self._outcomes: dict[int, Flight[BobSide]] = {}
         self._verdicts: list[GroupVerdict] = []
         self._waiting: deque[tuple[Group, list[SettledBlock], Payload]] = deque()
@@ -122,35 +128,37 @@ class BobSession(Session[BobSide]):
             steps: from its `run`.
 
         Returns:
-            What to send; nothing while there is no connection: it is then sent when one resumes.
+            What to send: replies to all that came before the first block that is still decoded, in their order.
+            Nothing while there is no connection: it is then sent when one resumes.
         """
         out: list[Message] = []
         if self.failure is not None:
             return out
-        for block, step in zip(work.blocks, steps, strict=True):
-            flight = self._flights[block]
-            flight.busy = False
-            if isinstance(step, Ask) and self._ask(flight, step, out):
-                continue
-            errors, row = None, None
-            if isinstance(step, Decoded):
-                flight.elapsed_ns = step.elapsed_ns
-                row = step.row
-                errors = int(np.bitwise_count(row ^ flight.row).sum(dtype=np.int64))
-                settlement = Settlement.OK
-            elif isinstance(step, Ask):
-                settlement = Settlement.GIVEN_UP
-            else:
-                flight.elapsed_ns = step.elapsed_ns
-                settlement = Settlement.FAILED
-            self._count_reply(flight, OUTCOME_BITS)
-            flight.last = Outcome(block, settlement)
-            flight.sent += 1
-            self._settle(flight, settlement, row, errors)
-            self._outcomes[block] = replace(flight, row=_NOTHING, state=None)
-            self._say(flight.last, out)
+        self._steps.update(zip(work.blocks, steps, strict=True))
+        while self._unreplied and self._unreplied[0] in self._steps:
+            block = self._unreplied.popleft()
+            self._reply(self._flights[block], self._steps.pop(block), out)
         self._advance(out)
         return out
+
+    def _reply(self, flight: Flight[BobSide], step: Step, out: list[Message]) -> None:
+        """Say what came of the last opening or answer of a block."""
+        flight.busy = False
+        flight.elapsed_ns += step.elapsed_ns
+        if isinstance(step, Ask) and self._ask(flight, step, out):
+            return
+        errors, row = None, None
+        settlement = Settlement.GIVEN_UP if isinstance(step, Ask) else Settlement.FAILED
+        if isinstance(step, Decoded):
+            row = step.row
+            errors = int(np.bitwise_count(row ^ flight.row).sum(dtype=np.int64))
+            settlement = Settlement.OK
+        self._count_reply(flight, OUTCOME_BITS)
+        flight.last = Outcome(flight.block, settlement)
+        flight.sent += 1
+        self._settle(flight, settlement, row, errors)
+        self._outcomes[flight.block] = replace(flight, row=_NOTHING, state=None)
+        self._say(flight.last, out)
 
     def _ask(self, flight: Flight[BobSide], step: Ask, out: list[Message]) -> bool:
         """Ask Alice, unless a cap forbids it."""
@@ -218,7 +226,7 @@ class BobSession(Session[BobSide]):
         self._flights[opening.block] = flight
         self._next_block += 1
         self.totals.opened += sizes.leakage
-        self._ready.append(opening.block)
+        self._await(opening.block)
         # Alice opens this block only after she has heard what became of one so far behind.
         self._outcomes.pop(opening.block - SPAN * self._window, None)
 
@@ -238,7 +246,11 @@ class BobSession(Session[BobSide]):
         flight.received += 1
         side.accept(flight.state, flight.wants, answer.bits)
         flight.busy = True
-        self._ready.append(answer.block)
+        self._await(answer.block)
+
+    def _await(self, block: int) -> None:
+        self._ready.append(block)
+        self._unreplied.append(block)
 
     def _advance_groups(self) -> None:
         while (whole := self._whole_group()) is not None:

@@ -18,7 +18,7 @@ accounts agree.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -85,9 +85,15 @@ class Disclosed:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Bob needs more: so many further bits of each of these segments, in design order."""
+    """Bob needs more.
+
+    Args:
+        wants: so many further bits of each of these segments, in design order.
+        elapsed_ns: decoding time that no earlier step of the block has told.
+    """
 
     wants: tuple[tuple[int, int], ...]
+    elapsed_ns: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -96,7 +102,7 @@ class Decoded:
 
     Args:
         row: his block now, packed uint8 `[max(1, N // 8)]`, zero beyond the payload.
-        elapsed_ns: decoding time.
+        elapsed_ns: decoding time that no earlier step of the block has told.
     """
 
     row: NDArray[np.uint8]
@@ -111,7 +117,7 @@ class GivenUp:
     """No candidate, and nothing more to ask.
 
     Args:
-        elapsed_ns: decoding time.
+        elapsed_ns: decoding time that no earlier step of the block has told.
     """
 
     elapsed_ns: int
@@ -249,6 +255,7 @@ def play(
             waiting = []
             for block, step in zip(together, bob.step([block.bob for block in together]), strict=True):
                 block.leakage += TwoWayLeakage(reply_bits=OUTCOME_BITS)
+                outcome.elapsed_ns[block.number] += step.elapsed_ns
                 if isinstance(step, Ask) and _answered(alice, bob, block, step, caps):
                     waiting.append(block)
                     continue
@@ -258,7 +265,6 @@ def play(
                 if isinstance(step, Ask):
                     outcome.given_up[number] = True
                     continue
-                outcome.elapsed_ns[number] = step.elapsed_ns
                 if isinstance(step, Decoded):
                     outcome.decoded[number] = step.row
                     outcome.ok[number] = True
