@@ -186,7 +186,7 @@ class _Contestant:
     """One row to come: a strategy of the registry with a wish or without, or a variant of Cascade."""
 
     name: str
-    strategy: str | None = None
+    strategy: str = ""
     wish: str | None = None
     cascade: CascadeVariant | None = None
 
@@ -216,7 +216,7 @@ def _chosen(names: Iterable[str] | None) -> list[_Contestant]:
         names = names.split(",")
     chosen: dict[str, _Contestant] = {}
     for name in names:
-        matching = {key: item for key, item in known.items() if name in (key, item.strategy)}
+        matching = {key: item for key, item in known.items() if name in (key, item.strategy or key)}
         if not matching:
             raise ConfigError(f"strategies: expected some of {', '.join(known)}, got {name!r}", got=str(name))
         chosen |= matching
@@ -276,7 +276,7 @@ def compare_strategies(
         blocks = validate_count(blocks, "blocks", remedy="leave it out for as many as there are")
     if key_bits is not None:
         key_bits = validate_count(key_bits, "key_bits", remedy="leave it out for all bits")
-    if isinstance(round_trip_ms, bool) or not 0.0 <= round_trip_ms <= MAX_ROUND_TRIP_MS:
+    if isinstance(round_trip_ms, bool | str) or not 0.0 <= round_trip_ms <= MAX_ROUND_TRIP_MS:
         raise ConfigError(
             f"round_trip_ms: expected 0 <= round_trip_ms <= {MAX_ROUND_TRIP_MS:g}, got {round_trip_ms!r}; give "
             "milliseconds",
@@ -424,7 +424,6 @@ def _play(contestant: _Contestant, ground: _Ground, progress: Progress) -> _Play
 
 
 def _make(contestant: _Contestant, ground: _Ground) -> Strategy:
-    assert contestant.strategy is not None
     kind = strategy_type(contestant.strategy)
     options, place = ground.options, ground.place
     limit = memory_limit()
