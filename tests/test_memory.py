@@ -205,3 +205,8 @@ def test_a_window_of_a_dialogue_takes_its_share_of_the_memory_or_is_the_least(bu
 def test_ten_rounds_over_40_ms_keep_several_hundred_mbit_a_second_busy_in_two_gib() -> None:
     for length in (1 << 16, 1 << 20):
         assert dialogue_window(2 * GIB, length) * length / (10 * 0.04) > 500e6
+
+
+@pytest.mark.parametrize("cores", [1, 16, 192])
+def test_a_window_holds_several_long_blocks_for_each_core_with_two_gib(cores: int) -> None:
+    assert dialogue_window(cores * 2 * GIB, 1 << 20) >= 5 * cores

@@ -117,7 +117,7 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
         metavar="BLOCKS",
         type=Count(minimum=1, maximum=1 << 16),
         default=None,
-        help="Most blocks in flight.  [default: as an eighth of the memory holds, at most 2^28 bits; 8 to 4096 blocks]",
+        help="Most blocks in flight.  [default: as an eighth of the memory holds, at most 2^30 bits; 8 to 4096 blocks]",
     )
     @click.option(
         "--timeout",

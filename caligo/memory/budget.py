@@ -29,7 +29,7 @@ _ROWS_PER_BLOCK_IN_DIALOGUE = 8
 their group, which may be four windows."""
 _DIALOGUE_BYTES_PER_BLOCK = 4096
 _DIALOGUE_SHARE = 8
-_DIALOGUE_BITS = 1 << 28
+_DIALOGUE_BITS = 1 << 30
 _DIALOGUE_BLOCKS = (8, 4096)
 
 RequiredBytes = Callable[[int, int, str], int]
@@ -100,10 +100,11 @@ def dialogue_block_bytes(block_length: int) -> int:
 
 
 def dialogue_window(budget_bytes: int, block_length: int) -> int:
-    """How many blocks two machines may have in flight: an eighth of the budget, 2^28 bits, 8 to 4096 blocks.
+    """How many blocks two machines may have in flight: an eighth of the budget, 2^30 bits, 8 to 4096 blocks.
 
     Nobody waits for a network if that is at least rounds * round trip * rate / N: with ten rounds and 40 ms, 2^28 bits
-    are enough for 670 Mbit/s.
+    are enough for 670 Mbit/s. The rest is for many threads: replies go out in order, so what is decoded while one
+    block takes ten times as long as others waits for it, and counts as in flight.
 
     Args:
         budget_bytes: what the process may use.
