@@ -108,6 +108,12 @@ class ConnectionSpoiledError(ConnectionLostError):
     """A connection carries what the peer did not say: another connection may do better."""
 
 
+class SuspendedError(ConnectionLostError):
+    """The peer is gone; the same command goes on with the state that was kept."""
+
+    exit_code = ExitCode.RESUMABLE
+
+
 class AuthenticationError(ProtocolError):
     """The two sides have different secrets, or authenticate differently."""
 

@@ -20,7 +20,7 @@ from caligo.errors import ProtocolError
 from caligo.randomness import sampled_positions
 from caligo.reconciliation.authentication import Authentication, CallerChannel
 from caligo.reconciliation.codecs import PolarCodec
-from caligo.reconciliation.endpoint import Endpoint
+from caligo.reconciliation.endpoint import Endpoint, Journal
 from caligo.reconciliation.messages import Bits, Message, Seeds, Terms
 from caligo.reconciliation.session import AliceSession, BobSession, GroupSettled, PlanAgreed, Section
 from caligo.reconciliation.strategies.dialogue import Ask, Decoded, Disclosed, GivenUp, OpeningSizes, Step
@@ -211,9 +211,14 @@ def bob_session(key: Packed, agreed: Terms, *, window: int = 5) -> BobSession:
 class Party:
     """A session with its endpoint, and everything it told."""
 
-    def __init__(self, session: AliceSession | BobSession, authentication: Authentication | None = None) -> None:
+    def __init__(
+        self,
+        session: AliceSession | BobSession,
+        authentication: Authentication | None = None,
+        journal: Journal | None = None,
+    ) -> None:
         self.session = session
-        self.endpoint = Endpoint(session, authentication or CallerChannel())
+        self.endpoint = Endpoint(session, authentication or CallerChannel(), journal=journal)
         self.plan: PlanAgreed | None = None
         self.groups: list[GroupSettled] = []
 

@@ -148,6 +148,12 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
     @out_option(help=f"Directory for the reconciled key, {role}.bin.  [default: it is not written]")
     @click.option("--force", is_flag=True, help=f"Replace {role}.bin in --out.")
     @store_option
+    @click.option(
+        "--state",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Keep what is needed to go on here; if it is there, go on where the process that wrote it stopped.",
+    )
     @click.option("--strict", is_flag=True, help="Exit with code 3 if any block failed.")
     @json_option
     def command(
@@ -185,6 +191,7 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
         out: Path | None,
         force: bool,
         store: Path,
+        state: Path | None,
         strict: bool,
         as_json: bool,
     ) -> ExitCode:
@@ -216,6 +223,8 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
             timeout_s=timeout if timeout is not None else (_DAY_S if directory is not None else 60.0),
             reconnections=reconnections,
         )
+        if state is not None and directory is not None:
+            raise ConfigError("expected --state with --listen or --connect, got it with --directory; leave one out")
         sealing = _authentication(authentication, psk)
         with ExitStack() as stack:
             transport = stack.enter_context(_transport(role, listen, connect, directory))
@@ -233,6 +242,7 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
                 out=out,
                 force=force,
                 store=store,
+                state=state,
                 progress=listener,
             )
         for warning in report.warnings:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from caligo.errors import (
     AuthenticationError,
     CaligoError,
+    ConfigError,
     ConnectionLostError,
     ConnectionSpoiledError,
     KeyFileError,
@@ -34,7 +35,7 @@ from caligo.reconciliation.strategies.dialogue import Step
 from caligo.reconciliation.wire import Frame
 from caligo.transports import Transport
 
-__all__ = ["Conversation", "abort_reason"]
+__all__ = ["Conversation", "abort_reason", "ends_for_good"]
 
 _WAITING_FRAMES = 16
 _TICK_S = 0.2
@@ -125,6 +126,7 @@ class Conversation:
         workers: how many decode at a time.
         timeout_s: longest silence of the peer, > 0.
         reconnections: how often a lost connection is opened again.
+        resumable: another process can go on after this one; then the peer is told to give up only where it must.
     """
 
     def __init__(
@@ -136,6 +138,7 @@ class Conversation:
         workers: int,
         timeout_s: float,
         reconnections: int,
+        resumable: bool = False,
     ) -> None:
         self._endpoint = endpoint
         self._session = endpoint.session
@@ -144,6 +147,7 @@ class Conversation:
         self._workers = workers
         self._timeout_s = timeout_s
         self._reconnections = reconnections
+        self._resumable = resumable
         self._inbox: queue.Queue[_Came | _Decoded] = queue.Queue()
         self._wires: _Wires | None = None
         self._connections = 0
@@ -170,24 +174,13 @@ class Conversation:
         """
         self._alone_since = time.monotonic()
         try:
-            self._connect()
+            if not self._session.is_closed:
+                self._connect()
             while not self._session.is_closed:
                 self._turn()
             self._stop(flush=True)
-        except ConnectionSpoiledError as error:
-            self._give_up(error, AbortReason.PROTOCOL)
-            raise
-        except ConnectionLostError as error:
-            self._stop(flush=False)
-            self._session.abort(error, AbortReason.OTHER)
-            raise
-        except CaligoError as error:
-            self._give_up(error, abort_reason(error))
-            raise
         except BaseException as error:
-            # Whatever ends this side, the peer need not wait for it.
-            stopped = ProtocolError(f"interrupted by {type(error).__name__}", field="interrupt")
-            self._give_up(stopped, AbortReason.INTERRUPTED)
+            self._leave(error)
             raise
         finally:
             self._stop(flush=False)
@@ -232,6 +225,21 @@ class Conversation:
             self._said = time.monotonic()
             for frame in frames:
                 self._wires.send(frame)
+
+    def _leave(self, error: BaseException) -> None:
+        """Whatever ends this side, the peer need not wait for it, unless another process will go on."""
+        if isinstance(error, ConnectionLostError) and (
+            self._resumable or not isinstance(error, ConnectionSpoiledError)
+        ):
+            self._stop(flush=False)
+            self._session.abort(error, AbortReason.OTHER)
+        elif self._resumable and not ends_for_good(error):
+            self._stop(flush=True)
+        elif isinstance(error, CaligoError):
+            self._give_up(error, abort_reason(error))
+        else:
+            stopped = ProtocolError(f"interrupted by {type(error).__name__}", field="interrupt")
+            self._give_up(stopped, AbortReason.INTERRUPTED)
 
     def _give_up(self, error: CaligoError, reason: AbortReason) -> None:
         self._endpoint.abort(error, reason)
@@ -337,6 +345,11 @@ class Conversation:
             self._endpoint.keep_alive()
             self._send()
             self._said = now
+
+
+def ends_for_good(error: BaseException) -> bool:
+    """Whether a session that ended so cannot be gone on with."""
+    return isinstance(error, ProtocolError | KeyFileError | ConfigError) and not isinstance(error, ConnectionLostError)
 
 
 def abort_reason(error: CaligoError) -> AbortReason:

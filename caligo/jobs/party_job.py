@@ -15,6 +15,7 @@ Alice's random values.
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import secrets
@@ -31,14 +32,15 @@ from numpy.typing import NDArray
 
 from caligo.bits import Packed, packed_bytes
 from caligo.codes.validation import validate_count
-from caligo.errors import CaligoError, ConfigError, ProtocolError
-from caligo.jobs.conversation import Conversation, abort_reason
+from caligo.errors import CaligoError, ConfigError, ConnectionLostError, ProtocolError, SuspendedError
+from caligo.jobs.conversation import Conversation, abort_reason, ends_for_good
 from caligo.jobs.options import ReconcileOptions
 from caligo.jobs.party_report import PartyReport
 from caligo.jobs.plan import default_block_length, plan_layout
 from caligo.jobs.report import CodeUse
 from caligo.jobs.runner import interrupts_deferred, worker_pool
 from caligo.jobs.sources import KeySource, open_source, source_name
+from caligo.jobs.state_file import StateFile
 from caligo.keys import (
     BitOrder,
     InterleavedKey,
@@ -87,6 +89,8 @@ MAX_SESSION_SAMPLE_BITS = 1 << 24
 """A sample is one message."""
 
 _MOST_RECONNECTIONS = 1 << 20
+_FINGERPRINT_BITS = 1 << 24
+_SEEDS = ("sampling_seed", "hash_key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,7 @@ def reconcile_party(
     out: str | os.PathLike[str] | None = None,
     force: bool = False,
     store: str | os.PathLike[str] | None = None,
+    state: str | os.PathLike[str] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> PartyReport:
     """Make this side's key equal to the peer's, and account for what that discloses.
@@ -147,6 +152,8 @@ def reconcile_party(
         out: directory for the reconciled key, ``alice.bin`` or ``bob.bin``; None: it is not written.
         force: replace such a file.
         store: experiment store to record the run in; None: it is not recorded.
+        state: file to keep the session's state in (key material, mode 0600); if it is there already, this side goes on
+            where the process that wrote it stopped. Removed at the end. None: nothing is kept.
         progress: told of every block that is done.
 
     Returns:
@@ -159,6 +166,7 @@ def reconcile_party(
         AuthenticationError: the peer has another secret, or none.
         ConnectionLostError: the peer cannot be reached, or says nothing for too long.
         ConnectionSpoiledError: one connection after the other carries what the peer did not say.
+        SuspendedError: either of these two, and the state is kept.
         ResourceError: memory or disk is exhausted.
         StoreError: the run cannot be recorded.
     """
@@ -174,10 +182,25 @@ def reconcile_party(
         out=out,
         force=force,
         store=store,
+        state=state,
         progress=progress,
     ) as job:
         job.converse(transport)
         return job.conclude()
+
+
+def _draw() -> Seeds:
+    """A session's public random values."""
+    randomness = SecurityRandomness.draw()
+    return Seeds(randomness.sampling_seed, randomness.hash_key)
+
+
+def _fingerprint(reader: KeyReader, salt: bytes) -> str:
+    """Tells keys apart; as secret as the file that it is kept in."""
+    hashed = hmac.new(salt, digestmod="sha256")
+    for start in range(0, reader.key_bits, _FINGERPRINT_BITS):
+        hashed.update(reader.read_bits(start, min(_FINGERPRINT_BITS, reader.key_bits - start)).tobytes())
+    return hashed.hexdigest()
 
 
 def _output(directory: Path, role: str, bit_order: BitOrder, force: bool) -> KeyWriter:
@@ -240,11 +263,12 @@ class Party:
         out: directory for the reconciled key.
         force: replace a file there.
         store: experiment store.
+        state: file to keep the session's state in.
         progress: told of every block that is done.
 
     Raises:
-        ConfigError: a parameter is out of range, or the output is there already.
-        KeyFileError: the key file is missing, empty, damaged or too short.
+        ConfigError: a parameter is out of range, the output is there already, or the state is of another session.
+        KeyFileError: the key file is missing, empty, damaged or too short, or the state cannot be had.
         StoreError: the run cannot be recorded.
     """
 
@@ -262,6 +286,7 @@ class Party:
         out: str | os.PathLike[str] | None = None,
         force: bool = False,
         store: str | os.PathLike[str] | None = None,
+        state: str | os.PathLike[str] | None = None,
         progress: Progress = NO_PROGRESS,
     ) -> None:
         self._started = time.perf_counter()
@@ -296,12 +321,15 @@ class Party:
             self._block_length = options.block_length or default_block_length(reader.key_bits)
             self._sifted = _SiftedKey(reader)
             self._stack = stack
-            self._session = self._begin(self._terms())
-            self._endpoint = Endpoint(self._session, authentication, on_event=self._note)
+            self._state = None if state is None else stack.enter_context(StateFile(state))
+            self._session = self._begin(self._terms(), reader)
+            self._endpoint = Endpoint(self._session, authentication, on_event=self._note, journal=self._state)
             if self._out is not None:
                 self._output = _output(self._out, role, bit_order, force)
                 stack.callback(self._output.abort)
             stack.callback(progress.finish)
+            if self._state is not None:
+                self._endpoint.restore(self._state.past(), self._state.settled())
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -312,6 +340,8 @@ class Party:
     ) -> None:
         if error is not None:
             self._say_what_is_spent(error)
+            if self._state is not None and ends_for_good(error):
+                self._state.remove()
         self._stack.__exit__(kind, error, trace)
 
     def _say_what_is_spent(self, error: BaseException) -> None:
@@ -324,8 +354,9 @@ class Party:
         spent = (
             f"{leakage.leakage_bits:,} bits about this key were disclosed ({both_ways:,} both ways"
             + ("" if self.role == "alice" else "; Alice knows of any that did not arrive")
-            + f"), and {sampled_bits:,} of its bits were shown as a sample; use it no more, nor begin another session "
-            "with it"
+            + f"), and {sampled_bits:,} of its bits were shown as a sample; "
+            + ("" if self._state is None or ends_for_good(error) else "go on with the state that is kept, or ")
+            + "use it no more, nor begin another session with it"
         )
         error.add_note(spent)
         if isinstance(error, CaligoError):
@@ -394,13 +425,35 @@ class Party:
         """Give up, and tell the peer why."""
         self._endpoint.abort(error, abort_reason(error))
 
-    def _begin(self, terms: Terms) -> AliceSession | BobSession:
+    def _begin(self, terms: Terms, reader: KeyReader) -> AliceSession | BobSession:
+        """A session, or that which the state is of."""
         window = self.party.window or dialogue_window(memory_limit().limit_bytes, self._block_length)
+        begun = {} if self._state is None else self._begin_state(self._state, terms, reader)
         if self.role == "bob":
             return BobSession(self._sifted, terms, self, window=window)
-        return AliceSession(
-            self._sifted, terms, self, window=window, session=secrets.token_bytes(16), seeds=self._draw()
-        )
+        seeds = Seeds(**{name: bytes.fromhex(begun[name]) for name in _SEEDS}) if begun else _draw()
+        name = bytes.fromhex(begun["session"]) if begun else secrets.token_bytes(16)
+        self._begin_run(seeds)
+        return AliceSession(self._sifted, terms, self, window=window, session=name, seeds=seeds)
+
+    def _begin_state(self, state: StateFile, terms: Terms, reader: KeyReader) -> dict[str, Any]:
+        """What the state is of; a state of nothing becomes one of this session."""
+        salt = secrets.token_hex(16) if state.begun is None else str(state.begun["salt"])
+        mine = {"role": self.role, "terms": asdict(terms), "key": _fingerprint(reader, bytes.fromhex(salt))}
+        if state.begun is None:
+            drawn = {name: value.hex() for name, value in asdict(_draw()).items()}
+            own = drawn | {"session": secrets.token_hex(16)} if self.role == "alice" else {}
+            state.begin(mine | own | {"salt": salt})
+        begun: dict[str, Any] = state.begun or {}
+        for name, value in mine.items():
+            if begun[name] != value:
+                raise ConfigError(
+                    f"state: expected the {name} of {state.path}, got another; give the same key and options as then, "
+                    "or another file",
+                    field=name,
+                    path=str(state.path),
+                )
+        return begun
 
     # --- terms and plan -----------------------------------------------------------------------------------------------
 
@@ -447,13 +500,8 @@ class Party:
         }
         return json.dumps({name: value for name, value in given.items() if value is not None}, sort_keys=True)
 
-    def _draw(self) -> Seeds:
-        """The public random values, persisted before anything is said."""
-        randomness = SecurityRandomness.draw()
-        self._begin_run(randomness)
-        return Seeds(randomness.sampling_seed, randomness.hash_key)
-
-    def _begin_run(self, randomness: SecurityRandomness) -> None:
+    def _begin_run(self, seeds: Seeds) -> None:
+        """Persist the public random values: Alice before anything is said, Bob when he knows them."""
         if self._store is None:
             return
         self._run = self._stack.enter_context(
@@ -461,7 +509,7 @@ class Party:
                 self._store,
                 "reconcile",
                 self._asked,
-                security_randomness=randomness.to_json(),
+                security_randomness=SecurityRandomness(seeds.hash_key, seeds.sampling_seed).to_json(),
                 identity_excludes=("key", "out", "threads", "timeout_s", "reconnections", "window"),
             )
         )
@@ -536,15 +584,23 @@ class Party:
                 workers=workers,
                 timeout_s=self.party.timeout_s,
                 reconnections=self.party.reconnections,
+                resumable=self._state is not None,
             )
-            conversation.run()
+            try:
+                conversation.run()
+            except ConnectionLostError as error:
+                if self._state is None:
+                    raise
+                raise SuspendedError(
+                    f"{error.message}; run the same command again to go on", **error.fields, state=str(self._state.path)
+                ) from error
             self._spoiled = conversation.spoiled
 
     def _note(self, event: PlanAgreed | GroupSettled) -> None:
         if isinstance(event, PlanAgreed):
             self._plan = event
             if self.role == "bob":
-                self._begin_run(SecurityRandomness(event.seeds.hash_key, event.seeds.sampling_seed))
+                self._begin_run(event.seeds)
             self._progress.start("reconciling", self._session.blocks, "blocks")
             return
         totals = self._session.totals
@@ -581,6 +637,8 @@ class Party:
         with interrupts_deferred():
             if self._output is not None:
                 self._output.commit()
+            if self._state is not None:
+                self._state.remove()
             report = self._report(time.perf_counter() - self._started)
             if self._run is not None:
                 self._run.seal(report.to_json())

@@ -18,12 +18,10 @@ from caligo.errors import AuthenticationError, ConnectionSpoiledError, ProtocolE
 from caligo.reconciliation.authentication import Authentication, Seal
 from caligo.reconciliation.messages import Hello, KeepAlive, Message, Role
 from caligo.reconciliation.wire import (
-    BUNDLE_TYPE,
     Frame,
-    decode_payload,
+    decode_messages,
     encode_bundles,
     encode_frame,
-    split_bundle,
 )
 
 __all__ = ["MAX_IDLE_MESSAGES", "Link"]
@@ -134,11 +132,8 @@ class Link:
             raise _spoiled("connection", "this one", "another")
         if frame.sequence != self._received:
             raise _spoiled("sequence", self._received, frame.sequence)
-        entries = [(frame.type, frame.payload)] if frame.type != BUNDLE_TYPE else split_bundle(frame.payload)
-        decoded = (decode_payload(type_, payload) for type_, payload in entries)
-        messages: list[Message] = [
-            message for message in decoded if message is not None and not isinstance(message, KeepAlive)
-        ]
+        decoded = decode_messages(frame.type, frame.payload)
+        messages: list[Message] = [message for message in decoded if not isinstance(message, KeepAlive)]
         if first and isinstance(messages[0], Hello):
             self._check_role(messages[0])
             self._greeted(self._role.peer, frame.sealed + frame.tag)

@@ -57,6 +57,7 @@ __all__ = [
     "VERSION",
     "Frame",
     "FrameReader",
+    "decode_messages",
     "decode_payload",
     "encode_bundles",
     "encode_frame",
@@ -640,3 +641,18 @@ def split_bundle(payload: bytes) -> list[tuple[int, bytes]]:
         entries.append((type_, payload[at : at + length]))
         at += length
     return entries
+
+
+def decode_messages(type: int, payload: bytes) -> list[Message]:
+    """All messages of a frame: one, those of a bundle, or none where it is optional and unknown.
+
+    Args:
+        type: of the frame.
+        payload: of the frame.
+
+    Raises:
+        ProtocolError: as `split_bundle` and `decode_payload`.
+    """
+    entries = split_bundle(payload) if type == BUNDLE_TYPE else [(type, payload)]
+    decoded = (decode_payload(*entry) for entry in entries)
+    return [message for message in decoded if message is not None]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from caligo.errors import ConfigError
 from caligo.reconciliation.leakage import OUTCOME_BITS
 from caligo.reconciliation.messages import (
     NO_SESSION,
@@ -159,6 +160,30 @@ class BobSession(Session[BobSide]):
         self._settle(flight, settlement, row, errors)
         self._outcomes[flight.block] = replace(flight, row=_NOTHING, state=None)
         self._say(flight.last, out)
+
+    def finish_again(self, block: int, step: Step, *, decode: bool) -> None:
+        """Take what came of some work before this process began; see `relive`.
+
+        Args:
+            block: its index.
+            step: what came of it.
+            decode: whether the block is to be brought to where it was, since it is not settled.
+
+        Raises:
+            ConfigError: this decoder decides otherwise, or there was no such work.
+        """
+        flight = self._flights.get(block)
+        again: Step | None = None
+        if flight is not None and block in self._ready:
+            self._ready.remove(block)
+            again = flight.section.side.step((flight.state,))[0] if decode else step
+        if flight is None or again is None or (decode and again != step):
+            raise ConfigError(
+                f"state: expected work on block {block} to end as it did before; give the same options (list size, "
+                "escalation, precision) as then",
+                block=block,
+            )
+        self.finish(Work(flight.section.side, (block,), (flight.state,)), [step])
 
     def _ask(self, flight: Flight[BobSide], step: Ask, out: list[Message]) -> bool:
         """Ask Alice, unless a cap forbids it."""

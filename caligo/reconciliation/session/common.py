@@ -182,6 +182,11 @@ class Session(Generic[AnySide_co]):
         return self._blocks
 
     @property
+    def identifier(self) -> bytes:
+        """16 bytes that name the session; zeros before Bob has heard of it."""
+        return self._session
+
+    @property
     def window(self) -> int:
         """Most blocks in flight: the smaller of what both sides want, once they have spoken."""
         return self._window
@@ -210,6 +215,22 @@ class Session(Generic[AnySide_co]):
         self._stage = Stage.HELLO
         self._hello = None
         return Hello(self.role, nonce, self._session, self._asked_window, self.terms)
+
+    def relive(self, session: bytes, window: int) -> None:
+        """Begin, or go on with, the past of a session that another process had: until `rest`, messages are taken as if
+        there were a connection, and what this side says goes nowhere, as what is lost with one.
+
+        Args:
+            session: 16 bytes, its name.
+            window: as it was agreed.
+        """
+        self._session = session
+        self._window = window
+        self._stage = Stage.LIVE
+
+    def rest(self) -> None:
+        """There is no connection; `connect` begins one."""
+        self._stage = Stage.NONE
 
     def abort(self, error: CaligoError, reason: AbortReason) -> list[Message]:
         """Give up.
@@ -318,8 +339,16 @@ class Session(Generic[AnySide_co]):
 
     def _repeat(self, theirs: Resume, out: list[Message]) -> None:
         """Say again what the peer has not received."""
+        if self._agreed and self.role is Role.ALICE and not theirs.setup:
+            raise wrong(
+                "setup",
+                f"a peer in the middle of this session, in which {self.totals.leakage_bits} bits are disclosed",
+                "one that knows nothing of it",
+                "begin again on both sides, and count what is disclosed (with --state, the peer could go on)",
+            )
         if theirs.setup > len(self._setup_sent):
-            raise wrong("setup", f"at most {len(self._setup_sent)}", theirs.setup, OUT_OF_STEP)
+            remedy = "the peer goes on with a session that this side knows nothing of; begin again on both sides"
+            raise wrong("setup", f"at most {len(self._setup_sent)}", theirs.setup, remedy)
         out.extend(self._setup_sent[theirs.setup :])
         turns = dict(theirs.turns)
         if len(turns) != len(theirs.turns) or any(block < theirs.settled_before for block in turns):

@@ -201,7 +201,11 @@ class BobSide(Side, Protocol):
         ...
 
     def accept(self, state: State, wants: tuple[tuple[int, int], ...], bits: Bits) -> None:
-        """Take the answer to the last `Ask`; of the right size."""
+        """Take the answer to the last `Ask`; of the right size.
+
+        When a session is restored after its process died, blocks that are settled are taken through their openings and
+        answers without a `step` between them.
+        """
         ...
 
 
