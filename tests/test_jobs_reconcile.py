@@ -20,8 +20,8 @@ import caligo
 from caligo import bits
 from caligo._native import required_bytes
 from caligo.errors import ConfigError, ExitCode, KeyFileError, LeakageCapError, MemoryBudgetError, ShapeError
-from caligo.jobs import ReconcileOptions, ReconciliationReport, reconcile, reconcile_job, reconcile_party
-from caligo.jobs.plan import Layout
+from caligo.jobs import ReconcileOptions, ReconciliationReport, drift, reconcile, reconcile_job, reconcile_party
+from caligo.jobs.plan import Layout, plan_layout
 from caligo.memory import FIXED_BYTES, MemoryLimit, block_buffer_bytes
 from caligo.randomness import SecurityRandomness, sampled_positions
 from caligo.reconciliation import parties, strategies
@@ -30,6 +30,7 @@ from caligo.reconciliation.messages import KeepAlive, Message
 from caligo.reconciliation.session.common import Session
 from caligo.reconciliation.strategies import NO_CAPS, BlockCaps, CodeRequest, ReconciledBlocks, strategy_type
 from caligo.reconciliation.strategies.one_way import OneWay, default_escalation
+from caligo.reconciliation.tracking import ANNOUNCEMENT_BITS
 from caligo.reconciliation.verification import TAG_BITS, group_epsilon
 from caligo.store import load_run
 from caligo.transports import memory_pair
@@ -454,6 +455,98 @@ def test_a_qber_far_from_the_truth_is_pointed_out() -> None:
     assert not right.warnings
 
 
+# --- further attempts, and designs that follow the blocks -------------------------------------------------------------
+
+
+def test_further_attempts_save_blocks_and_disclose_each_position_once(tmp_path: Path) -> None:
+    keys = two_keys(60_000, 0.028)
+    asked: dict[str, Any] = {"qber": 0.02, "block_length": 1024, "list_size": 4, "target_fer": 0.1, "seed": 1}
+    once = reconcile(*keys, **asked)
+    more = reconcile(*keys, **asked, on_failure="retry", retries=4, store=tmp_path, threads=3)
+    assert more.keys_equal
+    assert more.blocks_retried == once.failed_check > 10
+    assert more.failed_check < once.failed_check / 4
+    records = list(load_run(Path(str(more.run))).records())
+    code = more.codes[0]
+    request = CodeRequest(1024, 1024, 0.02, 4, target_fer=0.1)
+    designs = [OneWay.choose_code(request)]
+    assert designs[0].digest == code.digest
+    for attempt in range(1, 5):
+        wider = drift._further(strategy_type("one-way"), request, designs[0], attempt)
+        assert wider is not None
+        assert not (wider.info_mask & ~designs[-1].info_mask).any()
+        designs.append(wider)
+    for record in records[:-1]:
+        attempts = record["attempts"]
+        assert record["rounds"] == attempts - 1
+        assert record["answer_bits"] == designs[attempts - 1].syndrome_bits - designs[0].syndrome_bits
+        assert record["leakage_bits"] - record["verification_bits"] == code.leakage_bits + record["answer_bits"]
+    assert more.leakage["answer"] == sum(record["answer_bits"] for record in records)
+    assert more.leakage["syndrome"] == once.leakage["syndrome"]
+    attempts = sum(record["attempts"] for record in records)
+    assert more.leakage["reply"] == 2 * attempts + 1
+    assert more.messages == 9 + 2 * attempts + 2
+    assert more.rounds_max == max(record["attempts"] for record in records) - 1 <= 4
+
+
+def test_further_attempts_stop_at_the_caps_of_a_block() -> None:
+    keys = two_keys(60_000, 0.028)
+    asked: dict[str, Any] = {"qber": 0.02, "block_length": 1024, "list_size": 4, "target_fer": 0.1}
+    retry = {"on_failure": "retry", "retries": 4}
+    plain = reconcile(*keys, **asked)
+    silent = reconcile(*keys, **asked, **retry, max_rounds=0)
+    assert (silent.given_up, silent.leakage) == (plain.failed_check, plain.leakage)
+    cap = plain.codes[0].leakage_bits + 30
+    capped = reconcile(*keys, **asked, **retry, max_block_leakage_bits=cap)
+    assert capped.given_up > 0
+    assert capped.leakage_bits <= cap * capped.blocks + TAG_BITS
+
+
+def drifting_keys(key_bits: int, start: float, end: float, seed: int) -> tuple[Packed, Packed]:
+    rng = np.random.default_rng(seed)
+    alice = rng.integers(0, 2, key_bits, dtype=np.uint8)
+    return bits.pack(alice), bits.pack(alice ^ (rng.random(key_bits) < np.linspace(start, end, key_bits)))
+
+
+def test_designs_that_follow_a_drift_lose_fewer_blocks_and_disclose_less() -> None:
+    keys = drifting_keys(64 << 16, 0.015, 0.03, seed=1)
+    asked: dict[str, Any] = {"block_length": 1 << 14, "list_size": 4, "seed": 2}
+    fixed = reconcile(*keys, **asked, follow_drift=False)
+    follows = [reconcile(*keys, **asked, threads=threads) for threads in (1, 3)]
+    assert outcome_of(follows[0]) == outcome_of(follows[1])
+    assert follows[0].blocks_failed <= fixed.blocks_failed // 4
+    shares = [report.leakage_bits / report.reconciled_bits for report in (follows[0], fixed)]
+    assert shares[0] < 0.96 * shares[1]
+    assert len(follows[0].codes) > 5
+    assert sum(code.blocks for code in follows[0].codes) == 256
+    # 16 stretches with a lag of two: Bob names 14 designs.
+    assert follows[0].messages == fixed.messages + 14
+    assert follows[0].leakage["reply"] == fixed.leakage["reply"] + 14 * ANNOUNCEMENT_BITS
+
+
+def test_keys_that_never_decode_end_whatever_follows_them(tmp_path: Path) -> None:
+    alice, _ = two_keys(1 << 21, seed=1)
+    bob, _ = two_keys(1 << 21, seed=2)
+    asked: dict[str, Any] = {"qber": 0.02, "block_length": 4096, "list_size": 1, "threads": 2, "on_failure": "retry"}
+    report = reconcile(alice, bob, **asked, follow_drift=True, store=tmp_path)
+    assert report.blocks_ok == report.reconciled_bits == report.undetected_errors == 0
+    records = list(load_run(Path(str(report.run))).records())
+    assert sum(record["leakage_bits_both_ways"] for record in records) == report.leakage_bits_both_ways
+    designed = [record["design_qber"] for record in records]
+    assert min(designed) == designed[0] < designed[-1]
+
+
+@given(st.integers(1, 1 << 40), st.integers(8, 22))
+def test_stretches_cover_a_key_and_are_known_in_time(key_bits: int, log_block: int) -> None:
+    try:
+        layout = plan_layout(key_bits, 1 << log_block)
+    except KeyFileError:
+        return
+    stretches = drift.plan_stretches(layout)
+    assert (stretches.count - 1) * stretches.bits < key_bits <= stretches.count * stretches.bits
+    assert 2 <= stretches.lag <= drift.LONGEST_LAG
+
+
 # --- caps -----------------------------------------------------------------------------------------------------------
 
 
@@ -505,7 +598,7 @@ def test_a_cap_below_what_opens_a_block_is_refused() -> None:
 # --- failures -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", ["reading", "decoding"])
+@pytest.mark.parametrize("stage", ["reading", "decoding", "following"])
 def test_a_failure_in_the_middle_leaves_a_readable_run_and_no_output(
     stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -515,6 +608,7 @@ def test_a_failure_in_the_middle_leaves_a_readable_run_and_no_output(
     def fail(*_: Any) -> Any:
         raise KeyFileError("the disk is gone")
 
+    follow = stage == "following"
     if stage == "reading":
         windows = Layout.windows
 
@@ -536,8 +630,8 @@ def test_a_failure_in_the_middle_leaves_a_readable_run_and_no_output(
         monkeypatch.setattr(OneWay, "reconcile", last)
     with pytest.raises(KeyFileError):
         reconcile(
-            *paths, qber=0.01, block_length=1 << 16, list_size=1, efficiency=2, threads=1, out=tmp_path / "out",
-            store=tmp_path / "store",
+            *paths, qber=0.01, block_length=1 << 16, list_size=1, efficiency=2, threads=3 if follow else 1,
+            out=tmp_path / "out", store=tmp_path / "store", follow_drift=follow,
         )  # fmt: skip
     assert list((tmp_path / "out").iterdir()) == []
     (run,) = (tmp_path / "store" / "runs").iterdir()
@@ -619,6 +713,10 @@ def test_stray_bits_beyond_the_key_are_refused() -> None:
         {"wish": "rounds"},
         {"wish": "everything"},
         {"max_rounds": -1},
+        {"on_failure": "pray"},
+        {"retries": 0},
+        {"retries": 5},
+        {"follow_drift": 1},
         {"max_leakage_bits": 0.5},
         {"max_block_leakage_bits": -1},
         {"precision": "int4"},

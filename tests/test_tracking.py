@@ -15,11 +15,13 @@ from caligo.channel import DESIGN_QBER_MAX, DESIGN_QBER_MIN, design_qber
 from caligo.errors import ConfigError, ShapeError
 from caligo.reconciliation.estimation import design_qber_above, design_qber_below
 from caligo.reconciliation.tracking import (
+    ANNOUNCEMENT_BITS,
     BIN_BITS,
     HORIZON_BINS,
     ErrorCounts,
     QberForecast,
     QberTracker,
+    following_design_qber,
 )
 from caligo.statistics import Proportion
 
@@ -215,3 +217,18 @@ def test_designs_below_and_above_enclose_a_qber_with_nothing_of_the_grid_between
         assert low <= qber <= high
         assert high - low <= 1.0001e-4
         assert low == high or design_qber((low + high) / 2) in (low, high)
+
+
+@given(st.floats(1e-6, 0.49))
+def test_the_coarse_grid_is_within_a_step_on_the_side_asked_for(rate: float) -> None:
+    low, high = following_design_qber(rate, "low"), following_design_qber(rate, "high")
+    assert {design_qber(point) for point in (low, high)} == {low, high}
+    clipped = min(max(rate, DESIGN_QBER_MIN), DESIGN_QBER_MAX)
+    assert low <= clipped <= high
+    # The grid of designs below it is 1e-5 and 1e-4 wide.
+    assert high - low <= 0.02 * clipped + 1e-4
+
+
+def test_an_announcement_names_every_point_of_the_coarse_grid() -> None:
+    points = {following_design_qber(rate, "high") for rate in np.geomspace(1e-4, 0.4, 20_000)}
+    assert len(points) <= 1 << ANNOUNCEMENT_BITS

@@ -88,6 +88,27 @@ if TYPE_CHECKING:
     help="Derive the sampled positions and the verification key from S, to repeat a test. Not for keys in use: both "
     "must be unpredictable until the keys are fixed.  [default: drawn from the operating system]",
 )
+@click.option(
+    "--on-failure",
+    type=click.Choice(["discard", "retry"]),
+    default="discard",
+    show_default=True,
+    help="What becomes of a block that cannot be decoded; retry: Alice discloses more of it.",
+)
+@click.option(
+    "--retries",
+    metavar="K",
+    type=Count(minimum=1),
+    default=2,
+    show_default=True,
+    help="Most further attempts for a block, with --on-failure retry.",
+)
+@click.option(
+    "--follow-drift/--no-follow-drift",
+    default=None,
+    help="Design each stretch of the key for the error rate of the blocks before it.  "
+    "[default: where the error rate is estimated]",
+)
 @click.option("--strict", is_flag=True, help="Exit with code 3 if any block failed.")
 @json_option
 def command(
@@ -119,6 +140,9 @@ def command(
     force: bool,
     store: Path,
     seed: int | None,
+    on_failure: str,
+    retries: int,
+    follow_drift: bool | None,
     strict: bool,
     as_json: bool,
 ) -> ExitCode:
@@ -153,6 +177,9 @@ def command(
         engine=engine,
         threads=threads,
         seed=seed,
+        on_failure=on_failure,
+        retries=retries,
+        follow_drift=follow_drift,
     )
     with progress() as listener:
         report = reconcile(
@@ -195,12 +222,13 @@ def print_report(report: ReconciliationReport) -> None:
     facts = {
         "outcome": f"{report.blocks_ok:,} of {report.blocks:,} blocks reconciled, {report.failed_check:,} failed their "
         f"check, {report.given_up:,} were given up, {report.failed_verification:,} failed their verification, "
-        f"{report.undetected_errors:,} undetected errors",
+        f"{report.undetected_errors:,} undetected errors"
+        + (f"; {report.blocks_retried:,} took further attempts" if report.blocks_retried else ""),
         "talk": f"{report.messages:,} messages, {report.rounds_mean:.2f} requests per block, "
         f"{report.rounds_max:,} at most",
         "key": f"{report.reconciled_bits:,} of {report.key_bits:,} bits reconciled{short}",
         "equal": report.keys_equal if report.blocks_ok else "nothing was reconciled",
-        "error rate": f"{report.true_qber:.3%}{estimated}; designed for {report.design_qber:.3%}",
+        "error rate": f"{report.true_qber:.3%}{estimated}; designed for {_designed(report)}",
         "efficiency": "-"
         if report.efficiency is None
         else f"{report.efficiency:.4f} times the Shannon limit, {report.strategy}",
@@ -214,3 +242,9 @@ def print_report(report: ReconciliationReport) -> None:
         "recorded in": report.run,
     }
     print_facts(facts)
+
+
+def _designed(report: ReconciliationReport) -> str:
+    """The design QBER, or the range of those that followed the blocks."""
+    rates = {code.design_qber for code in report.codes} | {report.design_qber}
+    return f"{min(rates):.3%} to {max(rates):.3%}" if len(rates) > 1 else f"{report.design_qber:.3%}"

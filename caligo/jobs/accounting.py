@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from caligo.codes import PolarCode
 from caligo.errors import LeakageCapError
 from caligo.jobs.plan import Window
 from caligo.reconciliation.leakage import VERDICT_BITS, Leakage, TwoWayLeakage
@@ -28,13 +29,27 @@ __all__ = ["AccountedBlock", "ReconciledWindow", "Totals", "VerifiedGroup", "by_
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ReconciledWindow:
-    """A reconciled window; holds key material until its group is verified."""
+    """A reconciled window; holds key material until its group is verified.
+
+    Args:
+        place: where it lies.
+        alice: her blocks.
+        outcome: what the strategy made of them.
+        errors: places in which the two keys differed, of each block.
+        wrong: whether each block differs from hers now.
+        attempts: that each block took; None: one.
+        code: of the first attempt, where there is one.
+        announced: Bob named its design, which follows the blocks before.
+    """
 
     place: Window
     alice: NDArray[np.uint8]
     outcome: ReconciledBlocks
     errors: NDArray[np.int64]
     wrong: NDArray[np.bool_]
+    attempts: NDArray[np.int64] | None = None
+    code: PolarCode | None = None
+    announced: bool = False
 
 
 _TAG = TwoWayLeakage(Leakage(verification_bits=TAG_BITS), reply_bits=VERDICT_BITS)
@@ -135,6 +150,8 @@ class VerifiedGroup:
                     wrong=bool(window.wrong[row]),
                     rounds=int(window.outcome.rounds[row]),
                     given_up=bool(window.outcome.given_up[row]),
+                    attempts=1 if window.attempts is None else int(window.attempts[row]),
+                    code=window.code,
                 )
 
 
@@ -152,6 +169,8 @@ class AccountedBlock:
     wrong: bool
     rounds: int
     given_up: bool
+    attempts: int
+    code: PolarCode | None
 
     def record(self) -> dict[str, Any]:
         """What the store keeps of it."""
@@ -166,6 +185,8 @@ class AccountedBlock:
             "answer_bits": self.leakage.answer_bits,
             "rounds": self.rounds,
             "given_up": self.given_up,
+            "attempts": self.attempts,
+            "design_qber": None if self.code is None else self.code.design_qber,
             "true_errors": self.true_errors,
             "elapsed_ns": self.elapsed_ns,
         }
@@ -178,6 +199,8 @@ class Totals:
         self.blocks = self.blocks_ok = self.failed_check = self.given_up = self.failed_verification = 0
         self.undetected_errors = self.payload_ok = self.errors = self.errors_ok = 0
         self.coded_bits = self.elapsed_ns = self.rounds = self.rounds_max = self.comparisons = 0
+        self.blocks_retried = self.announcements = 0
+        self.codes: dict[PolarCode, int] = {}
         self.leakage = TwoWayLeakage()
         self.leakage_ok = TwoWayLeakage()
         self.epsilon = Fraction(0)
@@ -188,7 +211,10 @@ class Totals:
             self.blocks += 1
             self.leakage += block.leakage
             self.errors += block.true_errors
-            self.coded_bits += block.block_length
+            self.coded_bits += block.block_length * block.attempts
+            self.blocks_retried += block.attempts > 1
+            if block.code is not None:
+                self.codes[block.code] = self.codes.get(block.code, 0) + 1
             self.elapsed_ns += block.elapsed_ns
             self.rounds += block.rounds
             self.rounds_max = max(self.rounds_max, block.rounds)
@@ -204,6 +230,7 @@ class Totals:
                 self.failed_check += 1
             else:
                 self.failed_verification += 1
+        self.announcements += sum(window.announced for window in group.windows)
         self.comparisons += bool(group.hashed_bits) + group.told_apart
         self.epsilon += group.epsilon
 
@@ -212,12 +239,12 @@ class Totals:
 
         Two greetings each way, the random values, a plan each way, a last word each way, where positions are sampled
         these each way; an opening and an outcome for each block, a request and an answer for each round, tags and a
-        verdict for each comparison of tags.
+        verdict for each comparison of tags, one message for each design that follows the blocks.
 
         Args:
             sampled: positions were sampled.
         """
-        return 9 + 2 * sampled + 2 * (self.blocks + self.rounds + self.comparisons)
+        return 9 + 2 * sampled + self.announcements + 2 * (self.blocks + self.rounds + self.comparisons)
 
 
 class LeakageBudget:

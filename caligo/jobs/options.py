@@ -17,13 +17,16 @@ from caligo.randomness import MAX_SAMPLE_BITS, validate_seed
 from caligo.reconciliation.estimation import design_qber_above
 from caligo.reconciliation.strategies import DEFAULT_STRATEGY, NO_CAPS, BlockCaps, strategy_type
 
-__all__ = ["DEFAULT_LIST_SIZE", "ReconcileOptions"]
+__all__ = ["DEFAULT_LIST_SIZE", "MAX_RETRIES", "ReconcileOptions"]
 
 DEFAULT_LIST_SIZE = 32
 
 _MOST_ROUNDS = 1 << 20
 _MOST_BITS = 1 << 62
 """Beyond any key; a message and a record hold it."""
+
+MAX_RETRIES = 4
+"""By then a block has been given as much as if its QBER were 1.6 times what it was designed for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,11 @@ class ReconcileOptions:
             that needs more is given up.
         max_leakage_bits: most bits that Alice discloses in all, 0: no cap; the job ends in a `LeakageCapError` before
             it would disclose more.
+        on_failure: what becomes of a block of which no candidate passed its check: ``discard``, or ``retry``: Alice
+            discloses more of it, for strategies in which Bob does not ask of himself.
+        retries: most further attempts for a block, 1 to `MAX_RETRIES`.
+        follow_drift: design each stretch of the key for what the blocks before it say (:mod:`caligo.jobs.drift`); None:
+            where the QBER is estimated.
         sample_bits: positions to sample when `qber` is None; None: about key_bits^(2/3).
         interleave: permute both keys first, so that bursts of errors are spread over many blocks
             (:mod:`caligo.keys.interleaving`); the reconciled keys are in the permuted order.
@@ -78,6 +86,9 @@ class ReconcileOptions:
     max_rounds: int = NO_CAPS.max_rounds
     max_block_leakage_bits: int = NO_CAPS.max_leakage_bits
     max_leakage_bits: int = 0
+    on_failure: str = "discard"
+    retries: int = 2
+    follow_drift: bool | None = None
     sample_bits: int | None = None
     interleave: bool = False
     precision: str = "int8"
@@ -135,12 +146,28 @@ class ReconcileOptions:
             ("max_leakage_bits", _MOST_BITS),
         ):
             self._set(name, validate_count(getattr(self, name), name, 0, most))
+        if self.on_failure not in ("discard", "retry"):
+            raise ConfigError(f"on_failure: expected discard or retry, got {self.on_failure!r}", got=self.on_failure)
+        if self.on_failure == "retry" and kind.asks:
+            raise ConfigError(
+                f"on_failure: expected discard, got retry; in the strategy {self.strategy} Bob asks of himself until a "
+                "cap is reached (--max-rounds)",
+                strategy=self.strategy,
+            )
+        self._set("retries", validate_count(self.retries, "retries", 1, MAX_RETRIES))
+        if self.follow_drift is not None and not isinstance(self.follow_drift, bool):
+            raise ConfigError(f"follow_drift: expected True, False or None, got {self.follow_drift!r}")
         if not isinstance(self.interleave, bool):
             raise ConfigError(f"interleave: expected True or False, got {self.interleave!r}")
         if self.threads is not None:
             self._set("threads", validate_count(self.threads, "threads"))
         if self.seed is not None:
             validate_seed(self.seed)
+
+    @property
+    def follows_drift(self) -> bool:
+        """Whether designs follow the blocks."""
+        return self.qber is None if self.follow_drift is None else self.follow_drift
 
     @property
     def block_caps(self) -> BlockCaps:

@@ -33,9 +33,11 @@ from caligo.codes.validation import validate_count
 from caligo.errors import ConfigError
 from caligo.jobs.accounting import LeakageBudget, ReconciledWindow, Totals, VerifiedGroup, by_group
 from caligo.jobs.advice import advise
+from caligo.jobs.attempts import reconcile_rows
+from caligo.jobs.drift import Design, Designs
 from caligo.jobs.options import ReconcileOptions
 from caligo.jobs.outputs import KeyOutputs
-from caligo.jobs.plan import Layout, Segment, Window, default_block_length, plan_layout
+from caligo.jobs.plan import Layout, Window, default_block_length, plan_layout
 from caligo.jobs.report import CodeUse, ReconciliationReport
 from caligo.jobs.runner import in_order, interrupts_deferred, worker_pool
 from caligo.jobs.sources import KeySource, is_path, open_source, same_file, source_name
@@ -216,7 +218,7 @@ class _Job:
                 block_length, list_size, precision, options.check, options.escalation, options.segment_length
             ),
         ).threads
-        requests = [
+        self._requests = [
             CodeRequest(
                 block_length=segment.block_length,
                 payload_length=segment.payload_length,
@@ -232,8 +234,8 @@ class _Job:
             )
             for segment in self.layout.segments
         ]
-        with worker_pool(len(requests)) as pool:
-            self.codes = list(pool.map(self._type.choose_code, requests))
+        with worker_pool(len(self._requests)) as pool:
+            self.codes = list(pool.map(self._type.choose_code, self._requests))
         least = max(code.leakage_bits for code in self.codes)
         if not options.block_caps.allow(0, least):
             raise ConfigError(
@@ -258,13 +260,22 @@ class _Job:
             self._keys = (InterleavedKey(self._keys[0], seed), InterleavedKey(self._keys[1], seed))
         totals = self._totals
         with ExitStack() as stack:
-            workshops = [self._workshop(stack, number, segment) for number, segment in enumerate(self.layout.segments)]
+            workshops = [self._workshop(stack, number) for number in range(len(self.layout.segments))]
+            designs = Designs(
+                self._type,
+                self.layout,
+                self._requests,
+                Design(self.design_qber, tuple(self.codes)),
+                allows=lambda code: self.options.block_caps.allow(0, code.leakage_bits),
+                follow=self.options.follows_drift,
+            )
+            stack.callback(designs.close)
             progress.start("reconciling", self.layout.blocks, "blocks")
             stack.callback(progress.finish)
             pool = stack.enter_context(worker_pool(self.threads))
             done = in_order(
                 pool,
-                lambda window: self._work(workshops[window.segment], window),
+                lambda window: self._work(designs, workshops[window.segment], window),
                 self.layout.windows(),
                 2 * self.threads + 1,
             )
@@ -286,14 +297,21 @@ class _Job:
             self._engine = workshops[0].engine
             self._decoder_bytes = max(workshop.decoder_bytes for workshop in workshops)
 
-    def _workshop(self, stack: ExitStack, number: int, segment: Segment) -> Workshop:
+    def _workshop(self, stack: ExitStack, number: int) -> Workshop:
         workers = min(self.threads, self.layout.window_count(number))
-        workshop = Workshop(self._type, self.codes[number], segment, self.options, workers)
+        workshop = Workshop(self._type, self.codes[number], self.options, workers)
         stack.callback(workshop.close)
         return workshop
 
-    def _work(self, workshop: Workshop, window: Window) -> ReconciledWindow:
+    def _work(self, designs: Designs, workshop: Workshop, window: Window) -> ReconciledWindow:
         """Read one window of both keys and let the parties reconcile it; compare the keys for the report."""
+        try:
+            return self._reconciled(designs, workshop, window)
+        except BaseException as error:
+            designs.fail(error)
+            raise
+
+    def _reconciled(self, designs: Designs, workshop: Workshop, window: Window) -> ReconciledWindow:
         rows_of_alice, rows_of_bob = (
             slice_rows(
                 key.read_bits(window.start_bit, window.key_bits),
@@ -304,12 +322,14 @@ class _Job:
             )
             for key in self._keys
         )
-        with workshop.borrowed() as strategy:
-            outcome = strategy.reconcile(rows_of_alice, rows_of_bob, self.options.block_caps)
+        outcome, attempts, design = reconcile_rows(designs, workshop, self.options, window, rows_of_alice, rows_of_bob)
         return ReconciledWindow(
             window,
             rows_of_alice,
             outcome,
+            attempts=attempts,
+            code=design.codes[window.segment],
+            announced=designs.announces(window),
             errors=_ones_in_rows(rows_of_alice ^ rows_of_bob),
             wrong=(outcome.decoded != rows_of_alice).any(axis=1),
         )
@@ -359,6 +379,7 @@ class _Job:
             leakage=totals.leakage.by_kind(),
             efficiency=efficiency(totals.leakage_ok.leakage_bits, totals.payload_ok, totals.errors_ok),
             epsilon_correctness=float(totals.epsilon),
+            blocks_retried=totals.blocks_retried,
             rounds_mean=totals.rounds / totals.blocks,
             rounds_max=totals.rounds_max,
             messages=totals.messages(sampled=estimate is not None),
@@ -370,21 +391,7 @@ class _Job:
             decoder_bytes=self._decoder_bytes,
             peak_rss_bytes=peak_rss_bytes(),
             engine=self._engine,
-            codes=tuple(
-                CodeUse(
-                    block_length=code.block_length,
-                    payload_length=code.payload_length,
-                    blocks=segment.blocks,
-                    leakage_bits=code.leakage_bits,
-                    info_length=code.info_length,
-                    efficiency=code.efficiency(self.design_qber),
-                    design_qber=self.design_qber,
-                    digest=code.digest,
-                    segment_length=code.segment_length,
-                    segment_check=code.segment_check,
-                )
-                for code, segment in zip(self.codes, layout.segments, strict=True)
-            ),
+            codes=tuple(CodeUse.of(code, blocks) for code, blocks in totals.codes.items()),
             warnings=tuple(
                 advise(
                     options,

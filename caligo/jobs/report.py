@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from caligo.bits import Packed
+from caligo.codes import PolarCode
 from caligo.errors import ExitCode
 
 __all__ = ["CodeUse", "ReconciliationReport"]
@@ -43,6 +44,23 @@ class CodeUse:
     segment_length: int | None = None
     segment_check: str = "none"
 
+    @classmethod
+    def of(cls, code: PolarCode, blocks: int) -> CodeUse:
+        """The use of a code that was designed for a QBER."""
+        qber = code.design_qber or 0.0
+        return cls(
+            block_length=code.block_length,
+            payload_length=code.payload_length,
+            blocks=blocks,
+            leakage_bits=code.leakage_bits,
+            info_length=code.info_length,
+            efficiency=code.efficiency(qber),
+            design_qber=qber,
+            digest=code.digest,
+            segment_length=code.segment_length,
+            segment_check=code.segment_check,
+        )
+
 
 @dataclass(frozen=True)
 class ReconciliationReport:
@@ -71,7 +89,7 @@ class ReconciliationReport:
         estimated_qber_low: lower end of its 95 % interval.
         estimated_qber_high: upper end.
         true_qber: share of the key's bits in which the two keys differ; for the report only.
-        design_qber: what the codes were designed for.
+        design_qber: what the plan's codes were designed for; where designs follow the blocks, `codes` has the others.
         target_fer: frame error rate aimed at; None if the efficiency was given.
         leakage_bits: bits that Alice disclosed for all blocks, failed ones too, tags included.
         leakage_bits_both_ways: these, and what Bob's replies say about the keys.
@@ -79,6 +97,7 @@ class ReconciliationReport:
         efficiency: leakage of the decoded blocks, with the whole tags of their groups, over their payload times h2 of
             their pooled true error rate; None if there is none or that is zero.
         epsilon_correctness: bound on the probability that a wrong block was accepted.
+        blocks_retried: blocks that took more than one attempt.
         rounds_mean: requests per block.
         rounds_max: most requests for one block.
         messages: that two machines would have exchanged for all this; a frame on a wire may carry several.
@@ -90,7 +109,7 @@ class ReconciliationReport:
         decoder_bytes: memory of one decoder workspace, the largest.
         peak_rss_bytes: greatest resident memory of this process so far.
         engine: decoder kernels.
-        codes: every code that was used.
+        codes: every code on which blocks were opened, in the order of their first blocks.
         warnings: what the user should know.
         run: absolute path of the run directory; None if not recorded.
         out: absolute path of the directory with the reconciled keys; None if not written.
@@ -128,6 +147,7 @@ class ReconciliationReport:
     leakage: dict[str, int]
     efficiency: float | None
     epsilon_correctness: float
+    blocks_retried: int
     rounds_mean: float
     rounds_max: int
     messages: int

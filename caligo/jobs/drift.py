@@ -1,0 +1,273 @@
+"""Which code a window of the key gets: the plan's, or one that follows the error rate along the key.
+
+Covers: stretches of a key, what is known when each is designed, designing ahead on a thread, the further codes of
+blocks that failed. Does not cover: forecasts (:mod:`caligo.reconciliation.tracking`), the choice of a code for a QBER
+(:mod:`caligo.reconciliation.strategies`).
+
+**Following.** A key is cut in *stretches* of equal length: a 64th of it, but at least a window and at most
+`LONGEST_STRETCH` windows. Stretch s is designed for what the blocks of stretches 0 to s − lag say, where the lag is an
+eighth of the stretches, at least 2 and at most `LONGEST_LAG`. Both follow from the layout, so the designs of a key are
+the same for any number of threads, and so many stretches can be worked on at a time. Blocks count that passed their
+check, by the errors that were corrected in them, and blocks that failed, as more than what they were designed for;
+neither waits for verification, which comes a group later. Bob, who knows these counts, names the design of a stretch;
+that is `ANNOUNCEMENT_BITS` of his, and a message.
+
+The sampled positions, which lie all over the key, say nothing about drift: they decide the plan's design, which the
+first stretches have, and which no stretch goes below (above, where Bob asks) until `LEARNING` stretches are known.
+A design that leaves no key, or that a cap forbids, is not made: the stretch keeps the design of the one before it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from caligo.codes import PolarCode
+from caligo.errors import CaligoError, ConfigError
+from caligo.jobs.plan import WINDOW_BITS, Layout, Window
+from caligo.reconciliation.estimation import ASKING_CONFIDENCE, CONFIDENCE
+from caligo.reconciliation.strategies import CodeRequest, StrategyType
+from caligo.reconciliation.tracking import QberTracker, following_design_qber
+
+__all__ = ["LONGEST_LAG", "LONGEST_STRETCH", "RETRY_EXCESS", "Design", "Designs", "Stretches", "plan_stretches"]
+
+LONGEST_STRETCH = 16
+"""Windows: 2^22 key bits, or 2^24 in blocks of 2^20."""
+
+LONGEST_LAG = 32
+"""Stretches."""
+
+LEARNING = 3
+"""Stretches from which a drift can be told."""
+
+RETRY_EXCESS = 0.04
+"""By how much more QBER than a block was designed for its first further attempt provides, as a part of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """Equal stretches of a key, each with one design.
+
+    Args:
+        bits: key bits in each, >= 1.
+        count: how many.
+        lag: stretch s is designed when all up to s − lag are known.
+    """
+
+    bits: int
+    count: int
+    lag: int
+
+    def of(self, window: Window) -> int:
+        """The stretch of a window: where it starts."""
+        return window.start_bit // self.bits
+
+
+def plan_stretches(layout: Layout) -> Stretches:
+    """Cut a key into stretches.
+
+    Args:
+        layout: of the key.
+    """
+    window = max(WINDOW_BITS, layout.segments[0].payload_length)
+    windows = -(-layout.key_bits // window)
+    bits = window * min(max(windows // 64, 1), LONGEST_STRETCH)
+    count = -(-layout.key_bits // bits)
+    return Stretches(bits, count, min(max(count // 8, 2), LONGEST_LAG))
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """What the blocks of a stretch are designed for.
+
+    Args:
+        qber: design QBER.
+        codes: of each segment of the layout.
+    """
+
+    qber: float
+    codes: tuple[PolarCode, ...]
+
+
+class Designs:
+    """The codes of a key's windows; shared by the worker threads.
+
+    Args:
+        kind: the strategy.
+        layout: of the key.
+        requests: what each segment's code was chosen by.
+        planned: the plan's design.
+        allows: whether blocks of a code may be opened.
+        follow: whether designs follow the blocks.
+    """
+
+    def __init__(
+        self,
+        kind: StrategyType,
+        layout: Layout,
+        requests: Sequence[CodeRequest],
+        planned: Design,
+        *,
+        allows: Callable[[PolarCode], bool],
+        follow: bool,
+    ) -> None:
+        self._kind = kind
+        self._requests = tuple(requests)
+        self._latest = planned
+        self._planned = planned
+        self._allows = allows
+        self._stretches = plan_stretches(layout)
+        self._follow = follow and self._stretches.count > self._stretches.lag
+        self._lock = threading.Lock()
+        self._tracker = QberTracker()
+        self._seen: dict[int, QberTracker] = {}
+        self._ends: dict[int, int] = {}
+        self._done_before = self._complete = 0
+        self._designs: dict[int, Future[Design]] = {}
+        self._failure: BaseException | None = None
+        self._further: dict[tuple[str, int], PolarCode | None] = {}
+        self._designer = ThreadPoolExecutor(1, thread_name_prefix="caligo-designer") if self._follow else None
+
+    def of(self, window: Window) -> Design:
+        """The design of a window; waits for the windows that it depends on, all of which come before it.
+
+        Raises:
+            CaligoError: what came of one of these.
+        """
+        stretch = self._stretches.of(window)
+        if not self._follow or stretch < self._stretches.lag:
+            return self._planned
+        with self._lock:
+            future = self._future(stretch)
+        return future.result()
+
+    def announces(self, window: Window) -> bool:
+        """Whether Bob names a design before this window."""
+        stretches = self._stretches
+        first = window.start_bit == 0 or (window.start_bit - 1) // stretches.bits < stretches.of(window)
+        return self._follow and first and stretches.of(window) >= stretches.lag
+
+    def observe(self, window: Window, seen: QberTracker) -> None:
+        """Take what became of a window's blocks.
+
+        Args:
+            window: from any thread, in any order.
+            seen: corrected errors and failures, by position.
+        """
+        if not self._follow:
+            return
+        stretch = self._stretches.of(window)
+        with self._lock:
+            self._seen[stretch] = self._seen[stretch] + seen if stretch in self._seen else seen
+            self._ends[window.start_bit] = window.start_bit + window.key_bits
+            while self._done_before in self._ends:
+                self._done_before = self._ends.pop(self._done_before)
+            while (self._complete + 1) * self._stretches.bits <= self._done_before:
+                self._decide(self._complete + self._stretches.lag)
+                self._complete += 1
+
+    def fail(self, error: BaseException) -> None:
+        """Let nobody wait for a window that has failed."""
+        with self._lock:
+            self._failure = error
+            for future in self._designs.values():
+                if not future.done():
+                    future.set_exception(_stopped())
+
+    def further(self, window: Window, code: PolarCode, attempt: int) -> PolarCode | None:
+        """A code that discloses what `code` does and more, for blocks that failed.
+
+        The order of the positions stays; as many are frozen as for a QBER that is greater by a part that doubles with
+        every attempt, beginning at `RETRY_EXCESS`.
+
+        Args:
+            window: of the blocks.
+            code: of the first attempt.
+            attempt: 1 for the first further one.
+
+        Returns:
+            The code; None where it would leave no key.
+        """
+        key = (code.digest, attempt)
+        with self._lock:
+            if key not in self._further:
+                self._further[key] = _further(self._kind, self._requests[window.segment], code, attempt)
+            return self._further[key]
+
+    def close(self) -> None:
+        """Stop designing."""
+        self.fail(_stopped())
+        if self._designer is not None:
+            self._designer.shutdown(wait=True, cancel_futures=True)
+
+    def _future(self, stretch: int) -> Future[Design]:
+        future = self._designs.get(stretch)
+        if future is None:
+            future = self._designs[stretch] = Future()
+            if self._failure is not None:
+                future.set_exception(_stopped())
+        return future
+
+    def _decide(self, stretch: int) -> None:
+        """Design a stretch on the designer's thread; in order, each after what it may know has been added."""
+        if stretch >= self._stretches.count or self._designer is None:
+            return
+        seen = self._seen.pop(stretch - self._stretches.lag, QberTracker())
+        future = self._future(stretch)
+        self._designs.pop(stretch - self._stretches.lag, None)  # all of its windows are done
+
+        def decide() -> None:
+            try:
+                design = self._design(stretch, seen)
+            except BaseException as error:
+                with self._lock:
+                    if not future.done():
+                        future.set_exception(error)
+                return
+            with self._lock:
+                if not future.done():
+                    future.set_result(design)
+
+        self._designer.submit(decide)
+
+    def _design(self, stretch: int, seen: QberTracker) -> Design:
+        self._tracker += seen
+        forecast = self._tracker.forecast(stretch * self._stretches.bits + self._stretches.bits // 2)
+        if forecast is None:
+            return self._latest
+        if self._kind.asks:
+            qber = following_design_qber(forecast.total.interval(ASKING_CONFIDENCE)[0], "low")
+        else:
+            qber = following_design_qber(forecast.total.interval(CONFIDENCE)[1], "high")
+        if stretch - self._stretches.lag < LEARNING - 1:
+            qber = (min if self._kind.asks else max)(qber, self._planned.qber)
+        if qber != self._latest.qber:
+            try:
+                codes = tuple(self._kind.choose_code(replace(request, design_qber=qber)) for request in self._requests)
+            except ConfigError:
+                return self._latest
+            if all(map(self._allows, codes)):
+                self._latest = Design(qber, codes)
+        return self._latest
+
+
+def _further(kind: StrategyType, request: CodeRequest, code: PolarCode, attempt: int) -> PolarCode | None:
+    if code.design_qber is None:
+        return None
+    reached = 1.0 + RETRY_EXCESS * (2**attempt - 1)
+    efficiency = code.efficiency(code.design_qber)
+    efficiency *= efficiency / code.efficiency(min(reached * code.design_qber, 0.49))
+    try:
+        wider = kind.choose_code(
+            replace(request, design_qber=code.design_qber, efficiency=efficiency, raise_efficiency=False)
+        )
+        both = (wider.info_mask & code.info_mask).tobytes()
+        return replace(wider, info_set=both) if wider.segment_length == code.segment_length else None
+    except ConfigError:
+        return None
+
+
+def _stopped() -> CaligoError:
+    return CaligoError("expected the window before this one, got a failure there; see the other error")
