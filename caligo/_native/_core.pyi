@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "InteractiveDecoder",
     "PolarDecoder",
     "__version__",
     "allocation_count",
@@ -26,6 +27,8 @@ __all__ = [
     "design_nr",
     "design_polarization_weight",
     "engines",
+    "interactive_check_values",
+    "interactive_required_bytes",
     "philox4x32",
     "polar_transform",
     "random_bits",
@@ -146,3 +149,82 @@ class PolarDecoder:
         ok: NDArray[np.bool_],
         elapsed_ns: NDArray[np.uint64],
     ) -> None: ...
+
+# --- interactive decoder (specs/rust-polar-crate.md, "Interactive decoding") ---------------------------------------------
+
+# A block is cut in `segments`, pairs (length, check_bits): subtrees of the code tree, each a power of two from 64 that divides
+# its start; 0 to 32 check bits.
+
+# [blocks, segments]: Alice's side; 0 where a segment has no check.
+def interactive_check_values(packed: NDArray[np.uint8], segments: Sequence[tuple[int, int]]) -> NDArray[np.uint32]: ...
+
+# Bytes of a decoder, and of the state of a block.
+def interactive_required_bytes(
+    block_length: int,
+    info_set: NDArray[np.uint8],
+    segments: Sequence[tuple[int, int]],
+    list_size: int,
+    precision: str = "int8",
+    escalation: Sequence[int] = (),
+    soft: bool = False,
+) -> tuple[int, int]: ...
+
+# A block is a row of `state_bytes` bytes that the caller keeps; the decoder keeps nothing of it. A row serves any decoder of the
+# same code, segments, precision and input, whatever its list sizes and engine. Rows are key material.
+@final
+class InteractiveDecoder:
+    def __new__(
+        cls,
+        block_length: int,
+        info_set: NDArray[np.uint8],
+        segments: Sequence[tuple[int, int]],
+        list_size: int,
+        *,
+        shortened: int = 0,
+        escalation: Sequence[int] = (),
+        precision: Literal["int8", "f32"] = "int8",
+        engine: str | None = None,
+        soft: bool = False,
+    ) -> InteractiveDecoder: ...
+    @property
+    def block_length(self) -> int: ...
+    @property
+    def segment_count(self) -> int: ...
+    @property
+    def list_size(self) -> int: ...
+    @property
+    def escalation(self) -> tuple[int, ...]: ...
+    @property
+    def engine(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def allocated_bytes(self) -> int: ...
+    @property
+    def state_bytes(self) -> int: ...
+    # `qber` is P(error), or P(error) where Bob has 0 and where he has 1. A row that is refused ends the call with its error;
+    # those before it are begun.
+    def begin(
+        self,
+        received: NDArray[np.uint8],
+        frozen_values: NDArray[np.uint8],
+        check_values: NDArray[np.uint32],
+        qber: float | tuple[float, float],
+        states: NDArray[np.uint8],
+    ) -> None: ...
+    def begin_soft(
+        self,
+        llr: NDArray[np.float32],
+        frozen_values: NDArray[np.uint8],
+        check_values: NDArray[np.uint32],
+        states: NDArray[np.uint8],
+    ) -> None: ...
+    # `stopped`: the segment that no survivor passes, or `segment_count` when all are decided. A signal (Ctrl-C) ends the call
+    # between blocks.
+    def run(self, states: NDArray[np.uint8], stopped: NDArray[np.uint32], elapsed_ns: NDArray[np.uint64]) -> None: ...
+    # Alice's u at information positions of segments that are not decided, none of them disclosed before; `state` is one row.
+    def disclose(self, state: NDArray[np.uint8], positions: NDArray[np.uint32], values: NDArray[np.uint8]) -> None: ...
+    # Back to a segment that was decided; what was disclosed stays known.
+    def rollback(self, state: NDArray[np.uint8], segment: int) -> None: ...
+    # Alice's blocks, of blocks that are through.
+    def finish(self, states: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> None: ...

@@ -3,11 +3,12 @@
 //! Everything a decoder needs to know about a code, checked once: kernels never re-validate. Not here: how an
 //! information set is chosen (`design`), or what a block leaks (the Python layer).
 
-use crate::bits::{first_one_from, words_for};
+use crate::bits::{first_one_from, low_mask, words_for};
 use crate::checksum::Check;
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::transform::{block_log2, split_segments};
+use crate::transform::{MAX_BLOCK_LENGTH, block_log2, split_segments, transform_words};
+use std::ops::Range;
 
 /// The list sizes that exist.
 pub const LIST_SIZES: [usize; 6] = [1, 2, 4, 8, 16, 32];
@@ -140,6 +141,145 @@ impl Segmentation {
     }
 }
 
+/// A run of positions of u that is the subtree of a node of the code tree, and the check of its segment word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// First word of its positions.
+    start: usize,
+    log_length: u32,
+    check: Check,
+    /// The bits of the check that are disclosed.
+    mask: u32,
+}
+
+impl Segment {
+    /// log2 of its positions, 6 at least.
+    #[must_use]
+    pub fn log_length(&self) -> u32 {
+        self.log_length
+    }
+
+    /// The words of its positions in a row of the block.
+    #[must_use]
+    pub fn words(&self) -> Range<usize> {
+        self.start..self.start + (1 << (self.log_length - 6))
+    }
+
+    /// Whether bits of its check are disclosed.
+    #[must_use]
+    pub fn is_checked(&self) -> bool {
+        self.mask != 0
+    }
+
+    /// The bits of a check value that are disclosed.
+    #[must_use]
+    pub fn check_mask(&self) -> u32 {
+        self.mask
+    }
+
+    /// The linear check value of a segment word, as far as it is disclosed.
+    #[must_use]
+    pub fn check_of(&self, word: &[u64]) -> u32 {
+        if self.mask == 0 { 0 } else { self.check.linear_value(word, 8 * word.len()) & self.mask }
+    }
+}
+
+/// How a block is cut into segments of any lengths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    log_length: u32,
+    segments: Box<[Segment]>,
+}
+
+impl Partition {
+    /// The longest check of a segment, bits.
+    pub const MAX_CHECK_BITS: u32 = 32;
+
+    /// Segments of these lengths one after the other, and the low bits of CRC-32 that are the check of each, 0 for none.
+    ///
+    /// # Errors
+    /// [`Error::BlockLength`] below 64 positions; [`Error::SegmentCut`] for a length that is not a power of two from 64, or
+    /// a segment that does not start at a multiple of its length; [`Error::Length`] unless they are the block;
+    /// [`Error::OutOfRange`] for a check that is too long.
+    pub fn new(block_length: usize, segments: &[(usize, u32)]) -> Result<Self> {
+        let log_length = block_log2(block_length)?;
+        if block_length < MIN_SEGMENT_LENGTH {
+            return Err(Error::BlockLength { got: block_length, min: MIN_SEGMENT_LENGTH, max: MAX_BLOCK_LENGTH });
+        }
+        let mut start = 0usize;
+        let mut cut = Vec::with_capacity(segments.len());
+        for (index, &(length, check_bits)) in segments.iter().enumerate() {
+            if !length.is_power_of_two() || length < MIN_SEGMENT_LENGTH || !start.is_multiple_of(length) {
+                return Err(Error::SegmentCut { index, start, length, min: MIN_SEGMENT_LENGTH });
+            }
+            if check_bits > Self::MAX_CHECK_BITS {
+                let (got, max) = (f64::from(check_bits), f64::from(Self::MAX_CHECK_BITS));
+                return Err(Error::OutOfRange { what: "check_bits", got, min: 0.0, max });
+            }
+            cut.push(Segment {
+                start: start / 64,
+                log_length: length.trailing_zeros(),
+                check: Check::Crc32,
+                mask: low_mask(check_bits as usize) as u32,
+            });
+            start = start.saturating_add(length);
+        }
+        if start != block_length {
+            return Err(Error::Length { what: "segments", expected: block_length, got: start });
+        }
+        Ok(Self { log_length, segments: cut.into_boxed_slice() })
+    }
+
+    /// log2 of the positions of the block.
+    #[must_use]
+    pub fn log_length(&self) -> u32 {
+        self.log_length
+    }
+
+    /// The segments in order.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// log2 of the positions of the shortest and of the longest segment.
+    #[must_use]
+    pub fn log_lengths(&self) -> (u32, u32) {
+        let of = || self.segments.iter().map(Segment::log_length);
+        (of().min().unwrap_or(self.log_length), of().max().unwrap_or(self.log_length))
+    }
+
+    /// Splits a block into its segment words, in place.
+    pub fn split(&self, block: &mut [u64]) {
+        transform_words(block);
+        for segment in &self.segments {
+            transform_words(&mut block[segment.words()]);
+        }
+    }
+
+    /// The check values of the segments of a block, which is split into its segment words.
+    pub fn check_values(&self, block: &mut [u64], values: &mut [u32]) {
+        self.split(block);
+        for (segment, value) in self.segments.iter().zip(values) {
+            *value = segment.check_of(&block[segment.words()]);
+        }
+    }
+}
+
+impl Segmentation {
+    /// The segments of a block of 2^`log_length` positions.
+    #[must_use]
+    pub fn partition(self, log_length: u32) -> Partition {
+        let segments = (0..1usize << (log_length - self.log_length)).map(|index| Segment {
+            start: index * self.words(),
+            log_length: self.log_length,
+            check: self.check,
+            mask: u32::MAX,
+        });
+        Partition { log_length, segments: segments.collect() }
+    }
+}
+
 /// A polar code in natural order.
 #[derive(Debug, Clone)]
 pub struct Code {
@@ -188,11 +328,10 @@ impl Code {
 
     /// One segment of this code as a code of its own, without shortening or check.
     #[must_use]
-    pub fn segment(&self, segmentation: Segmentation, index: usize) -> Self {
-        let words = segmentation.words();
+    pub fn segment(&self, segment: &Segment) -> Self {
         Self {
-            log_length: segmentation.log_length,
-            info: self.info.iter().skip(index * words).take(words).copied().collect(),
+            log_length: segment.log_length,
+            info: self.info.get(segment.words()).map(<[u64]>::to_vec).unwrap_or_default(),
             shortened: 0,
             check: Check::None,
             segmentation: None,

@@ -32,6 +32,8 @@
 
 pub mod columns;
 pub mod frames;
+mod input;
+pub mod interactive;
 pub mod interleaved;
 pub mod list;
 pub mod naive;
@@ -51,11 +53,11 @@ use crate::llr::Llr;
 use crate::memory;
 use crate::simd::frames::FRAMES;
 use crate::simd::{EngineName, KernelLlr, Kernels, Task};
-use crate::transform::{polar_transform, split_segments};
+use crate::transform::split_segments;
 use frames::{FramesState, FramesTask, LEAST_FRAMES, Received};
 use list::{ListState, ListTask};
 use schedule::{Flavour, Instruction};
-use segments::SegmentedState;
+use segments::{Root, SegmentedState};
 use single::{Channel, SingleState, SingleTask, Step};
 use workspace::AlignedBuffer;
 
@@ -121,6 +123,13 @@ impl<T: KernelLlr> Magnitudes<T> {
     }
 }
 
+/// What a code with segments needs.
+struct Segmented<T: KernelLlr> {
+    /// The check value of an all-zero segment.
+    check_of_zero: u32,
+    state: Box<SegmentedState<T>>,
+}
+
 /// What goes with the received blocks of a batch.
 struct Blocks<'a> {
     frozen_values: &'a [u8],
@@ -139,7 +148,7 @@ pub struct Decoder<T: KernelLlr> {
     single: Option<Single<T>>,
     list: Option<List<T>>,
     /// In place of both for a code with segments.
-    segmented: Option<Box<SegmentedState<T>>>,
+    segmented: Option<Segmented<T>>,
     channel: AlignedBuffer<T>,
     /// Bob's block, or his hard decisions.
     received: AlignedBuffer<u64>,
@@ -179,7 +188,9 @@ pub fn required_bytes<T: KernelLlr>(code: &Code, list_sizes: ListSizes) -> usize
         0
     };
     let programs = match code.segmentation() {
-        Some(segmentation) => SegmentedState::<T>::program_bytes(code, segmentation, list_sizes),
+        Some(segmentation) => {
+            SegmentedState::<T>::program_bytes(code, &segmentation.partition(code.log_length()), list_sizes)
+        }
         None => single(code) + list(code) + frames,
     };
     workspace_bytes::<T>(code.log_length(), code.segmentation(), list_sizes) + programs
@@ -204,7 +215,7 @@ pub fn workspace_bytes<T: KernelLlr>(
         0
     };
     let state = match segmentation {
-        Some(segmentation) => SegmentedState::<T>::bytes_for(log_length, segmentation, list_sizes),
+        Some(segmentation) => SegmentedState::<T>::bytes_for(&segmentation.partition(log_length), list_sizes),
         None => single + list + frames,
     };
     // The code's information set, the channel, and the received, offset and candidate words.
@@ -241,7 +252,10 @@ impl<T: KernelLlr> Decoder<T> {
     fn made_of_parts(code: Code, list_sizes: ListSizes, engine: EngineName) -> Result<Self> {
         let (log_length, largest) = (code.log_length(), list_sizes.largest());
         let segmented = match code.segmentation() {
-            Some(segmentation) => Some(Box::new(SegmentedState::new(&code, segmentation, list_sizes)?)),
+            Some(segmentation) => Some(Segmented {
+                check_of_zero: segmentation.check().value(&vec![0; 8 * segmentation.words()]),
+                state: Box::new(SegmentedState::new(&code, segmentation.partition(log_length), list_sizes, false)?),
+            }),
             None => None,
         };
         let whole = segmented.is_none();
@@ -313,7 +327,7 @@ impl<T: KernelLlr> Decoder<T> {
             .map_or(0, |list| list.state.bytes() + size_of::<ListState<T>>() + size_of_val(&*list.program));
         single
             + list
-            + self.segmented.as_ref().map_or(0, |state| state.bytes())
+            + self.segmented.as_ref().map_or(0, |segmented| segmented.state.bytes())
             + size_of_val(self.code.info())
             + self.channel.bytes()
             + self.received.bytes()
@@ -354,11 +368,11 @@ impl<T: KernelLlr> Decoder<T> {
         decoded: &mut [u8],
     ) -> Result<bool> {
         let uniform = magnitudes.require()?.uniform();
-        self.require_block("received", received)?;
-        self.require_bytes("decoded", decoded.len())?;
+        input::require_block(&self.code, "received", received)?;
+        input::require_bytes(&self.code, "decoded", decoded.len())?;
         let checks = self.require_checks(checks)?;
         bits::words_from_bytes(&mut self.received, received);
-        self.prepare(frozen_values)?;
+        input::offset(&self.code, &self.received, frozen_values, &mut self.candidate, &mut self.offset)?;
         // Segmented decodes and successive cancellation start from the signs, unless some positions are certain.
         let takes_signs = self.single.as_ref().is_some_and(|single| single::takes_signs(&single.program));
         let signs = self.code.payload_length() == self.code.block_length() && (self.segmented.is_some() || takes_signs);
@@ -395,18 +409,12 @@ impl<T: KernelLlr> Decoder<T> {
         checks: Checks<'_>,
         decoded: &mut [u8],
     ) -> Result<bool> {
-        self.require_llr(llr)?;
-        self.require_bytes("decoded", decoded.len())?;
+        input::require_llr(&self.code, llr)?;
+        input::require_bytes(&self.code, "decoded", decoded.len())?;
         let checks = self.require_checks(checks)?;
-        self.received.fill(0);
-        for (position, value) in llr[..self.code.payload_length()].iter().enumerate() {
-            self.received[position / 64] |= u64::from(*value < 0.0) << (position % 64);
-        }
-        self.prepare(frozen_values)?;
-        for (position, (out, value)) in self.channel.iter_mut().zip(llr).enumerate() {
-            let bit = self.offset[position / 64] >> (position % 64) & 1 == 1;
-            *out = T::from_nats(value.abs()).negate_if(bit);
-        }
+        input::hard_decisions(&self.code, llr, &mut self.received);
+        input::offset(&self.code, &self.received, frozen_values, &mut self.candidate, &mut self.offset)?;
+        input::channel(llr, &self.offset, &mut self.channel);
         Ok(self.decode(tried, checks, None, decoded))
     }
 
@@ -439,7 +447,8 @@ impl<T: KernelLlr> Decoder<T> {
             ("received", received, bytes),
             blocks,
             |decoder, block, frozen_values| {
-                decoder.require_block("received", block).and(decoder.require_block("frozen_values", frozen_values))
+                let sound = |what, row| input::require_block(&decoder.code, what, row);
+                sound("received", block).and(sound("frozen_values", frozen_values))
             },
             |blocks| Received::Hard(blocks, magnitudes),
             |decoder, tried, block, frozen_values, checks, decoded| {
@@ -464,7 +473,9 @@ impl<T: KernelLlr> Decoder<T> {
         self.decode_batch(
             ("llr", llr, self.code.block_length()),
             blocks,
-            |decoder, block, frozen_values| decoder.require_llr(block).and(decoder.require_frozen(frozen_values)),
+            |decoder, block, frozen_values| {
+                input::require_llr(&decoder.code, block).and(input::require_frozen(&decoder.code, frozen_values))
+            },
             |llr| Received::Soft(llr),
             Self::decode_soft_from,
         )
@@ -539,70 +550,9 @@ impl<T: KernelLlr> Decoder<T> {
         Ok(())
     }
 
-    fn require_llr(&self, llr: &[f32]) -> Result<()> {
-        let length = self.code.block_length();
-        if llr.len() != length {
-            return Err(Error::Length { what: "llr", expected: length, got: llr.len() });
-        }
-        if llr.iter().fold(true, |finite, value| finite & value.is_finite()) {
-            return Ok(());
-        }
-        let value = llr.iter().find(|value| !value.is_finite()).copied().unwrap_or(f32::NAN);
-        let (min, max) = (f64::from(f32::MIN), f64::from(f32::MAX));
-        Err(Error::OutOfRange { what: "llr", got: f64::from(value), min, max })
-    }
-
     fn require_checks<'c>(&self, checks: Checks<'c>) -> Result<Checks<'c>> {
         let (expected, got) = (self.code.segment_count(), checks.segments.len());
         if got == expected { Ok(checks) } else { Err(Error::Length { what: "segment check values", expected, got }) }
-    }
-
-    fn require_bytes(&self, what: &'static str, got: usize) -> Result<()> {
-        let expected = bits::bytes_for(self.code.block_length());
-        if got == expected { Ok(()) } else { Err(Error::Length { what, expected, got }) }
-    }
-
-    /// A packed block whose shortened and missing positions are zero.
-    fn require_block(&self, what: &'static str, block: &[u8]) -> Result<()> {
-        self.require_bytes(what, block.len())?;
-        let payload = self.code.payload_length();
-        let (whole, rest) = block.split_at(bits::bytes_for(payload));
-        bits::check_packed(what, whole, payload)?;
-        match (whole.len()..).zip(rest).find(|(_, byte)| **byte != 0) {
-            None => Ok(()),
-            Some((index, byte)) => Err(Error::StrayBits { what, position: 8 * index + byte.trailing_zeros() as usize }),
-        }
-    }
-
-    /// Packed frozen values that are zero on the information set.
-    fn require_frozen(&self, frozen_values: &[u8]) -> Result<()> {
-        self.require_block("frozen_values", frozen_values)?;
-        let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
-        let (words, rest) = frozen_values.as_chunks::<8>();
-        let rest = (!rest.is_empty()).then(|| word(rest));
-        let stray = words.iter().map(|bytes| u64::from_le_bytes(*bytes)).chain(rest).zip(self.code.info());
-        if stray.clone().fold(0, |any, (value, info)| any | value & info) == 0 {
-            return Ok(());
-        }
-        let position = stray
-            .enumerate()
-            .find(|(_, (value, info))| value & **info != 0)
-            .map_or(0, |(index, (value, info))| index * 64 + (value & info).trailing_zeros() as usize);
-        Err(Error::StrayBits { what: "frozen_values", position })
-    }
-
-    /// Fills `offset` with the word that has the error's syndrome, from `received` and what Alice disclosed.
-    fn prepare(&mut self, frozen_values: &[u8]) -> Result<()> {
-        self.require_frozen(frozen_values)?;
-        bits::words_from_bytes(&mut self.candidate, frozen_values);
-        let length = self.code.block_length();
-        self.offset.copy_from_slice(&self.received);
-        transform(&mut self.offset, length);
-        for ((offset, &frozen), &info) in self.offset.iter_mut().zip(self.candidate.iter()).zip(self.code.info()) {
-            *offset = (*offset & !info) ^ frozen;
-        }
-        transform(&mut self.offset, length);
-        Ok(())
     }
 
     /// Decodes what `received`, `offset` and `channel` hold, without the first `tried` list sizes; with a magnitude, the channel
@@ -614,13 +564,19 @@ impl<T: KernelLlr> Decoder<T> {
         bits::xor_into(&mut self.received, &self.offset);
         let (check, bytes) = (self.code.check(), decoded.len());
         let target = checks.block ^ self.check_of_zero;
-        if let (Some(segmentation), Some(state)) = (self.code.segmentation(), &mut self.segmented) {
+        if let (Some(segmentation), Some(Segmented { check_of_zero, state })) =
+            (self.code.segmentation(), &mut self.segmented)
+        {
             self.candidate.copy_from_slice(&self.received);
             split_segments(&mut self.candidate, segmentation.words());
-            state.begin(&self.candidate, checks.segments);
-            let values = Channel::Values(&self.channel);
-            let channel = magnitude.map_or(values, |magnitude| Channel::Signs(&self.offset, magnitude));
-            let decided = state.run_to(self.engine, &self.code, channel, self.code.segment_count());
+            state.begin(&self.candidate, checks.segments.iter().map(|value| value ^ *check_of_zero));
+            let root = match magnitude {
+                None => Root::Values(&self.channel),
+                Some(magnitude) => {
+                    Root::Hard { negative: &self.offset, second: None, magnitudes: [magnitude; 2], payload }
+                }
+            };
+            let decided = state.run_to(self.engine, &self.code, root, self.code.segment_count());
             self.candidate.copy_from_slice(state.finish());
             bits::xor_into(&mut self.candidate, &self.received);
             bits::bytes_from_words(decoded, &self.candidate);
@@ -722,12 +678,6 @@ impl<T: KernelLlr> Decoder<T> {
             (None, _) => Vec::new(),
         })
     }
-}
-
-/// The polar transform of a block whose length the code has proved.
-fn transform(words: &mut [u64], block_length: usize) {
-    let done = polar_transform(words, block_length);
-    debug_assert!(done.is_ok());
 }
 
 struct Expand<'a, T: Llr> {

@@ -43,6 +43,36 @@ pub enum Error {
         /// Largest length, half the block.
         max: usize,
     },
+    /// A segment is not the subtree of a node.
+    SegmentCut {
+        /// The segment.
+        index: usize,
+        /// Its first position.
+        start: usize,
+        /// Its length, bits.
+        length: usize,
+        /// Smallest length.
+        min: usize,
+    },
+    /// A position cannot be disclosed: it is no information position, is disclosed already, or lies in a decided segment.
+    Undisclosable {
+        /// The position.
+        position: usize,
+    },
+    /// The stored state of a block was not begun by such a decoder, or has been changed.
+    ForeignState {
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Something is asked of a block whose decode does not stand there.
+    Standing {
+        /// What is asked.
+        what: &'static str,
+        /// The segment where the decode should stand.
+        expected: usize,
+        /// The segment where it does.
+        got: usize,
+    },
     /// An array has the wrong number of elements.
     Length {
         /// Which argument.
@@ -109,6 +139,20 @@ impl fmt::Display for Error {
             }
             Error::SegmentLength { got, min, max } => {
                 write!(out, "segment_length: expected a power of two from {min} to {max}, got {got}")
+            }
+            Error::SegmentCut { index, start, length, min } => write!(
+                out,
+                "segments: expected segment {index} to be a power of two from {min} on that divides its start {start}, got {length}"
+            ),
+            Error::Undisclosable { position } => write!(
+                out,
+                "positions: expected undisclosed information positions of segments that are not decided, got {position}"
+            ),
+            Error::ForeignState { what } => {
+                write!(out, "states: expected a row that such a decoder has begun, got one with another {what}")
+            }
+            Error::Standing { what, expected, got } => {
+                write!(out, "{what}: expected a decode that stands at segment {expected} at least, got one at {got}")
             }
             Error::Length { what, expected, got } => write!(out, "{what}: expected {expected} elements, got {got}"),
             Error::OutOfRange { what, got, min, max } => {

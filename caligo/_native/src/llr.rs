@@ -209,6 +209,12 @@ pub trait Llr:
     fn from_crossover(qber: f64) -> Self;
     /// Quantises a finite LLR in nats.
     fn from_nats(llr: f32) -> Self;
+    /// The LLR of this value, if there is one.
+    fn exactly(value: f32) -> Option<Self>;
+    /// LLRs as bytes, little-endian.
+    fn to_bytes(llrs: &[Self], bytes: &mut [u8]);
+    /// The LLRs of [`Llr::to_bytes`]; whether they are such.
+    fn from_bytes(bytes: &[u8], llrs: &mut [Self]) -> bool;
 }
 
 impl Llr for i8 {
@@ -284,6 +290,23 @@ impl Llr for i8 {
         // cast does not vectorise.
         unsafe { rounded.to_int_unchecked::<i32>() as i8 }
     }
+    fn exactly(value: f32) -> Option<Self> {
+        let llr = value as i8;
+        (f32::from(llr) == value && llr != i8::MIN).then_some(llr)
+    }
+    fn to_bytes(llrs: &[Self], bytes: &mut [u8]) {
+        for (byte, llr) in bytes.iter_mut().zip(llrs) {
+            *byte = llr.cast_unsigned();
+        }
+    }
+    fn from_bytes(bytes: &[u8], llrs: &mut [Self]) -> bool {
+        let mut sound = true;
+        for (llr, byte) in llrs.iter_mut().zip(bytes) {
+            *llr = byte.cast_signed();
+            sound &= *llr != i8::MIN;
+        }
+        sound
+    }
 }
 
 impl Llr for f32 {
@@ -350,6 +373,23 @@ impl Llr for f32 {
     #[inline(always)]
     fn from_nats(llr: f32) -> Self {
         llr.clamp(-1.0e6, 1.0e6)
+    }
+    fn exactly(value: f32) -> Option<Self> {
+        (value.abs() <= Self::CERTAIN).then_some(value)
+    }
+    fn to_bytes(llrs: &[Self], bytes: &mut [u8]) {
+        for (bytes, llr) in bytes.as_chunks_mut().0.iter_mut().zip(llrs) {
+            *bytes = llr.to_le_bytes();
+        }
+    }
+    fn from_bytes(bytes: &[u8], llrs: &mut [Self]) -> bool {
+        let mut sound = true;
+        for (llr, bytes) in llrs.iter_mut().zip(bytes.as_chunks().0) {
+            *llr = Self::from_le_bytes(*bytes);
+            // Not so for a NaN.
+            sound &= llr.abs() <= Self::CERTAIN;
+        }
+        sound
     }
 }
 

@@ -45,3 +45,13 @@ pub(crate) fn watched<R>(make: impl FnOnce() -> Result<R>) -> Result<R> {
         Some(bytes) => Err(Error::Memory { bytes }),
     }
 }
+
+/// Room for `count` elements, no more.
+///
+/// # Errors
+/// [`Error::Memory`].
+pub(crate) fn reserved<E>(count: usize) -> Result<Vec<E>> {
+    let mut elements = Vec::new();
+    elements.try_reserve_exact(count).map_err(|_| Error::Memory { bytes: count.saturating_mul(size_of::<E>()) })?;
+    Ok(elements)
+}

@@ -15,6 +15,7 @@ mod decoder;
 mod design;
 mod error;
 mod foundations;
+mod interactive;
 
 #[global_allocator]
 static ALLOCATOR: allocation::CountingAllocator = allocation::CountingAllocator;
@@ -27,6 +28,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     build::register(module)?;
     foundations::register(module)?;
     decoder::register(module)?;
+    interactive::register(module)?;
     design::register(module)?;
     Ok(())
 }

@@ -42,6 +42,10 @@ macro_rules! dispatch {
         fn decode_list(engine: $crate::simd::EngineName, task: $crate::decoder::list::ListTask<'_, Self>) {
             Self::dispatch(engine, task);
         }
+
+        fn descend(engine: $crate::simd::EngineName, task: $crate::decoder::segments::Descend<'_, Self>) {
+            Self::dispatch(engine, task);
+        }
     };
 }
 
@@ -83,6 +87,7 @@ pub use portable::Portable;
 
 use crate::decoder::frames::FramesTask;
 use crate::decoder::list::ListTask;
+use crate::decoder::segments::Descend;
 use crate::decoder::single::SingleTask;
 use crate::error::{Error, Result};
 use crate::llr::{Llr, Metric, NodeKey, Total};
@@ -603,6 +608,8 @@ pub trait KernelLlr: Llr {
     fn decode_frames(engine: EngineName, task: FramesTask<'_, Self>) -> u64;
     /// [`KernelLlr::dispatch`] of a list decode.
     fn decode_list(engine: EngineName, task: ListTask<'_, Self>);
+    /// [`KernelLlr::dispatch`] of the way down to a segment.
+    fn descend(engine: EngineName, task: Descend<'_, Self>);
 
     /// The g-kernel over at most 64 positions.
     fn right_chunk<const M: usize>(low: &[Self; M], high: &[Self; M], word: u64, out: &mut [Self; M]);

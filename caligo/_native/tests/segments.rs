@@ -4,8 +4,7 @@
 use caligo_polar::bits;
 use caligo_polar::checksum::Check;
 use caligo_polar::code::{Code, ListSizes, Segmentation};
-use caligo_polar::decoder::segments::SegmentedState;
-use caligo_polar::decoder::single::Channel;
+use caligo_polar::decoder::segments::{Root, SegmentedState};
 use caligo_polar::decoder::{Checks, Decoder, Magnitudes, naive, required_bytes};
 use caligo_polar::error::Error;
 use caligo_polar::llr::Llr;
@@ -167,7 +166,9 @@ fn noisy_block(rng: &mut Rng, code: &Code) -> (Vec<i8>, Vec<u64>, Vec<u32>) {
     let channel = (0..code.block_length())
         .map(|i| if i < code.payload_length() { 8i8.negate_if(bits::get(&offset, i)) } else { i8::CERTAIN })
         .collect();
-    (channel, offset, checks(code, &errors).1)
+    let check = code.segmentation().unwrap().check();
+    let of_zero = check.value(&vec![0; 8 * code.segmentation().unwrap().words()]);
+    (channel, offset, checks(code, &errors).1.iter().map(|value| value ^ of_zero).collect())
 }
 
 #[test]
@@ -177,18 +178,19 @@ fn a_decode_that_is_paused_and_sent_back_ends_as_one_that_runs_through() {
     for _ in 0..400 {
         let (code, list_sizes) = (random_code(&mut rng), random_sizes(&mut rng));
         let segmentation = code.segmentation().unwrap();
+        let partition = segmentation.partition(code.log_length());
         let (channel, mut offset, disclosed) = noisy_block(&mut rng, &code);
         split_segments(&mut offset, segmentation.words());
-        let channel = Channel::Values(&channel[..]);
+        let channel = Root::Values(&channel[..]);
         let engine = EngineName::best();
-        let mut straight = SegmentedState::<i8>::new(&code, segmentation, list_sizes).unwrap();
-        straight.begin(&offset, &disclosed);
+        let mut straight = SegmentedState::<i8>::new(&code, partition.clone(), list_sizes, false).unwrap();
+        straight.begin(&offset, disclosed.iter().copied());
         let ended = (straight.run_to(engine, &code, channel, straight.count()), straight.next());
         let expected = straight.finish().to_vec();
         through += usize::from(ended.0);
 
-        let mut state = SegmentedState::<i8>::new(&code, segmentation, list_sizes).unwrap();
-        state.begin(&offset, &disclosed);
+        let mut state = SegmentedState::<i8>::new(&code, partition.clone(), list_sizes, false).unwrap();
+        state.begin(&offset, disclosed.iter().copied());
         for _ in 0..rng.below(12) {
             let stop = rng.below(state.count() as u64 + 1) as usize;
             match rng.below(3) {

@@ -18,6 +18,7 @@ from caligo.codes.validation import validate_count
 from caligo.errors import ConfigError, ShapeError
 
 __all__ = [
+    "require_array",
     "require_batch",
     "require_check_values",
     "require_escalation",
@@ -29,8 +30,12 @@ __all__ = [
 LIST_SIZES = (1, 2, 4, 8, 16, 32)
 
 
-def _require_array(array: Any, what: str, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
-    """Dtype, number of axes, length of each axis (None: any), C order."""
+def require_array(array: Any, what: str, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
+    """An array of this dtype and shape (None: any length), C-contiguous.
+
+    Raises:
+        ShapeError: it is not.
+    """
     wanted = f"{np.dtype(dtype).name}[{', '.join('blocks' if axis is None else str(axis) for axis in shape)}]"
     if not isinstance(array, np.ndarray):
         raise ShapeError(
@@ -69,7 +74,7 @@ def require_batch(rows: NDArray[np.uint8], code: PolarCode, what: str, blocks: i
     Raises:
         ShapeError: they are not.
     """
-    _require_array(rows, what, np.uint8, (blocks, max(1, code.block_length // 8)))
+    require_array(rows, what, np.uint8, (blocks, max(1, code.block_length // 8)))
     _require_zero_tail(rows, code.payload_length, what)
 
 
@@ -79,7 +84,7 @@ def require_frozen_values(frozen_values: NDArray[np.uint8], code: PolarCode, blo
     Raises:
         ShapeError: they are not.
     """
-    _require_array(frozen_values, "frozen_values", np.uint8, (blocks, max(1, code.block_length // 8)))
+    require_array(frozen_values, "frozen_values", np.uint8, (blocks, max(1, code.block_length // 8)))
     if (frozen_values & ~code.frozen_mask).any():
         raise ShapeError(
             "frozen_values: a row has bits set outside the frozen set; disclose PolarCodec.syndrome of the block",
@@ -94,7 +99,7 @@ def require_check_values(check_values: NDArray[np.uint32], code: PolarCode, bloc
         ShapeError: they are not.
     """
     shape = (blocks, 1 + code.segments) if code.segments else (blocks,)
-    _require_array(check_values, "check_values", np.uint32, shape)
+    require_array(check_values, "check_values", np.uint32, shape)
 
 
 def require_llr(llr: NDArray[np.float32], code: PolarCode) -> None:
@@ -103,7 +108,7 @@ def require_llr(llr: NDArray[np.float32], code: PolarCode) -> None:
     Raises:
         ShapeError: they are not.
     """
-    _require_array(llr, "llr", np.float32, (None, code.block_length))
+    require_array(llr, "llr", np.float32, (None, code.block_length))
     if not np.isfinite(llr).all():
         raise ShapeError("llr: expected finite values, got a NaN or an infinity; clip certain positions", what="llr")
 

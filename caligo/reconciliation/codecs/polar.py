@@ -1,19 +1,12 @@
 """The codec that does the work: the native decoder on a pool of workspaces.
 
-Covers: workspaces made once, batches split over threads, arguments checked once, Alice's side. Does not cover: the
-decoding rules (``specs/rust-polar-crate.md``) nor what is done with blocks that fail.
-
-A batch is cut into contiguous slices, one workspace each; a workspace keeps nothing from one block to the next, so what
-comes out does not depend on the number of threads. Native decoding releases the GIL.
+Covers: workspaces made once, arguments checked once, Alice's side. Does not cover: the
+decoding rules (``specs/rust-polar-crate.md``), threads (:mod:`.pool`), nor what is done with blocks that fail.
 """
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
@@ -23,7 +16,6 @@ from caligo import _native
 from caligo.channel import Qbers, validate_qbers
 from caligo.codes.polar_code import PolarCode
 from caligo.codes.validation import validate_count, validate_name
-from caligo.errors import ResourceError
 from caligo.reconciliation.codecs import DecodedBatch
 from caligo.reconciliation.codecs.boundary import (
     require_batch,
@@ -33,14 +25,12 @@ from caligo.reconciliation.codecs.boundary import (
     require_list_size,
     require_llr,
 )
+from caligo.reconciliation.codecs.pool import WorkspacePool
 
 if TYPE_CHECKING:
     from caligo._native._core import PolarDecoder
 
 __all__ = ["PolarCodec"]
-
-_SLICES_PER_THREAD = 4
-"""More slices than threads, since blocks take unequal time."""
 
 
 class PolarCodec:
@@ -97,11 +87,7 @@ class PolarCodec:
         ]
         self._engine = str(decoders[0].engine)
         self._decoder_bytes = int(decoders[0].allocated_bytes)
-        self._idle: queue.SimpleQueue[PolarDecoder] = queue.SimpleQueue()
-        for decoder in decoders:
-            self._idle.put(decoder)
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="caligo-decoder") if threads > 1 else None
-        self._closed = False
+        self._pool = WorkspacePool(decoders)
 
     @staticmethod
     def required_bytes(
@@ -179,7 +165,7 @@ class PolarCodec:
                 batch.elapsed_ns[rows],
             )
 
-        self._over_slices(len(received), decode_slice)
+        self._pool.over_slices(len(received), decode_slice)
         return batch
 
     def decode_soft(
@@ -201,53 +187,15 @@ class PolarCodec:
                 batch.elapsed_ns[rows],
             )
 
-        self._over_slices(len(llr), decode_slice)
+        self._pool.over_slices(len(llr), decode_slice)
         return batch
 
     def close(self) -> None:
         """Wait for running calls, then release threads and workspaces; a second call does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
-        for _ in range(self.threads):
-            self._idle.get()
+        self._pool.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-    @contextmanager
-    def _workspace(self) -> Iterator[PolarDecoder]:
-        decoder = self._idle.get()
-        try:
-            yield decoder
-        finally:
-            self._idle.put(decoder)
-
-    def _over_slices(self, blocks: int, decode_slice: Callable[[PolarDecoder, slice], None]) -> None:
-        if self._closed:
-            raise ResourceError("the codec is closed; make another one")
-        if blocks == 0:
-            return
-
-        def work(rows: slice) -> None:
-            with self._workspace() as decoder:
-                decode_slice(decoder, rows)
-
-        pieces = min(blocks, self.threads * _SLICES_PER_THREAD)
-        if self._executor is None or pieces == 1:
-            work(slice(0, blocks))
-            return
-        bounds = [blocks * piece // pieces for piece in range(pieces + 1)]
-        futures = [self._executor.submit(work, slice(start, stop)) for start, stop in pairwise(bounds)]
-        try:
-            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
-                future.result()
-        finally:
-            for future in futures:
-                future.cancel()
-            wait(futures)

@@ -53,13 +53,14 @@ impl<T: KernelLlr> ListState<T> {
         }
     }
 
-    /// Decodes as `attempt` says from now on; its list is at most of the size the state was made for. Where it is not the
-    /// last, the threshold is that of a block of 2^`log_length`.
+    /// Decodes blocks of 2^`log_length` positions as `attempt` says from now on, both at most as large as what the state was
+    /// made for.
     pub fn set_attempt(&mut self, attempt: Attempt, log_length: u32) {
         let Attempt { list_size, last } = attempt;
+        self.log_length = log_length as usize;
         self.list_size = list_size;
         let threshold = if last { T::Metric::THRESHOLD } else { T::Metric::narrow_threshold(log_length) };
-        self.paths.set_attempt(list_size, threshold);
+        self.paths.set_attempt(list_size, log_length, threshold);
         self.interleaved.set_list_size(list_size);
     }
 
@@ -98,8 +99,8 @@ impl<T: KernelLlr> ListState<T> {
         let half = out.len() / 2;
         if n > LOG_SHARED {
             let (low, high) = out.split_at_mut(half);
-            self.shared.top_bits(0, left_row, low);
-            self.shared.top_bits(1, lane, high);
+            self.shared.bits(n - 1, 0, left_row, low);
+            self.shared.bits(n - 1, 1, lane, high);
             for (low, &high) in low.iter_mut().zip(high.iter()) {
                 *low ^= high;
             }
@@ -139,7 +140,8 @@ impl<T: KernelLlr> ListState<T> {
             self.interleaved.left(engine, stage);
         } else if stage >= LOG_SHARED {
             let rows = self.paths.alpha[stage];
-            self.shared.left(engine, stage, channel, &rows, live, &mut self.columns);
+            let root = self.root(stage, channel);
+            self.shared.left(engine, stage, root, &rows, live, &mut self.columns);
         } else if stage > LANE_STAGE + 1 {
             self.columns.left(engine, stage, self.root(stage, channel), live);
         } else {
@@ -156,7 +158,8 @@ impl<T: KernelLlr> ListState<T> {
         if stage <= LANE_STAGE {
             self.interleaved.right(engine, stage, &sources);
         } else if stage >= LOG_SHARED {
-            self.shared.right(engine, stage, channel, &sources, &bit_rows, live, &mut self.columns);
+            let root = self.root(stage, channel);
+            self.shared.right(engine, stage, root, &sources, &bit_rows, live, &mut self.columns);
         } else if stage > LANE_STAGE + 1 {
             self.columns.right(engine, stage, self.root(stage, channel), (&sources, &bit_rows), live);
         } else {

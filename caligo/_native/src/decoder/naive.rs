@@ -361,7 +361,8 @@ impl<T: Llr, A: Fn(usize, &[bool]) -> bool> Segmented<'_, T, A> {
     }
 
     fn segment(&mut self, index: usize, alpha: &[T]) -> Vec<bool> {
-        let code = self.code.segment(self.segmentation, index);
+        let partition = self.segmentation.partition(self.code.log_length());
+        let code = self.code.segment(&partition.segments()[index]);
         let mut best = vec![false; alpha.len()];
         if self.failed || code.info().iter().all(|&word| word == 0) {
             return best;

@@ -59,9 +59,11 @@ impl<M: Metric> Paths<M> {
         paths
     }
 
-    /// Keeps lists of `list_size` within `threshold`, at most [`Metric::THRESHOLD`], after the next [`Paths::reset`].
-    pub fn set_attempt(&mut self, list_size: usize, threshold: M) {
+    /// Keeps lists of `list_size` within `threshold`, at most [`Metric::THRESHOLD`], over a code of 2^`log_length` positions
+    /// after the next [`Paths::reset`].
+    pub fn set_attempt(&mut self, list_size: usize, log_length: u32, threshold: M) {
         debug_assert!(threshold <= M::THRESHOLD);
+        self.stages = log_length as usize + 1;
         self.list_size = list_size;
         self.threshold = threshold;
     }

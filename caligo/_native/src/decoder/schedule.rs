@@ -11,7 +11,8 @@
 
 use crate::bits;
 use crate::code::Code;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::memory;
 
 /// log2 of the positions of the largest node that the list decoder settles as a whole whatever its values.
 pub const LOG_LANE_NODE: u32 = 5;
@@ -84,7 +85,7 @@ struct Compiler<'a> {
     /// Instructions so far.
     length: usize,
     /// They themselves, unless they are only counted.
-    program: Option<Vec<Instruction>>,
+    program: Option<&'a mut Vec<Instruction>>,
 }
 
 impl Compiler<'_> {
@@ -129,6 +130,19 @@ impl Compiler<'_> {
         }
     }
 
+    /// Instructions of a node for the worst part of its information positions. Where there is one before the last, that alone
+    /// makes no special node; and all of them, or all but the first, may be tried before the node is split.
+    fn most(&self, stage: u32, start: usize) -> usize {
+        let length = 1usize << stage;
+        let ones = self.ones(start, length);
+        if ones == 0 || stage == 0 || (ones == 1 && self.bit(start + length - 1)) {
+            return 1;
+        }
+        let tried = usize::from(stage > LOG_LANE_NODE && ones + 1 >= length);
+        let half = length / 2;
+        tried + 3 + self.most(stage - 1, start) + self.most(stage - 1, start + half)
+    }
+
     fn split(&mut self, stage: u32, start: usize, side: u8) {
         self.push(Operation::Left, stage, side);
         self.node(stage - 1, start, 0, false);
@@ -151,12 +165,22 @@ pub fn bytes_for(code: &Code, flavour: Flavour) -> usize {
 /// # Errors
 /// [`Error::Memory`].
 pub fn compile(code: &Code, flavour: Flavour) -> Result<Box<[Instruction]>> {
-    let bytes = bytes_for(code, flavour);
-    let mut program = Vec::new();
-    program.try_reserve_exact(bytes / size_of::<Instruction>()).map_err(|_| Error::Memory { bytes })?;
-    let mut compiler = Compiler { info: code.info(), flavour, length: 0, program: Some(program) };
-    compiler.node(code.log_length(), 0, 0, true);
-    Ok(compiler.program.unwrap_or_default().into_boxed_slice())
+    let mut program = memory::reserved(bytes_for(code, flavour) / size_of::<Instruction>())?;
+    compile_into(code.info(), code.log_length(), flavour, &mut program);
+    Ok(program.into_boxed_slice())
+}
+
+/// Compiles the code of 2^`log_length` positions with information set `info` in place of what `program` holds.
+pub fn compile_into(info: &[u64], log_length: u32, flavour: Flavour, program: &mut Vec<Instruction>) {
+    program.clear();
+    Compiler { info, flavour, length: 0, program: Some(program) }.node(log_length, 0, 0, true);
+}
+
+/// Instructions that a list program takes at most for an information set that is part of `info`, 2^`log_length` positions.
+#[must_use]
+pub fn most_instructions(info: &[u64], log_length: u32) -> usize {
+    let compiler = Compiler { info, flavour: Flavour::List, length: 0, program: None };
+    compiler.most(log_length, 0)
 }
 
 #[cfg(test)]

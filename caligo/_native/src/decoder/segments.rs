@@ -1,47 +1,56 @@
 //! The segmented decode: a block is decided segment by segment, each with a check of its own.
 //!
-//! A code may say that a check is disclosed for each run of 2^s positions of u. Such a segment is the subtree of a node of
-//! stage s, and the node's bits, its *segment word*, are what the check covers. Once a segment's check has singled out one
-//! path there is nothing that later segments could be wrong about, so exactly one path goes on: above stage s this is a
-//! plain successive cancellation, and below it every segment is a block of its own, decoded with whatever list it needs. Most
-//! need a short one; where no survivor has the check, that segment alone is decoded again with the next list size.
+//! A code may say that a check is disclosed for each of the runs of u that a block is cut into. Such a segment is the subtree
+//! of a node, and the node's bits, its *segment word*, are what the check covers. Once a segment's check has singled out one
+//! path there is nothing that later segments could be wrong about, so exactly one path goes on: above the segments this is
+//! a plain successive cancellation, and below it every segment is a block of its own, decoded with whatever list it needs.
+//! Most need a short one; where no survivor has the check, that segment alone is decoded again with the next list size.
 //!
-//! The machine can be stopped between segments. All it knows is which segment is next and the words decided so far: LLRs of
-//! a stage are computed when a segment needs them and remember whose they are, so going back is a matter of undoing
-//! combinations of words.
+//! The machine can be stopped between segments. All it knows is which segment is next, the words decided so far, and what
+//! has been disclosed of those to come: LLRs of a stage are computed when a segment needs them and remember whose they are,
+//! so going back is a matter of undoing combinations of words.
 //!
-//! Not here: what a list does within a segment ([`list`](super::list), [`single`]), and the check of the
-//! whole block.
+//! Information positions of a segment may be disclosed one by one. Those are frozen from then on, and the segment word is
+//! known up to a word of the smaller code: the transform of the known values, which takes the part that the channel's offset
+//! has for a whole block (module [`decoder`](super)). Only the program of that segment is compiled again.
+//!
+//! Not here: what a list does within a segment ([`list`](super::list), [`single`]), the check of the whole block, and
+//! blocks that wait for an answer ([`interactive`](super::interactive)).
 
 use super::list::{ListState, ListTask};
 use super::schedule::{self, Flavour, Instruction};
 use super::shared::BLOCK;
 use super::single::{self, Channel, SingleState, SingleTask, Step};
 use super::workspace::AlignedBuffer;
-use crate::code::{Attempt, Code, ListSizes, Segmentation};
+use crate::bits;
+use crate::code::{Attempt, Code, ListSizes, Partition, Segment};
 use crate::error::Result;
+use crate::memory;
 use crate::simd::{EngineName, KernelLlr, Kernels, Task};
+use crate::transform::transform_words;
 
 /// No node.
 const NOBODY: u32 = u32::MAX;
 
 /// State of a segmented decode.
 pub struct SegmentedState<T: KernelLlr> {
-    log_length: usize,
-    segmentation: Segmentation,
+    partition: Partition,
     list_sizes: ListSizes,
-    /// The check value of an all-zero segment.
-    check_of_zero: u32,
-    /// What each segment runs: nothing if it has no information positions.
-    segments: Box<[Programs]>,
+    /// What each segment runs while nothing of it is disclosed: nothing if it has no information positions.
+    programs: Box<[Programs]>,
+    /// What segments run of which something is disclosed.
+    disclosing: Option<Disclosing>,
     single: Option<SingleState<T>>,
     list: Option<Box<ListState<T>>>,
-    /// LLRs of one node of each stage from that of the segments to the one below the root.
+    /// LLRs of one node of each stage, from the shortest segments' up.
     alpha: Box<[AlignedBuffer<T>]>,
     /// The node of its stage, from the left, that each row of `alpha` belongs to.
     owner: Box<[u32]>,
-    /// Segment words, combined as far as both halves of a node are decided.
+    /// Words of decided segments, combined as far as both halves of a node are decided; of the others what is known of their
+    /// part of u.
     word: AlignedBuffer<u64>,
+    /// The word that was last tried.
+    survivor: AlignedBuffer<u64>,
     /// Linear check values of the segment words that are looked for.
     target: AlignedBuffer<u32>,
     /// The segment to be decided next.
@@ -55,86 +64,180 @@ struct Programs {
     list: Box<[Instruction]>,
 }
 
+/// What a segment may be tried with.
+#[derive(Clone, Copy)]
+struct Wanted {
+    single: bool,
+    list: bool,
+}
+
+impl Wanted {
+    fn of(segment: &Segment, list_sizes: ListSizes) -> Self {
+        // Without a check there is one attempt, with the largest list.
+        let first = if segment.is_checked() { list_sizes.smallest() } else { list_sizes.largest() };
+        Self { single: first == 1, list: list_sizes.largest() > 1 }
+    }
+}
+
 impl Programs {
-    fn new(code: &Code, list_sizes: ListSizes) -> Result<Self> {
+    fn new(code: &Code, wanted: Wanted) -> Result<Self> {
         if code.info().iter().all(|&word| word == 0) {
             return Ok(Self::default());
         }
         Ok(Self {
-            single: if list_sizes.smallest() == 1 { single::compile(code)? } else { Box::default() },
-            list: if list_sizes.largest() > 1 { schedule::compile(code, Flavour::List)? } else { Box::default() },
+            single: if wanted.single { single::compile(code)? } else { Box::default() },
+            list: if wanted.list { schedule::compile(code, Flavour::List)? } else { Box::default() },
         })
+    }
+
+    /// Bytes of the programs of `code`.
+    fn bytes_for(code: &Code, wanted: Wanted) -> usize {
+        if code.info().iter().all(|&word| word == 0) {
+            return 0;
+        }
+        let single = if wanted.single { single::bytes_for(code) } else { 0 };
+        single + if wanted.list { schedule::bytes_for(code, Flavour::List) } else { 0 }
     }
 
     fn bytes(&self) -> usize {
         size_of_val(&*self.single) + size_of_val(&*self.list)
     }
-
-    fn is_empty(&self) -> bool {
-        self.single.is_empty() && self.list.is_empty()
-    }
 }
 
-impl<T: KernelLlr> SegmentedState<T> {
-    /// State for the segments of a code.
-    ///
-    /// # Errors
-    /// [`Error::Memory`](crate::error::Error::Memory).
-    pub fn new(code: &Code, segmentation: Segmentation, list_sizes: ListSizes) -> Result<Self> {
-        let (log_length, log_segment) = (code.log_length(), segmentation.log_length());
-        let count = 1usize << (log_length - log_segment);
-        let programs = |index| Programs::new(&code.segment(segmentation, index), list_sizes);
+/// Scratch for segments of which something is disclosed. They are tried with lists, or with single decodes where there are
+/// no lists: one program.
+struct Disclosing {
+    /// What is disclosed of the block.
+    disclosed: AlignedBuffer<u64>,
+    /// Information positions of the next segment that are not.
+    info: AlignedBuffer<u64>,
+    /// The transform of what is known of its part of u.
+    known: AlignedBuffer<u64>,
+    single: Vec<Step>,
+    list: Vec<Instruction>,
+}
+
+impl Disclosing {
+    /// Steps and instructions to make room for.
+    fn most(code: &Code, partition: &Partition, list_sizes: ListSizes) -> (usize, usize) {
+        let most = |of: fn(&[u64], u32) -> usize| {
+            let segments = partition.segments().iter();
+            segments.map(|cut| code.info().get(cut.words()).map_or(0, |info| of(info, cut.log_length()))).max()
+        };
+        match list_sizes.largest() {
+            1 => (most(single::most_steps).unwrap_or(0), 0),
+            _ => (0, most(schedule::most_instructions).unwrap_or(0)),
+        }
+    }
+
+    fn new(code: &Code, partition: &Partition, list_sizes: ListSizes) -> Result<Self> {
+        let longest = 1 << (partition.log_lengths().1 - 6);
+        let (steps, instructions) = Self::most(code, partition, list_sizes);
         Ok(Self {
-            log_length: log_length as usize,
-            segmentation,
-            list_sizes,
-            check_of_zero: segmentation.check().value(&vec![0; 8 * segmentation.words()]),
-            segments: (0..count).map(programs).collect::<Result<_>>()?,
-            single: (list_sizes.smallest() == 1).then(|| SingleState::new(log_segment)),
-            list: (list_sizes.largest() > 1).then(|| Box::new(ListState::new(log_segment, list_sizes.largest()))),
-            alpha: (log_segment..log_length).map(|stage| AlignedBuffer::new(1 << stage)).collect(),
-            owner: vec![NOBODY; (log_length - log_segment) as usize].into_boxed_slice(),
-            word: AlignedBuffer::new(code.words()),
-            target: AlignedBuffer::new(count),
-            next: 0,
+            disclosed: AlignedBuffer::new(code.words()),
+            info: AlignedBuffer::new(longest),
+            known: AlignedBuffer::new(longest),
+            single: memory::reserved(steps)?,
+            list: memory::reserved(instructions)?,
         })
     }
 
-    /// Bytes that [`SegmentedState::new`] allocates, itself included, without the programs of the segments.
+    fn bytes_for(code: &Code, partition: &Partition, list_sizes: ListSizes) -> usize {
+        let (steps, instructions) = Self::most(code, partition, list_sizes);
+        AlignedBuffer::<u64>::bytes_for(code.words())
+            + 2 * AlignedBuffer::<u64>::bytes_for(1 << (partition.log_lengths().1 - 6))
+            + steps * size_of::<Step>()
+            + instructions * size_of::<Instruction>()
+    }
+
+    fn bytes(&self) -> usize {
+        self.disclosed.bytes()
+            + self.info.bytes()
+            + self.known.bytes()
+            + self.single.capacity() * size_of::<Step>()
+            + self.list.capacity() * size_of::<Instruction>()
+    }
+}
+
+/// What the next segment is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Every position is known.
+    Known,
+    /// Every position is an information position, and there is no check.
+    Free,
+    /// Nothing is disclosed of it.
+    Plain,
+    /// Something is.
+    Disclosed,
+}
+
+impl<T: KernelLlr> SegmentedState<T> {
+    /// State for the segments of a code, of which positions are disclosed if `discloses`.
+    ///
+    /// # Errors
+    /// [`Error::Memory`](crate::error::Error::Memory).
+    pub fn new(code: &Code, partition: Partition, list_sizes: ListSizes, discloses: bool) -> Result<Self> {
+        let (shortest, longest) = partition.log_lengths();
+        let segments = partition.segments();
+        let programs = |segment| Programs::new(&code.segment(segment), Wanted::of(segment, list_sizes));
+        let stages = Self::stages(&partition);
+        Ok(Self {
+            list_sizes,
+            programs: segments.iter().map(programs).collect::<Result<_>>()?,
+            disclosing: if discloses { Some(Disclosing::new(code, &partition, list_sizes)?) } else { None },
+            single: (list_sizes.smallest() == 1).then(|| SingleState::new(longest)),
+            list: (list_sizes.largest() > 1).then(|| Box::new(ListState::new(longest, list_sizes.largest()))),
+            alpha: stages.map(|stage| AlignedBuffer::new(1 << stage)).collect(),
+            owner: vec![NOBODY; (Self::stages(&partition).end - shortest) as usize].into_boxed_slice(),
+            word: AlignedBuffer::new(code.words()),
+            survivor: AlignedBuffer::new(1 << (longest - 6)),
+            target: AlignedBuffer::new(segments.len()),
+            next: 0,
+            partition,
+        })
+    }
+
+    /// Stages whose LLRs are kept: not the root's, unless it is the segment.
+    fn stages(partition: &Partition) -> std::ops::Range<u32> {
+        let (shortest, _) = partition.log_lengths();
+        shortest..partition.log_length().max(shortest + 1)
+    }
+
+    /// Bytes that [`SegmentedState::new`] allocates, itself included, without the programs of the segments and what
+    /// disclosing takes.
     #[must_use]
-    pub fn bytes_for(log_length: u32, segmentation: Segmentation, list_sizes: ListSizes) -> usize {
-        let log_segment = segmentation.log_length();
-        let count = 1usize << (log_length - log_segment);
-        let single = if list_sizes.smallest() == 1 { SingleState::<T>::bytes_for(log_segment) } else { 0 };
+    pub fn bytes_for(partition: &Partition, list_sizes: ListSizes) -> usize {
+        let (_, longest) = partition.log_lengths();
+        let count = partition.segments().len();
+        let single = if list_sizes.smallest() == 1 { SingleState::<T>::bytes_for(longest) } else { 0 };
         let list = match list_sizes.largest() {
             1 => 0,
-            largest => ListState::<T>::bytes_for(log_segment, largest) + size_of::<ListState<T>>(),
+            largest => ListState::<T>::bytes_for(longest, largest) + size_of::<ListState<T>>(),
         };
-        let alpha: usize = (log_segment..log_length).map(|stage| AlignedBuffer::<T>::bytes_for(1 << stage)).sum();
-        let stages = (log_length - log_segment) as usize;
+        let stages = Self::stages(partition);
         size_of::<Self>()
             + single
             + list
-            + alpha
-            + stages * (size_of::<AlignedBuffer<T>>() + size_of::<u32>())
-            + AlignedBuffer::<u64>::bytes_for((1usize << log_length) / 64)
+            + stages.len() * (size_of::<AlignedBuffer<T>>() + size_of::<u32>())
+            + stages.map(|stage| AlignedBuffer::<T>::bytes_for(1 << stage)).sum::<usize>()
+            + AlignedBuffer::<u64>::bytes_for(1 << (partition.log_length() - 6))
+            + AlignedBuffer::<u64>::bytes_for(1 << (longest - 6))
             + AlignedBuffer::<u32>::bytes_for(count)
-            + count * size_of::<Programs>()
+            + count * (size_of::<Programs>() + size_of::<Segment>())
     }
 
     /// Bytes of the programs of a code's segments.
     #[must_use]
-    pub fn program_bytes(code: &Code, segmentation: Segmentation, list_sizes: ListSizes) -> usize {
-        let of = |code: &Code| {
-            let single = if list_sizes.smallest() == 1 { single::bytes_for(code) } else { 0 };
-            let list = if list_sizes.largest() > 1 { schedule::bytes_for(code, Flavour::List) } else { 0 };
-            single + list
-        };
-        (0..code.block_length() >> segmentation.log_length())
-            .map(|index| code.segment(segmentation, index))
-            .filter(|code| code.info().iter().any(|&word| word != 0))
-            .map(|code| of(&code))
-            .sum()
+    pub fn program_bytes(code: &Code, partition: &Partition, list_sizes: ListSizes) -> usize {
+        let segments = partition.segments().iter();
+        segments.map(|segment| Programs::bytes_for(&code.segment(segment), Wanted::of(segment, list_sizes))).sum()
+    }
+
+    /// Bytes that disclosing takes.
+    #[must_use]
+    pub fn disclosing_bytes(code: &Code, partition: &Partition, list_sizes: ListSizes) -> usize {
+        Disclosing::bytes_for(code, partition, list_sizes)
     }
 
     /// Bytes held, itself included.
@@ -147,15 +250,24 @@ impl<T: KernelLlr> SegmentedState<T> {
             + size_of_val(&*self.alpha)
             + size_of_val(&*self.owner)
             + self.word.bytes()
+            + self.survivor.bytes()
             + self.target.bytes()
-            + self.segments.iter().map(Programs::bytes).sum::<usize>()
-            + size_of_val(&*self.segments)
+            + self.programs.iter().map(Programs::bytes).sum::<usize>()
+            + size_of_val(&*self.programs)
+            + size_of_val(self.partition.segments())
+            + self.disclosing.as_ref().map_or(0, Disclosing::bytes)
+    }
+
+    /// How blocks are cut.
+    #[must_use]
+    pub fn partition(&self) -> &Partition {
+        &self.partition
     }
 
     /// Segments of a block.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.segments.len()
+        self.partition.segments().len()
     }
 
     /// The segment to be decided next; all of them are when it is [`SegmentedState::count`].
@@ -164,23 +276,39 @@ impl<T: KernelLlr> SegmentedState<T> {
         self.next
     }
 
-    /// A new block: `offset` are the segment words of y ⊕ v, `disclosed` the check values of Alice's. Those of segments
-    /// without information positions are not looked at.
-    pub fn begin(&mut self, offset: &[u64], disclosed: &[u32]) {
-        let (check, words) = (self.segmentation.check(), self.segmentation.words());
-        for ((target, word), &value) in self.target.iter_mut().zip(offset.chunks_exact(words)).zip(disclosed) {
-            *target = value ^ self.check_of_zero ^ check.linear_value(word, 8 * words);
-        }
+    /// Words decided so far and what is known of the others, linear check values that are looked for, and what is disclosed:
+    /// a block is put in or taken out.
+    pub(super) fn parts(&mut self) -> (&mut [u64], &mut [u32], &mut [u64]) {
+        let disclosed = self.disclosing.as_mut().map_or(&mut [][..], |disclosing| &mut disclosing.disclosed);
+        (&mut self.word, &mut self.target, disclosed)
+    }
+
+    /// A block of which the segments before `next` are decided, and the rest is as [`SegmentedState::parts`] was filled.
+    pub(super) fn resume(&mut self, next: usize) {
         self.owner.fill(NOBODY);
-        self.next = 0;
+        self.next = next;
+    }
+
+    /// A new block: `offset` are the segment words of y ⊕ v, `disclosed` the linear check values of Alice's. Those of segments
+    /// without information positions are not looked at.
+    pub fn begin(&mut self, offset: &[u64], disclosed: impl Iterator<Item = u32>) {
+        let segments = self.partition.segments().iter().zip(disclosed);
+        for (target, (segment, value)) in self.target.iter_mut().zip(segments) {
+            *target = value ^ segment.check_of(&offset[segment.words()]);
+        }
+        self.word.fill(0);
+        if let Some(disclosing) = &mut self.disclosing {
+            disclosing.disclosed.fill(0);
+        }
+        self.resume(0);
     }
 
     /// Decides segments of a block of `code`, the state's, up to `end`, each with the attempts it needs. False: no survivor of
     /// any attempt at segment [`SegmentedState::next`] has its check.
     #[must_use]
-    pub fn run_to(&mut self, engine: EngineName, code: &Code, channel: Channel<'_, T>, end: usize) -> bool {
+    pub fn run_to(&mut self, engine: EngineName, code: &Code, root: Root<'_, T>, end: usize) -> bool {
         while self.next < end.min(self.count()) {
-            if !self.list_sizes.attempts().any(|attempt| self.retry(engine, code, channel, attempt)) {
+            if !self.decide(engine, code, root, self.list_sizes.attempts()) {
                 return false;
             }
         }
@@ -188,44 +316,113 @@ impl<T: KernelLlr> SegmentedState<T> {
     }
 
     /// Decides the next segment in one attempt, of one of the list sizes, if a survivor has its check: the best such one.
-    /// Otherwise the best survivor is kept as its word, and the segment remains the next.
+    /// Otherwise the segment remains the next.
     #[must_use]
-    pub fn retry(&mut self, engine: EngineName, code: &Code, channel: Channel<'_, T>, attempt: Attempt) -> bool {
-        let Some(programs) = self.segments.get(self.next) else { return false };
-        let words = self.segmentation.words();
-        let range = self.next * words..(self.next + 1) * words;
-        let Some(info) = code.info().get(range.clone()) else { return false };
-        if programs.is_empty() {
+    pub fn retry(&mut self, engine: EngineName, code: &Code, root: Root<'_, T>, attempt: Attempt) -> bool {
+        self.decide(engine, code, root, std::iter::once(attempt))
+    }
+
+    /// What the next segment is; if all of it is known, with its word.
+    fn prepare(&mut self, segment: &Segment, info: &[u64]) -> Kind {
+        let range = segment.words();
+        if let Some(parts) = &mut self.disclosing
+            && parts.disclosed[range.clone()].iter().any(|&word| word != 0)
+        {
+            let known = &mut parts.known[..range.len()];
+            known.copy_from_slice(&self.word[range.clone()]);
+            transform_words(known);
+            let unknown = &mut parts.info[..range.len()];
+            for ((unknown, info), disclosed) in unknown.iter_mut().zip(info).zip(&parts.disclosed[range.clone()]) {
+                *unknown = info & !disclosed;
+            }
+            if unknown.iter().all(|&word| word == 0) {
+                self.word[range].copy_from_slice(known);
+                return Kind::Known;
+            }
+            if self.list_sizes.largest() > 1 {
+                schedule::compile_into(unknown, segment.log_length(), Flavour::List, &mut parts.list);
+            } else {
+                single::compile_into(unknown, segment.log_length(), &mut parts.single);
+            }
+            return Kind::Disclosed;
+        }
+        if info.iter().all(|&word| word == 0) {
             self.word[range].fill(0);
+            return Kind::Known;
+        }
+        if !segment.is_checked() && info.iter().all(|&word| word == u64::MAX) { Kind::Free } else { Kind::Plain }
+    }
+
+    fn decide(
+        &mut self,
+        engine: EngineName,
+        code: &Code,
+        root: Root<'_, T>,
+        attempts: impl Iterator<Item = Attempt>,
+    ) -> bool {
+        let Some(&segment) = self.partition.segments().get(self.next) else { return false };
+        let range = segment.words();
+        let Some(info) = code.info().get(range.clone()) else { return false };
+        let kind = self.prepare(&segment, info);
+        if kind == Kind::Known {
             self.settled();
             return true;
         }
+        let programs = &self.programs[self.next];
+        let (single, list, info, known) = match &self.disclosing {
+            Some(parts) if kind == Kind::Disclosed => {
+                (&*parts.single, &*parts.list, &parts.info[..range.len()], &parts.known[..range.len()])
+            }
+            _ => (&*programs.single, &*programs.list, info, &[][..]),
+        };
+        let shortest = self.partition.log_lengths().0;
         let descend = Descend {
             alpha: &mut self.alpha,
             owner: &mut self.owner,
             word: &self.word,
-            channel,
-            log_length: self.log_length,
-            segment: self.next,
+            root,
+            log_length: self.partition.log_length(),
+            shortest,
+            segment,
+            flip: known,
         };
-        T::dispatch(engine, descend);
-        let (channel, word, target) = (&*self.alpha[0], &mut self.word[range], self.target[self.next]);
-        let check = self.segmentation.check();
-        let accepted = |word: &[u64]| check.linear_value(word, 8 * words) == target;
+        T::descend(engine, descend);
+        let channel = &*self.alpha[(segment.log_length() - shortest) as usize];
+        let survivor = &mut self.survivor[..range.len()];
+        let target = self.target[self.next];
+        let accepted = |word: &mut [u64]| {
+            bits::xor_into(word, known);
+            segment.check_of(word) == target
+        };
         let mut found = false;
-        if attempt.list_size == 1 {
-            if let Some(state) = &mut self.single {
-                let channel = Channel::Values(channel);
-                T::decode_single(engine, SingleTask { program: &programs.single, info, state, channel });
-                word.copy_from_slice(state.word());
-                found = accepted(word);
+        if kind == Kind::Free {
+            T::dispatch(engine, Signs { channel, out: survivor });
+            found = true;
+        } else {
+            // Without a check the only attempt cannot fail.
+            let only = Attempt { list_size: self.list_sizes.largest(), last: false };
+            for attempt in attempts.map(|attempt| if segment.is_checked() { attempt } else { only }) {
+                if attempt.list_size > 1 {
+                    if let Some(state) = &mut self.list {
+                        state.set_attempt(attempt, segment.log_length());
+                        T::decode_list(engine, ListTask { program: list, state, channel });
+                        found = state.pick(survivor, accepted);
+                    }
+                } else if let (Some(state), [_, ..]) = (&mut self.single, single) {
+                    // What is disclosed has one program, for lists where there are any.
+                    state.set_length(segment.log_length());
+                    let channel = Channel::Values(channel);
+                    T::decode_single(engine, SingleTask { program: single, info, state, channel });
+                    survivor.copy_from_slice(state.word());
+                    found = accepted(survivor);
+                }
+                if found {
+                    break;
+                }
             }
-        } else if let Some(state) = &mut self.list {
-            state.set_attempt(attempt, self.segmentation.log_length());
-            T::decode_list(engine, ListTask { program: &programs.list, state, channel });
-            found = state.pick(word, |word| accepted(word));
         }
         if found {
+            self.word[range].copy_from_slice(survivor);
             self.settled();
         }
         found
@@ -233,36 +430,41 @@ impl<T: KernelLlr> SegmentedState<T> {
 
     /// Goes on to the next segment, and combines the words of every node that is decided now.
     fn settled(&mut self) {
+        let range = self.partition.segments()[self.next].words();
         self.next += 1;
-        let mut words = 2 * self.segmentation.words();
-        let end = self.next * self.segmentation.words();
-        while end.is_multiple_of(words) && words <= self.word.len() {
-            combine(&mut self.word[end - words..end]);
-            words *= 2;
+        for words in nodes_that_end(range, self.word.len()) {
+            combine(words, &mut self.word);
         }
     }
 
-    /// Goes back to `segment`, one that has been decided, as if later ones had not been.
+    /// Goes back to `segment`, one that has been decided, as if later ones had not been. What was disclosed stays known.
     pub fn rollback(&mut self, segment: usize) {
-        let unit = self.segmentation.words();
-        let (end, keep) = (self.next * unit, segment * unit);
-        let mut words = self.word.len();
-        while words > unit {
-            // Whole nodes of this size that end behind what is kept; a combination is its own inverse.
-            for node in self.word[..end].chunks_exact_mut(words).skip(keep / words) {
-                combine(node);
+        while self.next > segment {
+            self.next -= 1;
+            let range = self.partition.segments()[self.next].words();
+            // A combination is its own inverse.
+            for words in nodes_that_end(range.clone(), self.word.len()).rev() {
+                combine(words, &mut self.word);
             }
-            words /= 2;
+            let word = &mut self.word[range.clone()];
+            match &self.disclosing {
+                Some(disclosing) => {
+                    transform_words(word);
+                    bits::and_into(word, &disclosing.disclosed[range]);
+                }
+                None => word.fill(0),
+            }
         }
-        self.next = self.next.min(segment);
         self.owner.fill(NOBODY);
     }
 
-    /// The word of the block. Segments after the next are taken as zeros, and become decided.
+    /// The word of the block. If it is not decided, the next segment is taken as the best survivor of the last attempt and
+    /// those after it as zeros, and all become decided.
     pub fn finish(&mut self) -> &[u64] {
-        if self.next < self.count() {
-            let words = self.segmentation.words();
-            self.word[(self.next + 1) * words..].fill(0);
+        if let Some(segment) = self.partition.segments().get(self.next) {
+            let range = segment.words();
+            self.word[range.clone()].copy_from_slice(&self.survivor[..range.len()]);
+            self.word[range.end..].fill(0);
             while self.next < self.count() {
                 self.settled();
             }
@@ -271,43 +473,109 @@ impl<T: KernelLlr> SegmentedState<T> {
     }
 }
 
-fn combine(node: &mut [u64]) {
+/// The nodes above a segment that are decided as soon as it is, the smallest first: their words.
+fn nodes_that_end(
+    segment: std::ops::Range<usize>,
+    words: usize,
+) -> impl DoubleEndedIterator<Item = std::ops::Range<usize>> {
+    let shortest = segment.len().trailing_zeros() + 1;
+    let longest = segment.end.trailing_zeros().min(words.trailing_zeros());
+    (shortest..longest + 1).map(move |log_words| segment.end - (1 << log_words)..segment.end)
+}
+
+fn combine(node: std::ops::Range<usize>, word: &mut [u64]) {
+    let node = &mut word[node];
     let (low, high) = node.split_at_mut(node.len() / 2);
-    for (low, &high) in low.iter_mut().zip(high.iter()) {
-        *low ^= high;
+    bits::xor_into(low, high);
+}
+
+/// Channel LLRs of a block.
+#[derive(Clone, Copy)]
+pub enum Root<'a, T> {
+    /// As they are.
+    Values(&'a [T]),
+    /// Hard decisions.
+    Hard {
+        /// Signs: set where negative.
+        negative: &'a [u64],
+        /// What, added to the signs, says which magnitude a position has; the first, if nothing does.
+        second: Option<&'a [u64]>,
+        /// The magnitudes.
+        magnitudes: [T; 2],
+        /// Positions from here on are certain.
+        payload: usize,
+    },
+}
+
+impl<T: KernelLlr> Root<'_, T> {
+    /// 64 positions.
+    #[inline(always)]
+    fn block<E: Kernels<T>>(&self, engine: E, index: usize, out: &mut [T; BLOCK]) {
+        match *self {
+            Root::Values(values) => {
+                if let Some(block) = values.as_chunks().0.get(index) {
+                    *out = *block;
+                }
+            }
+            Root::Hard { negative, second, magnitudes, payload } => {
+                let signs = negative[index];
+                match second {
+                    None => engine.expand(&[signs], magnitudes[0], out),
+                    Some(second) => {
+                        let second = second[index] ^ signs;
+                        let mut other = [T::default(); BLOCK];
+                        engine.ternary_block(!second, signs, magnitudes[0], out);
+                        engine.ternary_block(second, signs, magnitudes[1], &mut other);
+                        // One of the two is 0.
+                        for (out, other) in out.iter_mut().zip(other) {
+                            *out = out.g(other, false);
+                        }
+                    }
+                }
+                if BLOCK * (index + 1) > payload {
+                    out[payload.saturating_sub(BLOCK * index)..].fill(T::CERTAIN);
+                }
+            }
+        }
+    }
+
+    /// The root itself, or a child, `left` being the bits of the left child for a right one.
+    #[inline(always)]
+    fn node<E: Kernels<T>>(&self, engine: E, child: bool, left: Option<&[u64]>, out: &mut [T]) {
+        let (mut low, mut high) = ([T::default(); BLOCK], [T::default(); BLOCK]);
+        match (self, left) {
+            (Root::Values(values), None) if child => return engine.left(values, out),
+            (Root::Values(values), Some(left)) => return engine.right(values, left, out),
+            _ => {}
+        }
+        let half = out.len() / BLOCK;
+        for (index, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+            if !child {
+                self.block(engine, index, out);
+                continue;
+            }
+            self.block(engine, index, &mut low);
+            self.block(engine, half + index, &mut high);
+            match left {
+                None => engine.left_block(&low, &high, out),
+                Some(left) => engine.right_block(&low, &high, left[index], out),
+            }
+        }
     }
 }
 
 /// Computes the LLRs of a segment from the nearest node above whose LLRs are there.
-struct Descend<'a, T: KernelLlr> {
+pub struct Descend<'a, T: KernelLlr> {
     alpha: &'a mut [AlignedBuffer<T>],
     owner: &'a mut [u32],
     word: &'a [u64],
-    channel: Channel<'a, T>,
-    log_length: usize,
-    segment: usize,
-}
-
-/// A child of the root, whose LLRs are signs of one magnitude: they are made in registers. `left` are the bits of the left
-/// child for a right one.
-#[inline(always)]
-fn below_signs<T: KernelLlr, E: Kernels<T>>(
-    engine: E,
-    signs: &[u64],
-    magnitude: T,
-    left: Option<&[u64]>,
-    out: &mut [T],
-) {
-    let (low, high) = signs.split_at(signs.len() / 2);
-    let (mut a, mut b) = ([T::default(); BLOCK], [T::default(); BLOCK]);
-    for (index, ((out, low), high)) in out.as_chunks_mut::<BLOCK>().0.iter_mut().zip(low).zip(high).enumerate() {
-        engine.expand(std::slice::from_ref(low), magnitude, &mut a);
-        engine.expand(std::slice::from_ref(high), magnitude, &mut b);
-        match left {
-            None => engine.left_block(&a, &b, out),
-            Some(left) => engine.right_block(&a, &b, left[index], out),
-        }
-    }
+    root: Root<'a, T>,
+    log_length: u32,
+    /// The stage of the first row of `alpha`.
+    shortest: u32,
+    segment: Segment,
+    /// Where the segment's LLRs change their signs: a word known to be in its own, or none.
+    flip: &'a [u64],
 }
 
 impl<T: KernelLlr> Task<T> for Descend<'_, T> {
@@ -315,24 +583,48 @@ impl<T: KernelLlr> Task<T> for Descend<'_, T> {
 
     #[inline(always)]
     fn run<E: Kernels<T>>(self, engine: E) {
-        let Self { alpha, owner, word, channel, log_length, segment } = self;
-        let stages = alpha.len();
-        for at in (0..stages).rev() {
-            let node = segment >> at;
+        let Self { alpha, owner, word, root, log_length, shortest, segment, flip } = self;
+        let start = segment.words().start;
+        let first = (segment.log_length() - shortest) as usize;
+        for at in (first..alpha.len()).rev() {
+            let stage = shortest + at as u32;
+            let words = 1usize << (stage - 6);
+            let node = start / words;
             if owner[at] == node as u32 {
                 continue;
             }
             let (below, above) = alpha.split_at_mut(at + 1);
             let out = &mut below[at];
-            let words = (1usize << (log_length - stages + at)) / 64;
             let left = (!node.is_multiple_of(2)).then(|| &word[(node - 1) * words..][..words]);
-            let parent = above.first().map_or(channel, |row| Channel::Values(row));
-            match (parent, left) {
-                (Channel::Values(parent), None) => engine.left(parent, out),
-                (Channel::Values(parent), Some(left)) => engine.right(parent, left, out),
-                (Channel::Signs(signs, magnitude), left) => below_signs(engine, signs, magnitude, left, out),
+            match (above.first(), left) {
+                (None, left) => root.node(engine, stage < log_length, left, out),
+                (Some(parent), None) => engine.left(parent, out),
+                (Some(parent), Some(left)) => engine.right(parent, left, out),
             }
             owner[at] = node as u32;
         }
+        if !flip.is_empty() {
+            // 0 ± LLR.
+            let zeros = [T::default(); BLOCK];
+            for (block, &flip) in alpha[first].as_chunks_mut::<BLOCK>().0.iter_mut().zip(flip) {
+                let llrs = *block;
+                engine.right_block(&llrs, &zeros, flip, block);
+            }
+            owner[first] = NOBODY;
+        }
+    }
+}
+
+/// Hard decisions of a node.
+struct Signs<'a, T> {
+    channel: &'a [T],
+    out: &'a mut [u64],
+}
+
+impl<T: KernelLlr> Task<T> for Signs<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<E: Kernels<T>>(self, engine: E) {
+        engine.signs(self.channel, self.out);
     }
 }

@@ -357,14 +357,14 @@ impl<T: KernelLlr> SharedStages<T> {
             + (self.beta[0].capacity() + self.beta[1].capacity()) * size_of::<SharedRows<u64, 1>>()
     }
 
-    /// LLRs of the left child of a node of `stage`; `channel` at the root. Those of a child below the shared stages go to
+    /// LLRs of the left child of a node of `stage`, or of `root`. Those of a child below the shared stages go to
     /// `columns`.
     #[inline(always)]
     pub fn left<E: Kernels<T>>(
         &mut self,
         engine: E,
         stage: usize,
-        channel: &[T],
+        root: Option<&[T]>,
         rows: &Selection,
         live: usize,
         columns: &mut Columns<T>,
@@ -372,7 +372,7 @@ impl<T: KernelLlr> SharedStages<T> {
         let kernel = |a: &[T; BLOCK], b: &[T; BLOCK], _: u64, out: &mut [T; BLOCK]| engine.left_block(a, b, out);
         let at = stage - LOG_SHARED;
         let (below, above) = self.alpha.split_at_mut(at);
-        let parent = above.first().map_or_else(|| View::dense(channel), SharedRows::view);
+        let Some(parent) = root.map(View::dense).or_else(|| above.first().map(SharedRows::view)) else { return };
         match below.last_mut() {
             Some(child) => descend(&parent, rows, live, &NoBits, rows, &mut child.sink(), kernel),
             None => descend(&parent, rows, live, &NoBits, rows, &mut columns.sink(LOG_SHARED - 1), kernel),
@@ -386,7 +386,7 @@ impl<T: KernelLlr> SharedStages<T> {
         &mut self,
         engine: E,
         stage: usize,
-        channel: &[T],
+        root: Option<&[T]>,
         rows: &Selection,
         bit_rows: &Selection,
         live: usize,
@@ -396,7 +396,7 @@ impl<T: KernelLlr> SharedStages<T> {
             |a: &[T; BLOCK], b: &[T; BLOCK], word: u64, out: &mut [T; BLOCK]| engine.right_block(a, b, word, out);
         let at = stage - LOG_SHARED;
         let (below, above) = self.alpha.split_at_mut(at);
-        let parent = above.first().map_or_else(|| View::dense(channel), SharedRows::view);
+        let Some(parent) = root.map(View::dense).or_else(|| above.first().map(SharedRows::view)) else { return };
         match below.last_mut() {
             Some(child) => {
                 let bits = self.beta[0][at - 1].view();
@@ -537,9 +537,9 @@ impl<T: KernelLlr> SharedStages<T> {
         true
     }
 
-    /// Writes out row `row` of the bits of the largest stage.
-    pub fn top_bits(&self, side: usize, row: usize, out: &mut [u64]) {
-        if let Some(rows) = self.beta[side].last() {
+    /// Writes out row `row` of the bits of a node of `stage`.
+    pub fn bits(&self, stage: usize, side: usize, row: usize, out: &mut [u64]) {
+        if let Some(rows) = self.beta[side].get(stage - LOG_SHARED) {
             for (out, block) in out.iter_mut().zip(rows.view().row(row)) {
                 *out = block[0];
             }

@@ -15,7 +15,8 @@ use super::schedule::{NodeKind, classify};
 use super::workspace::AlignedBuffer;
 use crate::bits;
 use crate::code::Code;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::memory;
 use crate::simd::settle::{Part, SUBTREE, Shape, part_of, settle_short};
 use crate::simd::{KernelLlr, Kernels, Task};
 use crate::transform::{MAX_BLOCK_LENGTH, transform_words};
@@ -83,7 +84,7 @@ struct Compiler<'a> {
     /// Steps so far.
     length: usize,
     /// They themselves, unless they are only counted.
-    program: Option<Vec<Step>>,
+    program: Option<&'a mut Vec<Step>>,
 }
 
 impl Compiler<'_> {
@@ -149,14 +150,30 @@ pub fn bytes_for(code: &Code) -> usize {
 /// Compiles `code`.
 ///
 /// # Errors
-/// [`Error::Memory`].
+/// [`Error::Memory`](crate::error::Error::Memory).
 pub fn compile(code: &Code) -> Result<Box<[Step]>> {
-    let bytes = bytes_for(code);
-    let mut program = Vec::new();
-    program.try_reserve_exact(bytes / size_of::<Step>()).map_err(|_| Error::Memory { bytes })?;
-    let mut compiler = Compiler { info: code.info(), length: 0, program: Some(program) };
-    compiler.node(code.log_length() as usize, 0);
-    Ok(compiler.program.unwrap_or_default().into_boxed_slice())
+    let mut program = memory::reserved(bytes_for(code) / size_of::<Step>())?;
+    compile_into(code.info(), code.log_length(), &mut program);
+    Ok(program.into_boxed_slice())
+}
+
+/// Compiles the code of 2^`log_length` positions with information set `info` in place of what `program` holds.
+pub fn compile_into(info: &[u64], log_length: u32, program: &mut Vec<Step>) {
+    program.clear();
+    Compiler { info, length: 0, program: Some(program) }.node(log_length as usize, 0);
+}
+
+/// Steps that a program takes at most for an information set that is part of `info`, 2^`log_length` positions.
+#[must_use]
+pub fn most_steps(info: &[u64], log_length: u32) -> usize {
+    let half = info.len() / 2;
+    match log_length as usize {
+        ..=LOG_SUBTREE => 1,
+        _ if info.iter().all(|&word| word == 0) => 1,
+        // A try, and a pair or what joins two children.
+        stage if stage == LOG_SUBTREE + 1 => 3,
+        _ => 4 + most_steps(&info[..half], log_length - 1) + most_steps(&info[half..], log_length - 1),
+    }
 }
 
 /// Whether the program can start from [`Channel::Signs`]: its root is split.
@@ -192,6 +209,11 @@ impl<T: KernelLlr> SingleState<T> {
         }
     }
 
+    /// Serves codes of 2^`log_length` positions from now on, at most as many as it was made for.
+    pub fn set_length(&mut self, log_length: u32) {
+        self.log_length = log_length as usize;
+    }
+
     /// Stages whose LLRs are kept.
     fn stages(log_length: u32) -> std::ops::Range<usize> {
         LOG_SUBTREE..(log_length as usize).max(LOG_SUBTREE)
@@ -214,7 +236,7 @@ impl<T: KernelLlr> SingleState<T> {
 
     /// The decoded word.
     pub fn word(&self) -> &[u64] {
-        &self.word
+        &self.word[..(1usize << self.log_length).div_ceil(SUBTREE)]
     }
 
     /// A node's LLRs and the decoded word.

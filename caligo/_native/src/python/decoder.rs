@@ -35,12 +35,21 @@ fn engines() -> Vec<&'static str> {
 }
 
 #[derive(Clone, Copy)]
-enum Precision {
+pub enum Precision {
     Int8,
     F32,
 }
 
-fn precision_named(precision: &str) -> Result<Precision> {
+impl Precision {
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::Int8 => <i8 as Llr>::NAME,
+            Precision::F32 => <f32 as Llr>::NAME,
+        }
+    }
+}
+
+pub fn precision_named(precision: &str) -> Result<Precision> {
     if precision == <i8 as Llr>::NAME {
         Ok(Precision::Int8)
     } else if precision == <f32 as Llr>::NAME {
@@ -50,7 +59,7 @@ fn precision_named(precision: &str) -> Result<Precision> {
     }
 }
 
-fn packed_words(what: &'static str, object: &Bound<'_, PyAny>, block_length: usize) -> PyResult<Vec<u64>> {
+pub fn packed_words(what: &'static str, object: &Bound<'_, PyAny>, block_length: usize) -> PyResult<Vec<u64>> {
     let array = readable::<u8>(what, object, 1)?;
     check_row_length(object.py(), what, bits::bytes_for(block_length), array.len())?;
     bits::check_packed(what, array.as_slice()?, block_length)?;
@@ -60,7 +69,7 @@ fn packed_words(what: &'static str, object: &Bound<'_, PyAny>, block_length: usi
 }
 
 /// The list sizes to try: `escalation`, a sequence of integers or None, before `list_size`.
-fn list_sizes(escalation: Option<&Bound<'_, PyAny>>, list_size: &Bound<'_, PyAny>) -> PyResult<ListSizes> {
+pub fn list_sizes(escalation: Option<&Bound<'_, PyAny>>, list_size: &Bound<'_, PyAny>) -> PyResult<ListSizes> {
     let list_size: usize = integer("list_size", list_size)?;
     let Some(escalation) = escalation else { return Ok(ListSizes::escalating(&[], list_size)?) };
     let items = escalation.try_iter().map_err(|_| {
@@ -170,7 +179,7 @@ impl AnyDecoder {
 const LARGEST_GROUP: usize = 64;
 
 /// How long blocks are decoded before the interpreter is asked whether somebody wants to stop.
-const PATIENCE: Duration = Duration::from_millis(50);
+pub const PATIENCE: Duration = Duration::from_millis(50);
 
 /// A decoder for one code: the workspace of one thread.
 #[pyclass(frozen, module = "caligo._native._core")]
@@ -370,10 +379,7 @@ impl PolarDecoder {
 
     #[getter]
     fn precision(&self) -> &'static str {
-        match self.precision {
-            Precision::Int8 => <i8 as Llr>::NAME,
-            Precision::F32 => <f32 as Llr>::NAME,
-        }
+        self.precision.name()
     }
 
     #[getter]

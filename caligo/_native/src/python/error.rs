@@ -77,6 +77,33 @@ fn convert(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
             fields.set_item("max", max)?;
             (Family::Config, "take at least two segments, or none")
         }
+        Error::SegmentCut { index, start, length, min } => {
+            fields.set_item("argument", "segments")?;
+            fields.set_item("index", index)?;
+            fields.set_item("start", start)?;
+            fields.set_item("got", length)?;
+            fields.set_item("min", min)?;
+            (Family::Config, "cut the block at nodes of the code tree")
+        }
+        Error::Undisclosable { position } => {
+            fields.set_item("argument", "positions")?;
+            fields.set_item("position", position)?;
+            (
+                Family::Config,
+                "disclose each information position once, before its segment is decided or after a rollback",
+            )
+        }
+        Error::ForeignState { what } => {
+            fields.set_item("argument", "states")?;
+            fields.set_item("got", what)?;
+            (Family::Config, "begin the block with a decoder of the same code, segments, precision and input")
+        }
+        Error::Standing { what, expected, got } => {
+            fields.set_item("argument", what)?;
+            fields.set_item("expected", expected)?;
+            fields.set_item("got", got)?;
+            (Family::Config, "run the block first")
+        }
         Error::Length { what, expected, got } => {
             fields.set_item("argument", what)?;
             fields.set_item("expected", expected)?;
