@@ -155,7 +155,7 @@ class PolarDecoder:
 # A block is cut in `segments`, pairs (length, check_bits): subtrees of the code tree, each a power of two from 64 that divides
 # its start; 0 to 32 check bits.
 
-# [blocks, segments]: Alice's side; 0 where a segment has no check.
+# [blocks, segments]: Alice's side; 0 where a segment has no check. A check covers the words of all segments up to its own.
 def interactive_check_values(packed: NDArray[np.uint8], segments: Sequence[tuple[int, int]]) -> NDArray[np.uint32]: ...
 
 # Bytes of a decoder, and of the state of a block.

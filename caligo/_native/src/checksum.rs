@@ -294,12 +294,18 @@ impl Check {
     /// `words` holds at least that many bytes; those it lacks do not count.
     #[must_use]
     pub fn linear_value(self, words: &[u64], bytes: usize) -> u32 {
+        self.linear_value_after(0, words, bytes)
+    }
+
+    /// The same of a row that goes on from one whose linear value is `before`.
+    #[must_use]
+    pub fn linear_value_after(self, before: u32, words: &[u64], bytes: usize) -> u32 {
         let bytes = bytes.min(8 * words.len());
         match self {
             Check::None => 0,
-            Check::Crc16 => advance_words::<Xmodem>(0, words, bytes) >> 16,
-            Check::Crc24 => advance_words::<LteA>(0, words, bytes) >> 8,
-            Check::Crc32 => advance_words::<IsoHdlc>(0, words, bytes),
+            Check::Crc16 => advance_words::<Xmodem>(before << 16, words, bytes) >> 16,
+            Check::Crc24 => advance_words::<LteA>(before << 8, words, bytes) >> 8,
+            Check::Crc32 => advance_words::<IsoHdlc>(before, words, bytes),
         }
     }
 }

@@ -177,10 +177,16 @@ impl Segment {
         self.mask
     }
 
-    /// The linear check value of a segment word, as far as it is disclosed.
+    /// The linear check value of the words up to this segment's, given that of those before it.
     #[must_use]
-    pub fn check_of(&self, word: &[u64]) -> u32 {
-        if self.mask == 0 { 0 } else { self.check.linear_value(word, 8 * word.len()) & self.mask }
+    pub fn value_after(&self, before: u32, word: &[u64]) -> u32 {
+        self.check.linear_value_after(before, word, 8 * word.len())
+    }
+
+    /// The bits of it that are disclosed.
+    #[must_use]
+    pub fn check_after(&self, before: u32, word: &[u64]) -> u32 {
+        if self.mask == 0 { 0 } else { self.value_after(before, word) & self.mask }
     }
 }
 
@@ -189,13 +195,16 @@ impl Segment {
 pub struct Partition {
     log_length: u32,
     segments: Box<[Segment]>,
+    /// The check of a segment covers all words up to its own: a wrong one that has its check by chance fails the next.
+    cumulative: bool,
 }
 
 impl Partition {
     /// The longest check of a segment, bits.
     pub const MAX_CHECK_BITS: u32 = 32;
 
-    /// Segments of these lengths one after the other, and the low bits of CRC-32 that are the check of each, 0 for none.
+    /// Segments of these lengths one after the other, and the low bits of CRC-32 over the words up to its own that are the check
+    /// of each, 0 for none.
     ///
     /// # Errors
     /// [`Error::BlockLength`] below 64 positions; [`Error::SegmentCut`] for a length that is not a power of two from 64, or
@@ -227,7 +236,7 @@ impl Partition {
         if start != block_length {
             return Err(Error::Length { what: "segments", expected: block_length, got: start });
         }
-        Ok(Self { log_length, segments: cut.into_boxed_slice() })
+        Ok(Self { log_length, segments: cut.into_boxed_slice(), cumulative: true })
     }
 
     /// log2 of the positions of the block.
@@ -257,11 +266,26 @@ impl Partition {
         }
     }
 
+    /// Whether the check of a segment covers the words before its own.
+    #[must_use]
+    pub fn is_cumulative(&self) -> bool {
+        self.cumulative
+    }
+
+    /// The linear check values of the segments of a block that is split, as far as they are disclosed.
+    pub fn checks_of<'a>(&'a self, split: &'a [u64]) -> impl Iterator<Item = u32> + 'a {
+        self.segments.iter().scan(0, |before, segment| {
+            let value = segment.value_after(*before, &split[segment.words()]);
+            *before = if self.cumulative { value } else { 0 };
+            Some(value & segment.mask)
+        })
+    }
+
     /// The check values of the segments of a block, which is split into its segment words.
     pub fn check_values(&self, block: &mut [u64], values: &mut [u32]) {
         self.split(block);
-        for (segment, value) in self.segments.iter().zip(values) {
-            *value = segment.check_of(&block[segment.words()]);
+        for (value, check) in values.iter_mut().zip(self.checks_of(block)) {
+            *value = check;
         }
     }
 }
@@ -276,7 +300,7 @@ impl Segmentation {
             check: self.check,
             mask: u32::MAX,
         });
-        Partition { log_length, segments: segments.collect() }
+        Partition { log_length, segments: segments.collect(), cumulative: false }
     }
 }
 

@@ -62,6 +62,10 @@ proptest! {
             let linear = check.linear_value(&words_of(&difference), difference.len());
             prop_assert_eq!(check.value(&x) ^ check.value(&y), linear);
             prop_assert_eq!(check.value(&x) ^ check.value(&vec![0; x.len()]), check.linear_value(&words_of(&x), x.len()));
+            let (head, tail) = x.split_at(x.len() / 2);
+            let before = check.linear_value(&words_of(head), head.len());
+            let after = check.linear_value_after(before, &words_of(tail), tail.len());
+            prop_assert_eq!(after, check.linear_value(&words_of(&x), x.len()));
         }
     }
 

@@ -44,7 +44,7 @@ MAX_CHECK_BITS = 32
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of positions of u with a check of its own: the subtree of a node of the code tree.
+    """A run of positions of u, the subtree of a node of the code tree, with a check of all segments up to it.
 
     Args:
         length: its positions, a power of two from 64 that divides its first position.

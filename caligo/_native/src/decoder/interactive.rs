@@ -15,6 +15,7 @@
 //! | next segment, 0 | 4 + 4 |
 //! | magnitudes where Bob has 0 and 1, as `f32`; 0 for soft input | 4 + 4 |
 //! | linear check values that are looked for | 4 a segment, rounded up |
+//! | linear check values of the words before each segment, up to the next | 4 a segment, rounded up |
 //! | y ⊕ v: what was received and the offset | N/8 |
 //! | what is disclosed | N/8 |
 //! | words of decided segments, combined; of the others what is known of u | N/8 |
@@ -27,7 +28,7 @@
 //! not prove that.
 
 use super::input;
-use super::segments::{Root, SegmentedState};
+use super::segments::{Parts, Root, SegmentedState};
 use super::workspace::AlignedBuffer;
 use crate::bits;
 use crate::code::{Code, ListSizes, Partition, Segment};
@@ -50,6 +51,7 @@ pub enum Input {
 /// Where the parts of a state lie.
 struct Layout {
     target: Range<usize>,
+    before: Range<usize>,
     base: Range<usize>,
     disclosed: Range<usize>,
     word: Range<usize>,
@@ -73,6 +75,7 @@ impl Layout {
         let row = block_length / 8;
         Self {
             target: part(4 * segments),
+            before: part(4 * segments),
             base: part(row),
             disclosed: part(row),
             word: part(row),
@@ -216,7 +219,7 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
     /// Begins a block received over a binary symmetric channel: fills `state`.
     ///
     /// `received` is Bob's packed block, `frozen_values` Alice's transform on the frozen set (zero elsewhere), `check_values`
-    /// the check of each of her segment words, 0 where there is none, `magnitudes` the LLR magnitudes of positions where Bob
+    /// the check of each of her segments, 0 where there is none, `magnitudes` the LLR magnitudes of positions where Bob
     /// has 0 and where he has 1.
     ///
     /// # Errors
@@ -297,11 +300,8 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
         for (range, magnitude) in MAGNITUDES.into_iter().zip(magnitudes) {
             state[range].copy_from_slice(&magnitude.to_le_bytes());
         }
-        let (_, targets, _) = self.state.parts();
         state[target.start..base.start].fill(0);
-        for (bytes, target) in state[target.clone()].as_chunks_mut().0.iter_mut().zip(targets.iter()) {
-            *bytes = target.to_le_bytes();
-        }
+        bytes_from_values(&mut state[target.clone()], self.state.parts().target);
         bits::bytes_from_words(&mut state[base.clone()], &self.base);
         state[disclosed.clone()].fill(0);
         state[word.clone()].fill(0);
@@ -333,8 +333,9 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
         let _ = self.state.run_to(self.engine, &self.code, root, count);
         let stopped = self.state.next();
         if stopped != next {
-            let (word, ..) = self.state.parts();
-            bits::bytes_from_words(&mut state[self.layout.word.clone()], word);
+            let parts = self.state.parts();
+            bits::bytes_from_words(&mut state[self.layout.word.clone()], parts.word);
+            bytes_from_values(&mut state[self.layout.before.clone()], parts.before);
             state[NEXT].copy_from_slice(&(stopped as u32).to_le_bytes());
         }
         Ok(stopped)
@@ -402,8 +403,7 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
         }
         self.load_words(state, next)?;
         self.state.rollback(segment);
-        let (word, ..) = self.state.parts();
-        bits::bytes_from_words(&mut state[self.layout.word.clone()], word);
+        bits::bytes_from_words(&mut state[self.layout.word.clone()], self.state.parts().word);
         state[NEXT].copy_from_slice(&(segment as u32).to_le_bytes());
         Ok(())
     }
@@ -451,15 +451,17 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
 
     /// Words and what is disclosed, into the machine.
     fn load_words(&mut self, state: &[u8], next: usize) -> Result<()> {
-        let (word, _, disclosed) = self.state.parts();
+        let segments = self.state.partition().segments();
+        let decided = segments.get(next).map_or(self.code.words(), |segment| segment.words().start);
+        let Parts { word, disclosed, .. } = self.state.parts();
         bits::words_from_bytes(word, &state[self.layout.word.clone()]);
         bits::words_from_bytes(disclosed, &state[self.layout.disclosed.clone()]);
-        if disclosed.iter().zip(self.code.info()).any(|(disclosed, info)| disclosed & !info != 0) {
+        let stray =
+            |row: &[u64], within: &[u64]| row.iter().zip(within).fold(0, |any, (bits, mask)| any | bits & !mask);
+        if stray(disclosed, self.code.info()) != 0 {
             return Err(Error::ForeignState { what: "disclosed part" });
         }
-        let decided = self.state.partition().segments().get(next).map_or(self.code.words(), |cut| cut.words().start);
-        let (word, _, disclosed) = self.state.parts();
-        if word.iter().zip(disclosed.iter()).skip(decided).any(|(word, disclosed)| word & !*disclosed != 0) {
+        if stray(&word[decided..], &disclosed[decided..]) != 0 {
             return Err(Error::ForeignState { what: "undecided part" });
         }
         self.state.resume(next);
@@ -469,22 +471,36 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
     /// Everything a run needs, into the machine; the magnitudes.
     fn load(&mut self, state: &[u8], next: usize) -> Result<[T; 2]> {
         self.load_words(state, next)?;
-        let (_, target, _) = self.state.parts();
-        for (target, bytes) in target.iter_mut().zip(state[self.layout.target.clone()].as_chunks().0) {
-            *target = u32::from_le_bytes(*bytes);
-        }
+        let Parts { target, before, .. } = self.state.parts();
+        values_from_bytes(target, &state[self.layout.target.clone()]);
+        values_from_bytes(before, &state[self.layout.before.clone()]);
         let input = &state[self.layout.input.clone()];
         if self.input == Input::Soft {
             let sound = T::from_bytes(input, &mut self.channel);
             return if sound { Ok([T::default(); 2]) } else { Err(Error::ForeignState { what: "range of values" }) };
         }
         bits::words_from_bytes(&mut self.offset, input);
-        bits::words_from_bytes(&mut self.base, &state[self.layout.base.clone()]);
         let [zero, one] = MAGNITUDES.map(|range| {
             let bytes = state[range].as_chunks().0.first().copied().unwrap_or_default();
             T::exactly(f32::from_le_bytes(bytes)).filter(|magnitude| require_positive(*magnitude).is_ok())
         });
-        zero.zip(one).map(|(zero, one)| [zero, one]).ok_or(Error::ForeignState { what: "magnitude" })
+        let magnitudes = zero.zip(one).ok_or(Error::ForeignState { what: "magnitude" })?;
+        if magnitudes.0 != magnitudes.1 {
+            bits::words_from_bytes(&mut self.base, &state[self.layout.base.clone()]);
+        }
+        Ok(magnitudes.into())
+    }
+}
+
+fn bytes_from_values(bytes: &mut [u8], values: &[u32]) {
+    for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+        *bytes = value.to_le_bytes();
+    }
+}
+
+fn values_from_bytes(values: &mut [u32], bytes: &[u8]) {
+    for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
+        *value = u32::from_le_bytes(*bytes);
     }
 }
 

@@ -4,7 +4,8 @@
 //! carries whole vectors, a fork clones them, and selection sorts. Engines are held against it bit for bit. It is public
 //! for people who want to study the decoder; it is of no use for anything else.
 
-use crate::code::{Code, ListSizes, Segmentation};
+use crate::checksum::Check;
+use crate::code::{Attempt, Code, ListSizes, Segmentation};
 use crate::llr::{Llr, Metric, Total};
 
 /// A surviving path: its metric and its word.
@@ -395,4 +396,130 @@ pub fn segmented<T: Llr>(
     let mut block = Segmented { code, segmentation, list_sizes, accept, failed: false, llr: std::marker::PhantomData };
     let word = block.node(0, channel);
     (!block.failed, word)
+}
+
+/// The polar transform, bit by bit.
+fn transform(bits: &[bool]) -> Vec<bool> {
+    if bits.len() == 1 {
+        return bits.to_vec();
+    }
+    let (low, high) = bits.split_at(bits.len() / 2);
+    let (low, high) = (transform(low), transform(high));
+    low.iter().zip(&high).map(|(l, h)| l ^ h).chain(high.iter().copied()).collect()
+}
+
+fn sum(a: &[bool], b: &[bool]) -> Vec<bool> {
+    a.iter().zip(b).map(|(a, b)| a ^ b).collect()
+}
+
+fn packed(bits: &[bool]) -> Vec<u8> {
+    bits.chunks(8).map(|byte| byte.iter().rev().fold(0, |value, &bit| value << 1 | u8::from(bit))).collect()
+}
+
+/// A block that is decoded between questions. Nothing is kept but what is known of Alice's block; every run begins at the
+/// root, with the offset of all that is known.
+pub struct Interactive<'a, T: Llr> {
+    /// The code.
+    pub code: &'a Code,
+    /// Length and check bits of every segment.
+    pub segments: &'a [(usize, u32)],
+    /// The list sizes that are tried.
+    pub list_sizes: ListSizes,
+    /// Bob's hard decisions.
+    pub received: Vec<bool>,
+    /// What they are worth.
+    pub magnitudes: Vec<T>,
+    /// Alice's u where it is known.
+    pub known: Vec<Option<bool>>,
+    /// Positions that were disclosed during the decode.
+    pub disclosed: Vec<bool>,
+    /// The checks of Alice's segments.
+    pub check_values: Vec<u32>,
+    /// The segment words of Alice's block that are decided.
+    pub decided: Vec<Vec<bool>>,
+}
+
+impl<T: Llr> Interactive<'_, T> {
+    /// Decides segments until one fails; where that is.
+    pub fn run(&mut self) -> usize {
+        let syndrome: Vec<bool> = transform(&self.received)
+            .iter()
+            .zip(&self.known)
+            .map(|(received, known)| known.is_some_and(|known| known ^ received))
+            .collect();
+        let offset = transform(&syndrome);
+        let channel: Vec<T> = self.magnitudes.iter().zip(&offset).map(|(llr, &bit)| llr.negate_if(bit)).collect();
+        let base = transform(&sum(&self.received, &offset));
+        self.node(0, &channel, &base, 0);
+        self.decided.len()
+    }
+
+    /// The bits of a node, if it is decided, and the segment that follows it. `base` is the transform of y ⊕ v.
+    fn node(&mut self, start: usize, alpha: &[T], base: &[bool], segment: usize) -> (Option<Vec<bool>>, usize) {
+        if self.segments[segment].0 == alpha.len() {
+            let base = transform(&base[start..start + alpha.len()]);
+            if segment == self.decided.len()
+                && let Some(word) = self.segment(segment, start, alpha, &base)
+            {
+                self.decided.push(sum(&word, &base));
+            }
+            return (self.decided.get(segment).map(|word| sum(word, &base)), segment + 1);
+        }
+        let (low, high) = alpha.split_at(alpha.len() / 2);
+        let left: Vec<T> = low.iter().zip(high).map(|(a, b)| a.f(*b)).collect();
+        let (left, segment) = self.node(start, &left, base, segment);
+        let Some(left) = left else { return (None, segment) };
+        let right: Vec<T> = low.iter().zip(high).zip(&left).map(|((a, b), &bit)| a.g(*b, bit)).collect();
+        let (right, segment) = self.node(start + low.len(), &right, base, segment);
+        let bits = right.map(|right| sum(&left, &right).into_iter().chain(right).collect());
+        (bits, segment)
+    }
+
+    fn segment(&self, index: usize, start: usize, alpha: &[T], base: &[bool]) -> Option<Vec<bool>> {
+        let range = start..start + alpha.len();
+        let unknown: Vec<bool> = self.known[range.clone()].iter().map(Option::is_none).collect();
+        let check_bits = self.segments[index].1;
+        let mask = ((1u64 << check_bits) - 1) as u32;
+        let accepts = |word: &[bool]| {
+            let mut words: Vec<bool> = self.decided.concat();
+            words.extend(sum(word, base));
+            let value = Check::Crc32.value(&packed(&words)) ^ Check::Crc32.value(&vec![0; words.len() / 8]);
+            value & mask == self.check_values[index]
+        };
+        if !unknown.contains(&true) {
+            let word = vec![false; alpha.len()];
+            return accepts(&word).then_some(word);
+        }
+        if check_bits == 0 && !unknown.contains(&false) {
+            return Some(hard(alpha));
+        }
+        let words: Vec<u64> = unknown
+            .chunks(64)
+            .map(|word| word.iter().rev().fold(0, |value, &bit| value << 1 | u64::from(bit)))
+            .collect();
+        let code = Code::new(alpha.len(), &words, 0, Check::None).ok()?;
+        let largest = self.list_sizes.largest();
+        let mut attempts: Vec<Attempt> = self.list_sizes.attempts().collect();
+        if check_bits == 0 {
+            attempts = vec![Attempt { list_size: largest, last: false }];
+        } else if self.disclosed[range].contains(&true) && largest > 1 {
+            attempts.retain(|attempt| attempt.list_size > 1);
+        }
+        for attempt in attempts {
+            let narrow = T::Metric::narrow_threshold(code.log_length());
+            let threshold = if attempt.last { T::Metric::THRESHOLD } else { narrow };
+            let mut survivors = survivors_within(&code, attempt.list_size, threshold, alpha);
+            survivors.sort_by_key(|(metric, _)| metric.key());
+            if let Some((_, word)) = survivors.into_iter().find(|(_, word)| accepts(word)) {
+                return Some(word);
+            }
+        }
+        None
+    }
+
+    /// Alice's block, if all segments are decided.
+    #[must_use]
+    pub fn block(&self) -> Vec<bool> {
+        transform(&self.decided.iter().flat_map(|word| transform(word)).collect::<Vec<bool>>())
+    }
 }

@@ -180,7 +180,10 @@ pub fn compile_into(info: &[u64], log_length: u32, flavour: Flavour, program: &m
 #[must_use]
 pub fn most_instructions(info: &[u64], log_length: u32) -> usize {
     let compiler = Compiler { info, flavour: Flavour::List, length: 0, program: None };
-    compiler.most(log_length, 0)
+    match log_length {
+        ..=LOG_LANE_NODE => compiler.most(log_length, 0),
+        _ => 3 + compiler.most(log_length - 1, 0) + compiler.most(log_length - 1, 1 << (log_length - 1)),
+    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@
 use super::list::{ListState, ListTask};
 use super::schedule::{self, Flavour, Instruction};
 use super::shared::BLOCK;
-use super::single::{self, Channel, SingleState, SingleTask, Step};
+use super::single::{self, Channel, Form, SingleState, SingleTask, Step};
 use super::workspace::AlignedBuffer;
 use crate::bits;
 use crate::code::{Attempt, Code, ListSizes, Partition, Segment};
@@ -44,15 +44,17 @@ pub struct SegmentedState<T: KernelLlr> {
     list: Option<Box<ListState<T>>>,
     /// LLRs of one node of each stage, from the shortest segments' up.
     alpha: Box<[AlignedBuffer<T>]>,
-    /// The node of its stage, from the left, that each row of `alpha` belongs to.
-    owner: Box<[u32]>,
+    /// The node of its stage, from the left, that each row of `alpha` belongs to, and how its LLRs are held.
+    owner: Box<[(u32, Form<T>)]>,
     /// Words of decided segments, combined as far as both halves of a node are decided; of the others what is known of their
     /// part of u.
     word: AlignedBuffer<u64>,
     /// The word that was last tried.
     survivor: AlignedBuffer<u64>,
-    /// Linear check values of the segment words that are looked for.
+    /// Linear check values that are looked for.
     target: AlignedBuffer<u32>,
+    /// Linear check value of the words before each decided segment and the next, where checks cover those.
+    before: AlignedBuffer<u32>,
     /// The segment to be decided next.
     next: usize,
 }
@@ -189,10 +191,11 @@ impl<T: KernelLlr> SegmentedState<T> {
             single: (list_sizes.smallest() == 1).then(|| SingleState::new(longest)),
             list: (list_sizes.largest() > 1).then(|| Box::new(ListState::new(longest, list_sizes.largest()))),
             alpha: stages.map(|stage| AlignedBuffer::new(1 << stage)).collect(),
-            owner: vec![NOBODY; (Self::stages(&partition).end - shortest) as usize].into_boxed_slice(),
+            owner: vec![(NOBODY, Form::Values); (Self::stages(&partition).end - shortest) as usize].into_boxed_slice(),
             word: AlignedBuffer::new(code.words()),
             survivor: AlignedBuffer::new(1 << (longest - 6)),
             target: AlignedBuffer::new(segments.len()),
+            before: AlignedBuffer::new(segments.len()),
             next: 0,
             partition,
         })
@@ -219,11 +222,11 @@ impl<T: KernelLlr> SegmentedState<T> {
         size_of::<Self>()
             + single
             + list
-            + stages.len() * (size_of::<AlignedBuffer<T>>() + size_of::<u32>())
+            + stages.len() * (size_of::<AlignedBuffer<T>>() + size_of::<(u32, Form<T>)>())
             + stages.map(|stage| AlignedBuffer::<T>::bytes_for(1 << stage)).sum::<usize>()
             + AlignedBuffer::<u64>::bytes_for(1 << (partition.log_length() - 6))
             + AlignedBuffer::<u64>::bytes_for(1 << (longest - 6))
-            + AlignedBuffer::<u32>::bytes_for(count)
+            + 2 * AlignedBuffer::<u32>::bytes_for(count)
             + count * (size_of::<Programs>() + size_of::<Segment>())
     }
 
@@ -252,6 +255,7 @@ impl<T: KernelLlr> SegmentedState<T> {
             + self.word.bytes()
             + self.survivor.bytes()
             + self.target.bytes()
+            + self.before.bytes()
             + self.programs.iter().map(Programs::bytes).sum::<usize>()
             + size_of_val(&*self.programs)
             + size_of_val(self.partition.segments())
@@ -276,25 +280,27 @@ impl<T: KernelLlr> SegmentedState<T> {
         self.next
     }
 
-    /// Words decided so far and what is known of the others, linear check values that are looked for, and what is disclosed:
-    /// a block is put in or taken out.
-    pub(super) fn parts(&mut self) -> (&mut [u64], &mut [u32], &mut [u64]) {
-        let disclosed = self.disclosing.as_mut().map_or(&mut [][..], |disclosing| &mut disclosing.disclosed);
-        (&mut self.word, &mut self.target, disclosed)
+    /// A block is put in or taken out.
+    pub(super) fn parts(&mut self) -> Parts<'_> {
+        Parts {
+            word: &mut self.word,
+            disclosed: self.disclosing.as_mut().map_or(&mut [][..], |disclosing| &mut disclosing.disclosed),
+            target: &mut self.target,
+            before: &mut self.before,
+        }
     }
 
     /// A block of which the segments before `next` are decided, and the rest is as [`SegmentedState::parts`] was filled.
     pub(super) fn resume(&mut self, next: usize) {
-        self.owner.fill(NOBODY);
+        self.owner.fill((NOBODY, Form::Values));
         self.next = next;
     }
 
     /// A new block: `offset` are the segment words of y ⊕ v, `disclosed` the linear check values of Alice's. Those of segments
     /// without information positions are not looked at.
     pub fn begin(&mut self, offset: &[u64], disclosed: impl Iterator<Item = u32>) {
-        let segments = self.partition.segments().iter().zip(disclosed);
-        for (target, (segment, value)) in self.target.iter_mut().zip(segments) {
-            *target = value ^ segment.check_of(&offset[segment.words()]);
+        for (target, (check, value)) in self.target.iter_mut().zip(self.partition.checks_of(offset).zip(disclosed)) {
+            *target = value ^ check;
         }
         self.word.fill(0);
         if let Some(disclosing) = &mut self.disclosing {
@@ -322,7 +328,7 @@ impl<T: KernelLlr> SegmentedState<T> {
         self.decide(engine, code, root, std::iter::once(attempt))
     }
 
-    /// What the next segment is; if all of it is known, with its word.
+    /// What the next segment is; if all of it is known, with its word as the survivor.
     fn prepare(&mut self, segment: &Segment, info: &[u64]) -> Kind {
         let range = segment.words();
         if let Some(parts) = &mut self.disclosing
@@ -336,7 +342,7 @@ impl<T: KernelLlr> SegmentedState<T> {
                 *unknown = info & !disclosed;
             }
             if unknown.iter().all(|&word| word == 0) {
-                self.word[range].copy_from_slice(known);
+                self.survivor[..range.len()].copy_from_slice(known);
                 return Kind::Known;
             }
             if self.list_sizes.largest() > 1 {
@@ -347,7 +353,7 @@ impl<T: KernelLlr> SegmentedState<T> {
             return Kind::Disclosed;
         }
         if info.iter().all(|&word| word == 0) {
-            self.word[range].fill(0);
+            self.survivor[..range.len()].fill(0);
             return Kind::Known;
         }
         if !segment.is_checked() && info.iter().all(|&word| word == u64::MAX) { Kind::Free } else { Kind::Plain }
@@ -363,10 +369,17 @@ impl<T: KernelLlr> SegmentedState<T> {
         let Some(&segment) = self.partition.segments().get(self.next) else { return false };
         let range = segment.words();
         let Some(info) = code.info().get(range.clone()) else { return false };
+        let (target, before) = (self.target[self.next], self.before[self.next]);
         let kind = self.prepare(&segment, info);
         if kind == Kind::Known {
-            self.settled();
-            return true;
+            // Its word is right: if its check is not, a word before it is wrong.
+            let survivor = &self.survivor[..range.len()];
+            let found = !self.partition.is_cumulative() || segment.check_after(before, survivor) == target;
+            if found {
+                self.word[range].copy_from_slice(survivor);
+                self.settled();
+            }
+            return found;
         }
         let programs = &self.programs[self.next];
         let (single, list, info, known) = match &self.disclosing {
@@ -389,10 +402,9 @@ impl<T: KernelLlr> SegmentedState<T> {
         T::descend(engine, descend);
         let channel = &*self.alpha[(segment.log_length() - shortest) as usize];
         let survivor = &mut self.survivor[..range.len()];
-        let target = self.target[self.next];
         let accepted = |word: &mut [u64]| {
             bits::xor_into(word, known);
-            segment.check_of(word) == target
+            segment.check_after(before, word) == target
         };
         let mut found = false;
         if kind == Kind::Free {
@@ -430,8 +442,14 @@ impl<T: KernelLlr> SegmentedState<T> {
 
     /// Goes on to the next segment, and combines the words of every node that is decided now.
     fn settled(&mut self) {
-        let range = self.partition.segments()[self.next].words();
+        let segment = self.partition.segments()[self.next];
+        let (range, before) = (segment.words(), self.before[self.next]);
         self.next += 1;
+        if self.partition.is_cumulative()
+            && let Some(value) = self.before.get_mut(self.next)
+        {
+            *value = segment.value_after(before, &self.word[range.clone()]);
+        }
         for words in nodes_that_end(range, self.word.len()) {
             combine(words, &mut self.word);
         }
@@ -455,7 +473,7 @@ impl<T: KernelLlr> SegmentedState<T> {
                 None => word.fill(0),
             }
         }
-        self.owner.fill(NOBODY);
+        self.owner.fill((NOBODY, Form::Values));
     }
 
     /// The word of the block. If it is not decided, the next segment is taken as the best survivor of the last attempt and
@@ -471,6 +489,18 @@ impl<T: KernelLlr> SegmentedState<T> {
         }
         &self.word
     }
+}
+
+/// What a block is between segments.
+pub(super) struct Parts<'a> {
+    /// Words decided so far, and what is known of the others.
+    pub word: &'a mut [u64],
+    /// What is disclosed.
+    pub disclosed: &'a mut [u64],
+    /// Linear check values that are looked for.
+    pub target: &'a mut [u32],
+    /// Linear check values of the words before each segment, up to the next.
+    pub before: &'a mut [u32],
 }
 
 /// The nodes above a segment that are decided as soon as it is, the smallest first: their words.
@@ -539,26 +569,41 @@ impl<T: KernelLlr> Root<'_, T> {
         }
     }
 
-    /// The root itself, or a child, `left` being the bits of the left child for a right one.
+    /// All of them.
     #[inline(always)]
-    fn node<E: Kernels<T>>(&self, engine: E, child: bool, left: Option<&[u64]>, out: &mut [T]) {
-        let (mut low, mut high) = ([T::default(); BLOCK], [T::default(); BLOCK]);
-        match (self, left) {
-            (Root::Values(values), None) if child => return engine.left(values, out),
-            (Root::Values(values), Some(left)) => return engine.right(values, left, out),
-            _ => {}
+    fn whole<E: Kernels<T>>(&self, engine: E, out: &mut [T]) {
+        for (index, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
+            self.block(engine, index, out);
         }
-        let half = out.len() / BLOCK;
-        for (index, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
-            if !child {
-                self.block(engine, index, out);
-                continue;
+    }
+
+    /// Those of a child, `left` being the bits of the left child for a right one; as planes if they may be and are wanted
+    /// `packed`; how they are.
+    #[inline(always)]
+    fn child<E: Kernels<T>>(
+        &self,
+        engine: E,
+        left: Option<&[u64]>,
+        packed: bool,
+        out: &mut AlignedBuffer<T>,
+    ) -> Form<T> {
+        let words = 2 * out.len() / BLOCK;
+        match *self {
+            Root::Values(values) => Form::Values.child(engine, (values, &[]), words, left, packed, out),
+            Root::Hard { negative, second: None, magnitudes: [magnitude, _], payload } if payload == BLOCK * words => {
+                Form::Signs(magnitude).child(engine, (&[], negative), words, left, packed, out)
             }
-            self.block(engine, index, &mut low);
-            self.block(engine, half + index, &mut high);
-            match left {
-                None => engine.left_block(&low, &high, out),
-                Some(left) => engine.right_block(&low, &high, left[index], out),
+            Root::Hard { .. } => {
+                let (mut low, mut high) = ([T::default(); BLOCK], [T::default(); BLOCK]);
+                for (index, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+                    self.block(engine, index, &mut low);
+                    self.block(engine, words / 2 + index, &mut high);
+                    match left {
+                        None => engine.left_block(&low, &high, out),
+                        Some(left) => engine.right_block(&low, &high, left[index], out),
+                    }
+                }
+                Form::Values
             }
         }
     }
@@ -567,7 +612,7 @@ impl<T: KernelLlr> Root<'_, T> {
 /// Computes the LLRs of a segment from the nearest node above whose LLRs are there.
 pub struct Descend<'a, T: KernelLlr> {
     alpha: &'a mut [AlignedBuffer<T>],
-    owner: &'a mut [u32],
+    owner: &'a mut [(u32, Form<T>)],
     word: &'a [u64],
     root: Root<'a, T>,
     log_length: u32,
@@ -590,18 +635,23 @@ impl<T: KernelLlr> Task<T> for Descend<'_, T> {
             let stage = shortest + at as u32;
             let words = 1usize << (stage - 6);
             let node = start / words;
-            if owner[at] == node as u32 {
+            if owner[at].0 == node as u32 {
                 continue;
             }
             let (below, above) = alpha.split_at_mut(at + 1);
             let out = &mut below[at];
             let left = (!node.is_multiple_of(2)).then(|| &word[(node - 1) * words..][..words]);
-            match (above.first(), left) {
-                (None, left) => root.node(engine, stage < log_length, left, out),
-                (Some(parent), None) => engine.left(parent, out),
-                (Some(parent), Some(left)) => engine.right(parent, left, out),
-            }
-            owner[at] = node as u32;
+            // The segment's own are wanted as values.
+            let packed = at > first;
+            let form = match above.first() {
+                Some(parent) => owner[at + 1].1.child(engine, (parent, parent.words()), 2 * words, left, packed, out),
+                None if stage < log_length => root.child(engine, left, packed, out),
+                None => {
+                    root.whole(engine, out);
+                    Form::Values
+                }
+            };
+            owner[at] = (node as u32, form);
         }
         if !flip.is_empty() {
             // 0 ± LLR.
@@ -610,7 +660,7 @@ impl<T: KernelLlr> Task<T> for Descend<'_, T> {
                 let llrs = *block;
                 engine.right_block(&llrs, &zeros, flip, block);
             }
-            owner[first] = NOBODY;
+            owner[first].0 = NOBODY;
         }
     }
 }

@@ -70,13 +70,96 @@ pub enum Channel<'a, T> {
 
 /// How a node's LLRs are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form<T> {
+pub enum Form<T> {
     /// As they are.
     Values,
     /// All of one magnitude: a plane of signs.
     Signs(T),
     /// 0 or of one magnitude: a plane of what is not 0, then one of signs.
     Ternary(T),
+}
+
+impl<T: KernelLlr> Form<T> {
+    /// LLRs of a child of a node of 64·`words` positions whose LLRs are `values` or `planes`: the left one, or the right one
+    /// given the left one's `bits`. As planes if they may be and are wanted `packed`; how they are.
+    #[inline(always)]
+    pub fn child<E: Kernels<T>>(
+        self,
+        engine: E,
+        (values, planes): (&[T], &[u64]),
+        words: usize,
+        bits: Option<&[u64]>,
+        packed: bool,
+        child: &mut AlignedBuffer<T>,
+    ) -> Self {
+        match (self, bits) {
+            (Form::Values, None) => engine.left(values, child),
+            (Form::Values, Some(bits)) => engine.right(values, bits, child),
+            (Form::Signs(magnitude), bits) => {
+                let (low, high) = planes[..words].split_at(words / 2);
+                match bits {
+                    None if packed => {
+                        for ((child, low), high) in child.words_mut().iter_mut().zip(low).zip(high) {
+                            *child = low ^ high;
+                        }
+                        return Form::Signs(magnitude.f(magnitude));
+                    }
+                    None => {
+                        let blocks = child.as_chunks_mut().0.iter_mut();
+                        for ((child, low), high) in blocks.zip(low).zip(high) {
+                            engine.ternary_block(u64::MAX, low ^ high, magnitude.f(magnitude), child);
+                        }
+                    }
+                    Some(bits) if packed => {
+                        let (nonzero, negative) = child.words_mut()[..words].split_at_mut(words / 2);
+                        for (i, (nonzero, negative)) in nonzero.iter_mut().zip(negative).enumerate() {
+                            *nonzero = !(low[i] ^ high[i] ^ bits[i]);
+                            *negative = high[i];
+                        }
+                        return Form::Ternary(magnitude.g(magnitude, false));
+                    }
+                    Some(bits) => {
+                        let blocks = child.as_chunks_mut().0.iter_mut();
+                        for (((child, low), high), bits) in blocks.zip(low).zip(high).zip(bits) {
+                            let nonzero = !(low ^ high ^ bits);
+                            engine.ternary_block(nonzero, *high, magnitude.g(magnitude, false), child);
+                        }
+                    }
+                }
+            }
+            (Form::Ternary(magnitude), bits) => {
+                let (nonzero, negative) = planes[..2 * words].split_at(words);
+                let (low_nonzero, high_nonzero) = nonzero.split_at(words / 2);
+                let (low_negative, high_negative) = negative.split_at(words / 2);
+                match bits {
+                    None if packed => {
+                        let (nonzero, negative) = child.words_mut()[..words].split_at_mut(words / 2);
+                        for (i, (nonzero, negative)) in nonzero.iter_mut().zip(negative).enumerate() {
+                            *nonzero = low_nonzero[i] & high_nonzero[i];
+                            *negative = low_negative[i] ^ high_negative[i];
+                        }
+                        return Form::Ternary(magnitude.f(magnitude));
+                    }
+                    None => {
+                        for (i, child) in child.as_chunks_mut().0.iter_mut().enumerate() {
+                            let nonzero = low_nonzero[i] & high_nonzero[i];
+                            let negative = low_negative[i] ^ high_negative[i];
+                            engine.ternary_block(nonzero, negative, magnitude.f(magnitude), child);
+                        }
+                    }
+                    Some(bits) => {
+                        let (mut low, mut high) = ([T::default(); SUBTREE], [T::default(); SUBTREE]);
+                        for (i, child) in child.as_chunks_mut().0.iter_mut().enumerate() {
+                            engine.ternary_block(low_nonzero[i], low_negative[i], magnitude, &mut low);
+                            engine.ternary_block(high_nonzero[i], high_negative[i], magnitude, &mut high);
+                            engine.right_block(&low, &high, bits[i], child);
+                        }
+                    }
+                }
+            }
+        }
+        Form::Values
+    }
 }
 
 struct Compiler<'a> {
@@ -257,7 +340,6 @@ impl<T: KernelLlr> SingleState<T> {
         left: Option<std::ops::Range<usize>>,
         packed: bool,
     ) {
-        let form = self.forms[stage];
         let (below, above) = self.alpha.split_at_mut(stage - LOG_SUBTREE);
         let Some(child) = below.last_mut() else { return };
         let bits = left.map(|left| &self.word[left]);
@@ -267,73 +349,7 @@ impl<T: KernelLlr> SingleState<T> {
             _ => (&above[0], above[0].words()),
         };
         let words = (1usize << stage) / SUBTREE;
-        self.forms[stage - 1] = Form::Values;
-        match (form, bits) {
-            (Form::Values, None) => engine.left(values, child),
-            (Form::Values, Some(bits)) => engine.right(values, bits, child),
-            (Form::Signs(magnitude), bits) => {
-                let (low, high) = planes[..words].split_at(words / 2);
-                match bits {
-                    None if packed => {
-                        for ((child, low), high) in child.words_mut().iter_mut().zip(low).zip(high) {
-                            *child = low ^ high;
-                        }
-                        self.forms[stage - 1] = Form::Signs(magnitude.f(magnitude));
-                    }
-                    None => {
-                        let blocks = child.as_chunks_mut().0.iter_mut();
-                        for ((child, low), high) in blocks.zip(low).zip(high) {
-                            engine.ternary_block(u64::MAX, low ^ high, magnitude.f(magnitude), child);
-                        }
-                    }
-                    Some(bits) if packed => {
-                        let (nonzero, negative) = child.words_mut()[..words].split_at_mut(words / 2);
-                        for (i, (nonzero, negative)) in nonzero.iter_mut().zip(negative).enumerate() {
-                            *nonzero = !(low[i] ^ high[i] ^ bits[i]);
-                            *negative = high[i];
-                        }
-                        self.forms[stage - 1] = Form::Ternary(magnitude.g(magnitude, false));
-                    }
-                    Some(bits) => {
-                        let blocks = child.as_chunks_mut().0.iter_mut();
-                        for (((child, low), high), bits) in blocks.zip(low).zip(high).zip(bits) {
-                            let nonzero = !(low ^ high ^ bits);
-                            engine.ternary_block(nonzero, *high, magnitude.g(magnitude, false), child);
-                        }
-                    }
-                }
-            }
-            (Form::Ternary(magnitude), bits) => {
-                let (nonzero, negative) = planes[..2 * words].split_at(words);
-                let (low_nonzero, high_nonzero) = nonzero.split_at(words / 2);
-                let (low_negative, high_negative) = negative.split_at(words / 2);
-                match bits {
-                    None if packed => {
-                        let (nonzero, negative) = child.words_mut()[..words].split_at_mut(words / 2);
-                        for (i, (nonzero, negative)) in nonzero.iter_mut().zip(negative).enumerate() {
-                            *nonzero = low_nonzero[i] & high_nonzero[i];
-                            *negative = low_negative[i] ^ high_negative[i];
-                        }
-                        self.forms[stage - 1] = Form::Ternary(magnitude.f(magnitude));
-                    }
-                    None => {
-                        for (i, child) in child.as_chunks_mut().0.iter_mut().enumerate() {
-                            let nonzero = low_nonzero[i] & high_nonzero[i];
-                            let negative = low_negative[i] ^ high_negative[i];
-                            engine.ternary_block(nonzero, negative, magnitude.f(magnitude), child);
-                        }
-                    }
-                    Some(bits) => {
-                        let (mut low, mut high) = ([T::default(); SUBTREE], [T::default(); SUBTREE]);
-                        for (i, child) in child.as_chunks_mut().0.iter_mut().enumerate() {
-                            engine.ternary_block(low_nonzero[i], low_negative[i], magnitude, &mut low);
-                            engine.ternary_block(high_nonzero[i], high_negative[i], magnitude, &mut high);
-                            engine.right_block(&low, &high, bits[i], child);
-                        }
-                    }
-                }
-            }
-        }
+        self.forms[stage - 1] = self.forms[stage].child(engine, (values, planes), words, bits, packed, child);
     }
 
     #[inline(always)]

@@ -157,9 +157,9 @@ impl AnyDecoder {
 
 /// Error rates where Bob has 0 and where he has 1, from one for both or a pair.
 fn error_rates(qber: &Bound<'_, PyAny>) -> PyResult<[f64; 2]> {
-    let rates = match qber.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>() {
-        Ok((zero, one)) => [number("qber", &zero)?, number("qber", &one)?],
-        Err(_) => [number("qber", qber)?; 2],
+    let rates = match qber.cast::<PyTuple>() {
+        Ok(pair) if pair.len() == 2 => [number("qber", &pair.get_item(0)?)?, number("qber", &pair.get_item(1)?)?],
+        _ => [number("qber", qber)?; 2],
     };
     for got in rates {
         if !(got > 0.0 && got < 0.5) {
