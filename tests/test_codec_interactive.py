@@ -140,7 +140,7 @@ def test_a_decoder_keeps_nothing_and_allocates_nothing() -> None:
     decoder = _native.InteractiveDecoder(LENGTH, code.info_mask, pairs, 8, escalation=(1,))
     expected = _native.interactive_required_bytes(LENGTH, code.info_mask, pairs, 8, escalation=(1,))
     assert (decoder.allocated_bytes, decoder.state_bytes) == expected
-    assert decoder.state_bytes <= LENGTH // 2 + 24 + 8 * len(SEGMENTS)
+    assert decoder.state_bytes <= LENGTH // 2 + 8 * len(SEGMENTS) + 64
     states = np.zeros((8, decoder.state_bytes), np.uint8)
     stopped, elapsed_ns = np.zeros(8, np.uint32), np.zeros(8, np.uint64)
     u = _native.polar_transform(alice, LENGTH)
