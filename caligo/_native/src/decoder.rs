@@ -373,16 +373,16 @@ impl<T: KernelLlr> Decoder<T> {
         let checks = self.require_checks(checks)?;
         bits::words_from_bytes(&mut self.received, received);
         input::offset(&self.code, &self.received, frozen_values, &mut self.candidate, &mut self.offset)?;
-        // Segmented decodes and successive cancellation start from the signs, unless some positions are certain.
+        // Segmented decodes start from the signs, and so does successive cancellation if there is one magnitude.
         let takes_signs = self.single.as_ref().is_some_and(|single| single::takes_signs(&single.program));
-        let signs = self.code.payload_length() == self.code.block_length() && (self.segmented.is_some() || takes_signs);
-        let signs = if signs { uniform } else { None };
-        match (signs, uniform) {
-            (Some(_), _) => {}
-            (None, Some(magnitude)) => self.expand(magnitude),
-            (None, None) => self.expand_both(magnitudes),
+        let alike = self.code.payload_length() == self.code.block_length() && uniform.is_some();
+        let signs = self.segmented.is_some() || (takes_signs && alike);
+        match uniform {
+            _ if signs => {}
+            Some(magnitude) => self.expand(magnitude),
+            None => self.expand_both(magnitudes),
         }
-        Ok(self.decode(tried, checks, signs, decoded))
+        Ok(self.decode(tried, checks, signs.then_some(magnitudes), decoded))
     }
 
     /// Decodes soft values: `llr` in nats, positive meaning 0, one per position; those of shortened positions are ignored.
@@ -555,9 +555,15 @@ impl<T: KernelLlr> Decoder<T> {
         if got == expected { Ok(checks) } else { Err(Error::Length { what: "segment check values", expected, got }) }
     }
 
-    /// Decodes what `received`, `offset` and `channel` hold, without the first `tried` list sizes; with a magnitude, the channel
-    /// is that with the signs of `offset`.
-    fn decode(&mut self, tried: usize, checks: Checks<'_>, magnitude: Option<T>, decoded: &mut [u8]) -> bool {
+    /// Decodes what `received`, `offset` and `channel` hold, without the first `tried` list sizes; with magnitudes, the channel
+    /// is those with the signs of `offset`.
+    fn decode(
+        &mut self,
+        tried: usize,
+        checks: Checks<'_>,
+        magnitudes: Option<Magnitudes<T>>,
+        decoded: &mut [u8],
+    ) -> bool {
         let payload = self.code.payload_length();
         self.channel[payload..].fill(T::CERTAIN);
         // What a survivor says about the error, put back on Bob's block: one pass of the check decides about it.
@@ -570,11 +576,9 @@ impl<T: KernelLlr> Decoder<T> {
             self.candidate.copy_from_slice(&self.received);
             split_segments(&mut self.candidate, segmentation.words());
             state.begin(&self.candidate, checks.segments.iter().map(|value| value ^ *check_of_zero));
-            let root = match magnitude {
+            let root = match magnitudes {
                 None => Root::Values(&self.channel),
-                Some(magnitude) => {
-                    Root::Hard { negative: &self.offset, second: None, magnitudes: [magnitude; 2], payload }
-                }
+                Some(magnitudes) => Root::Hard { negative: &self.offset, base: &self.received, magnitudes, payload },
             };
             let decided = state.run_to(self.engine, &self.code, root, self.code.segment_count());
             self.candidate.copy_from_slice(state.finish());
@@ -584,7 +588,7 @@ impl<T: KernelLlr> Decoder<T> {
         }
         let mut found = false;
         for attempt in self.list_sizes.attempts().skip(tried) {
-            self.run(attempt, magnitude);
+            self.run(attempt, magnitudes.map(|magnitudes| magnitudes.at_zero));
             found = self.pick(attempt.list_size, |word| check.linear_value(word, bytes) == target);
             if found {
                 break;

@@ -5,12 +5,12 @@
 use caligo_polar::bits;
 use caligo_polar::checksum::Check;
 use caligo_polar::code::{Code, ListSizes, Partition};
+use caligo_polar::decoder::Magnitudes;
 use caligo_polar::decoder::interactive::{Input, InteractiveDecoder, required_bytes, state_bytes};
 use caligo_polar::decoder::naive::Interactive;
 use caligo_polar::decoder::schedule::{self, Flavour};
 use caligo_polar::decoder::single;
 use caligo_polar::error::Error;
-use caligo_polar::llr::Llr;
 use caligo_polar::simd::{EngineName, KernelLlr};
 use caligo_polar::transform::polar_transform;
 use common::{Rng, information_set, keep_below};
@@ -86,7 +86,7 @@ fn unpacked(words: &[u64]) -> Vec<bool> {
 
 /// What Bob gets to know.
 enum Seen<T> {
-    Hard([T; 2]),
+    Hard(Magnitudes<T>),
     Soft(Vec<f32>),
 }
 
@@ -134,7 +134,7 @@ fn begin<'a, T: KernelLlr>(
     let certain = |position: usize, value: T| if position < code.payload_length() { value } else { T::CERTAIN };
     let magnitudes = match &seen {
         Seen::Hard(pair) => (0..code.block_length())
-            .map(|position| certain(position, pair[usize::from(bits::get(&received, position))]))
+            .map(|position| certain(position, if bits::get(&received, position) { pair.at_one } else { pair.at_zero }))
             .collect(),
         Seen::Soft(values) => {
             values.iter().enumerate().map(|(position, &value)| certain(position, T::from_nats(value))).collect()
@@ -296,9 +296,9 @@ fn soft_values<T>(rng: &mut Rng, length: usize) -> Seen<T> {
     Seen::Soft((0..length).map(|_| [0.0, 0.5, 1.5, 3.0, 4.0, 4.5, 90.0][rng.below(7) as usize]).collect())
 }
 
-fn hard_values<T: Llr>(rng: &mut Rng) -> Seen<T> {
+fn hard_values<T: KernelLlr>(rng: &mut Rng) -> Seen<T> {
     let rates = [(0.02, 0.02), (0.01, 0.05), (0.3, 0.004)][rng.below(3) as usize];
-    Seen::Hard([T::from_crossover(rates.0), T::from_crossover(rates.1)])
+    Seen::Hard(Magnitudes::from_crossovers(rates.0, rates.1))
 }
 
 #[test]
@@ -374,7 +374,7 @@ fn what_cannot_be_asked_is_refused_and_changes_nothing() {
             .unwrap()
     };
     let mut decoders = [new(Input::Hard)];
-    let mut block = begin(&mut rng, &case, &mut decoders, |_| Seen::Hard([8, 8]));
+    let mut block = begin(&mut rng, &case, &mut decoders, |_| Seen::Hard(8.into()));
     let [decoder] = &mut decoders;
     let state = &mut block.states[0];
     decoder.disclose(state, &[64], &[0]).unwrap();
@@ -388,9 +388,9 @@ fn what_cannot_be_asked_is_refused_and_changes_nothing() {
     assert!(matches!(decoder.rollback(state, 1), Err(Error::Standing { expected: 1, got: 0, .. })));
     assert!(matches!(decoder.finish(state, &mut [0; 32]), Err(Error::Standing { expected: 3, .. })));
     assert!(matches!(decoder.run(&mut state[1..]), Err(Error::Length { .. })));
-    assert!(matches!(decoder.begin(&[0; 32], &[0; 32], &[0, 1, 0], [8; 2], state), Err(Error::OutOfRange { .. })));
-    assert!(matches!(decoder.begin(&[0; 32], &[0; 32], &[0; 2], [8; 2], state), Err(Error::Length { .. })));
-    assert!(matches!(decoder.begin(&[0; 32], &[0; 32], &[0; 3], [0; 2], state), Err(Error::OutOfRange { .. })));
+    assert!(matches!(decoder.begin(&[0; 32], &[0; 32], &[0, 1, 0], 8, state), Err(Error::OutOfRange { .. })));
+    assert!(matches!(decoder.begin(&[0; 32], &[0; 32], &[0; 2], 8, state), Err(Error::Length { .. })));
+    assert!(matches!(decoder.begin(&[0; 32], &[0; 32], &[0; 3], -1, state), Err(Error::OutOfRange { .. })));
     let mut soft = new(Input::Soft);
     let mut none = vec![0; soft.state_bytes()];
     assert!(matches!(soft.run(&mut none), Err(Error::ForeignState { .. })));

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo import _native
-from caligo.channel import validate_qber
+from caligo.channel import Qbers, validate_qbers
 from caligo.codes.polar_code import PolarCode
 from caligo.codes.validation import validate_count, validate_name
 from caligo.errors import ConfigError
@@ -257,7 +257,7 @@ class InteractiveCodec:
         received: NDArray[np.uint8],
         frozen_values: NDArray[np.uint8],
         check_values: NDArray[np.uint32],
-        qber: float | tuple[float, float],
+        qber: Qbers,
     ) -> NDArray[np.uint8]:
         """Begin blocks received over a binary symmetric channel.
 
@@ -276,15 +276,12 @@ class InteractiveCodec:
         """
         require_batch(received, self.code, "received")
         require_frozen_values(frozen_values, self.code, len(received))
-        rates = qber if isinstance(qber, tuple) else (qber, qber)
-        if len(rates) != 2:
-            raise ConfigError(f"qber: expected one error rate or two, got {len(rates)}", what="qber", got=len(rates))
-        zero, one = (validate_qber(rate) for rate in rates)
+        qber = validate_qbers(qber)
         self._require_checks(check_values, len(received))
         states = self._states(len(received))
 
         def begin_slice(decoder: InteractiveDecoder, rows: slice) -> None:
-            decoder.begin(received[rows], frozen_values[rows], check_values[rows], (zero, one), states[rows])
+            decoder.begin(received[rows], frozen_values[rows], check_values[rows], qber, states[rows])
 
         self._pool.over_slices(len(received), begin_slice)
         return states

@@ -8,12 +8,6 @@ use crate::error::{Error, Result};
 use crate::llr::Llr;
 use crate::transform::polar_transform;
 
-/// A magnitude that is one.
-pub fn require_magnitude<T: Llr>(magnitude: T) -> Result<()> {
-    let (got, max) = (magnitude.into(), T::CERTAIN.into());
-    if (0.0..=max).contains(&got) { Ok(()) } else { Err(Error::OutOfRange { what: "magnitude", got, min: 0.0, max }) }
-}
-
 /// Finite values, one per position.
 pub fn require_llr(code: &Code, llr: &[f32]) -> Result<()> {
     let length = code.block_length();

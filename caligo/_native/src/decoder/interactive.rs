@@ -27,6 +27,7 @@
 //! Not here: which positions to ask for, how many, and whether the block that comes out is Alice's: the segments' checks do
 //! not prove that.
 
+use super::Magnitudes;
 use super::input;
 use super::segments::{Parts, Root, SegmentedState};
 use super::workspace::AlignedBuffer;
@@ -220,7 +221,7 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
     ///
     /// `received` is Bob's packed block, `frozen_values` Alice's transform on the frozen set (zero elsewhere), `check_values`
     /// the check of each of her segments, 0 where there is none, `magnitudes` the LLR magnitudes of positions where Bob
-    /// has 0 and where he has 1.
+    /// has 0 and where he has 1, or one for both.
     ///
     /// # Errors
     /// [`Error::Length`]; [`Error::StrayBits`] for bits at shortened positions, or frozen values on the information set;
@@ -231,16 +232,16 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
         received: &[u8],
         frozen_values: &[u8],
         check_values: &[u32],
-        magnitudes: [T; 2],
+        magnitudes: impl Into<Magnitudes<T>>,
         state: &mut [u8],
     ) -> Result<()> {
         self.require_input(Input::Hard)?;
         self.require_state_length(state)?;
-        magnitudes.into_iter().try_for_each(require_positive)?;
+        let Magnitudes { at_zero, at_one } = magnitudes.into().require()?;
         input::require_block(&self.code, "received", received)?;
         bits::words_from_bytes(&mut self.base, received);
         self.start(frozen_values, check_values)?;
-        let [zero, one]: [f64; 2] = magnitudes.map(Into::into);
+        let [zero, one]: [f64; 2] = [at_zero, at_one].map(Into::into);
         self.store_block(state, [zero as f32, one as f32]);
         bits::bytes_from_words(&mut state[self.layout.input.clone()], &self.offset);
         Ok(())
@@ -321,13 +322,9 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
         let magnitudes = self.load(state, next)?;
         let root = match self.input {
             Input::Soft => Root::Values(&self.channel),
-            Input::Hard => Root::Hard {
-                negative: &self.offset,
-                // Bob's bits, with the offset.
-                second: (magnitudes[0] != magnitudes[1]).then_some(&*self.base),
-                magnitudes,
-                payload: self.code.payload_length(),
-            },
+            Input::Hard => {
+                Root::Hard { negative: &self.offset, base: &self.base, magnitudes, payload: self.code.payload_length() }
+            }
         };
         // Where it stopped says how it ended.
         let _ = self.state.run_to(self.engine, &self.code, root, count);
@@ -469,7 +466,7 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
     }
 
     /// Everything a run needs, into the machine; the magnitudes.
-    fn load(&mut self, state: &[u8], next: usize) -> Result<[T; 2]> {
+    fn load(&mut self, state: &[u8], next: usize) -> Result<Magnitudes<T>> {
         self.load_words(state, next)?;
         let Parts { target, before, .. } = self.state.parts();
         values_from_bytes(target, &state[self.layout.target.clone()]);
@@ -477,18 +474,24 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
         let input = &state[self.layout.input.clone()];
         if self.input == Input::Soft {
             let sound = T::from_bytes(input, &mut self.channel);
-            return if sound { Ok([T::default(); 2]) } else { Err(Error::ForeignState { what: "range of values" }) };
+            return if sound {
+                Ok(Magnitudes::from(T::CERTAIN))
+            } else {
+                Err(Error::ForeignState { what: "range of values" })
+            };
         }
         bits::words_from_bytes(&mut self.offset, input);
         let [zero, one] = MAGNITUDES.map(|range| {
             let bytes = state[range].as_chunks().0.first().copied().unwrap_or_default();
-            T::exactly(f32::from_le_bytes(bytes)).filter(|magnitude| require_positive(*magnitude).is_ok())
+            T::exactly(f32::from_le_bytes(bytes))
         });
-        let magnitudes = zero.zip(one).ok_or(Error::ForeignState { what: "magnitude" })?;
-        if magnitudes.0 != magnitudes.1 {
+        let magnitudes = zero.zip(one).map(|(at_zero, at_one)| Magnitudes { at_zero, at_one });
+        let magnitudes = magnitudes.and_then(|magnitudes| magnitudes.require().ok());
+        let magnitudes = magnitudes.ok_or(Error::ForeignState { what: "magnitude" })?;
+        if magnitudes.uniform().is_none() {
             bits::words_from_bytes(&mut self.base, &state[self.layout.base.clone()]);
         }
-        Ok(magnitudes.into())
+        Ok(magnitudes)
     }
 }
 
@@ -517,16 +520,6 @@ fn narrow_to(words: &mut [u64], node: &Range<usize>) {
             start += length;
         }
     }
-}
-
-/// A magnitude that says something.
-fn require_positive<T: Llr>(magnitude: T) -> Result<()> {
-    input::require_magnitude(magnitude)?;
-    if magnitude.is_negative() || magnitude == T::default() {
-        let (got, max) = (magnitude.into(), T::CERTAIN.into());
-        return Err(Error::OutOfRange { what: "magnitude", got, min: f64::MIN_POSITIVE, max });
-    }
-    Ok(())
 }
 
 /// A number that other codes, cuts, precisions and inputs hardly share.

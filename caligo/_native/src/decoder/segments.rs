@@ -17,6 +17,7 @@
 //! Not here: what a list does within a segment ([`list`](super::list), [`single`]), the check of the whole block, and
 //! blocks that wait for an answer ([`interactive`](super::interactive)).
 
+use super::Magnitudes;
 use super::list::{ListState, ListTask};
 use super::schedule::{self, Flavour, Instruction};
 use super::shared::BLOCK;
@@ -26,6 +27,7 @@ use crate::bits;
 use crate::code::{Attempt, Code, ListSizes, Partition, Segment};
 use crate::error::Result;
 use crate::memory;
+use crate::simd::frames::Planes;
 use crate::simd::{EngineName, KernelLlr, Kernels, Task};
 use crate::transform::transform_words;
 
@@ -528,10 +530,10 @@ pub enum Root<'a, T> {
     Hard {
         /// Signs: set where negative.
         negative: &'a [u64],
-        /// What, added to the signs, says which magnitude a position has; the first, if nothing does.
-        second: Option<&'a [u64]>,
-        /// The magnitudes.
-        magnitudes: [T; 2],
+        /// What is added to Bob's bits in the signs: y ⊕ v. Looked at if there are two magnitudes.
+        base: &'a [u64],
+        /// The magnitudes, by Bob's bit.
+        magnitudes: Magnitudes<T>,
         /// Positions from here on are certain.
         payload: usize,
     },
@@ -547,19 +549,14 @@ impl<T: KernelLlr> Root<'_, T> {
                     *out = *block;
                 }
             }
-            Root::Hard { negative, second, magnitudes, payload } => {
+            Root::Hard { negative, base, magnitudes, payload } => {
                 let signs = negative[index];
-                match second {
-                    None => engine.expand(&[signs], magnitudes[0], out),
-                    Some(second) => {
-                        let second = second[index] ^ signs;
-                        let mut other = [T::default(); BLOCK];
-                        engine.ternary_block(!second, signs, magnitudes[0], out);
-                        engine.ternary_block(second, signs, magnitudes[1], &mut other);
-                        // One of the two is 0.
-                        for (out, other) in out.iter_mut().zip(other) {
-                            *out = out.g(other, false);
-                        }
+                match magnitudes.uniform() {
+                    Some(magnitude) => engine.expand(&[signs], magnitude, out),
+                    None => {
+                        let ones = base[index] ^ signs;
+                        let planes = Planes { one: &[!ones], two: &[ones], negative: &[signs] };
+                        engine.expand_frames(planes, magnitudes.at_zero, magnitudes.at_one, std::slice::from_mut(out));
                     }
                 }
                 if BLOCK * (index + 1) > payload {
@@ -590,8 +587,10 @@ impl<T: KernelLlr> Root<'_, T> {
         let words = 2 * out.len() / BLOCK;
         match *self {
             Root::Values(values) => Form::Values.child(engine, (values, &[]), words, left, packed, out),
-            Root::Hard { negative, second: None, magnitudes: [magnitude, _], payload } if payload == BLOCK * words => {
-                Form::Signs(magnitude).child(engine, (&[], negative), words, left, packed, out)
+            Root::Hard { negative, magnitudes, payload, .. }
+                if payload == BLOCK * words && magnitudes.uniform().is_some() =>
+            {
+                Form::Signs(magnitudes.at_zero).child(engine, (&[], negative), words, left, packed, out)
             }
             Root::Hard { .. } => {
                 let (mut low, mut high) = ([T::default(); BLOCK], [T::default(); BLOCK]);

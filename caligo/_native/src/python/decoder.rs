@@ -80,6 +80,17 @@ pub fn list_sizes(escalation: Option<&Bound<'_, PyAny>>, list_size: &Bound<'_, P
     Ok(ListSizes::escalating(&sizes, list_size)?)
 }
 
+/// Crossover probabilities where Bob has 0 and where he has 1, from one for both or a pair.
+pub fn crossovers(qber: &Bound<'_, PyAny>) -> PyResult<(f64, f64)> {
+    let qber = number_or_pair("qber", qber)?;
+    for got in [qber.0, qber.1] {
+        if !(got > 0.0 && got < 0.5) {
+            return Err(Error::OutOfRange { what: "qber", got, min: f64::MIN_POSITIVE, max: 0.5 }.into());
+        }
+    }
+    Ok(qber)
+}
+
 /// Segments of a block, None for none; their check is `crc16` unless it is named.
 fn segmentation(
     block_length: usize,
@@ -410,12 +421,7 @@ impl PolarDecoder {
         ok: &Bound<'_, PyAny>,
         elapsed_ns: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let qber = number_or_pair("qber", qber)?;
-        for got in [qber.0, qber.1] {
-            if !(got > 0.0 && got < 0.5) {
-                return Err(Error::OutOfRange { what: "qber", got, min: f64::MIN_POSITIVE, max: 0.5 }.into());
-            }
-        }
+        let qber = crossovers(qber)?;
         let input = ("received", received, bits::bytes_for(self.block_length));
         self.batch::<u8>(py, input, frozen_values, check_values, decoded, ok, elapsed_ns, |decoder, rows, group| {
             decoder.decode_bsc(rows, qber, group)

@@ -3,17 +3,17 @@
 //! A decoder is one workspace and serves one thread at a time; blocks are rows of bytes that the caller keeps. Calls over
 //! batches go row by row, let go of the interpreter meanwhile and allocate nothing.
 
-use super::arguments::{integer, name, number, type_of};
+use super::arguments::{integer, name, type_of};
 use super::arrays::{Readable, Writable, check_row_length, readable, rows_of, shaped, writable, zeroed};
-use super::decoder::{PATIENCE, Precision, list_sizes, packed_words, precision_named};
+use super::decoder::{PATIENCE, Precision, crossovers, list_sizes, packed_words, precision_named};
 use super::error::{config_error, shape_error};
 use crate::bits;
 use crate::checksum::Check;
 use crate::code::{Code, ListSizes, Partition};
+use crate::decoder::Magnitudes;
 use crate::decoder::interactive::{self, Input, InteractiveDecoder as Decoder};
 use crate::decoder::workspace::AlignedBuffer;
-use crate::error::{Error, Result};
-use crate::llr::Llr;
+use crate::error::Result;
 use crate::simd::EngineName;
 use crate::transform::block_log2;
 use numpy::PyArrayDyn;
@@ -141,32 +141,20 @@ impl AnyDecoder {
         received: &[u8],
         frozen_values: &[u8],
         check_values: &[u32],
-        qber: [f64; 2],
+        (at_zero, at_one): (f64, f64),
         state: &mut [u8],
     ) -> Result<()> {
         match self {
             AnyDecoder::Int8(decoder) => {
-                decoder.begin(received, frozen_values, check_values, qber.map(i8::from_crossover), state)
+                let magnitudes = Magnitudes::from_crossovers(at_zero, at_one);
+                decoder.begin(received, frozen_values, check_values, magnitudes, state)
             }
             AnyDecoder::F32(decoder) => {
-                decoder.begin(received, frozen_values, check_values, qber.map(f32::from_crossover), state)
+                let magnitudes = Magnitudes::from_crossovers(at_zero, at_one);
+                decoder.begin(received, frozen_values, check_values, magnitudes, state)
             }
         }
     }
-}
-
-/// Error rates where Bob has 0 and where he has 1, from one for both or a pair.
-fn error_rates(qber: &Bound<'_, PyAny>) -> PyResult<[f64; 2]> {
-    let rates = match qber.cast::<PyTuple>() {
-        Ok(pair) if pair.len() == 2 => [number("qber", &pair.get_item(0)?)?, number("qber", &pair.get_item(1)?)?],
-        _ => [number("qber", qber)?; 2],
-    };
-    for got in rates {
-        if !(got > 0.0 && got < 0.5) {
-            return Err(Error::OutOfRange { what: "qber", got, min: f64::MIN_POSITIVE, max: 0.5 }.into());
-        }
-    }
-    Ok(rates)
 }
 
 /// A decoder of blocks that wait for answers: the workspace of one thread.
@@ -388,7 +376,7 @@ impl InteractiveDecoder {
         qber: &Bound<'_, PyAny>,
         states: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let qber = error_rates(qber)?;
+        let qber = crossovers(qber)?;
         let input = ("received", received, bits::bytes_for(self.block_length));
         self.begin_rows::<u8>(
             py,
