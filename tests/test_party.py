@@ -365,10 +365,23 @@ def test_unrelated_keys_are_refused_by_both_or_give_no_key() -> None:
     assert "blocks failed" in alice.warnings[0]
 
 
-def test_a_leakage_cap_ends_both_sides() -> None:
-    for error in errors(both(over_tcp(), options={"max_leakage_bits": 5000})):
+def test_a_leakage_cap_ends_both_sides_which_say_what_was_disclosed(tmp_path: Path) -> None:
+    outcome = both(
+        over_tcp(), options={"qber": None, "sample_bits": 4000, "max_leakage_bits": 5000}, alice={"store": tmp_path}
+    )
+    for error in errors(outcome):
         assert isinstance(error, ProtocolError)
         assert "leakage cap" in error.message
+        (note,) = error.__notes__
+        assert "4,000 of its bits as a sample" in note
+        assert 0 < int(note.split()[0].replace(",", "")) <= 5000
+    (run,) = list_runs(tmp_path)
+    assert errors(outcome)[0].__notes__[0] in (run.path / "interrupted.json").read_text()
+
+
+def test_a_session_that_disclosed_nothing_leaves_the_key_as_it_was() -> None:
+    outcome = errors(both(over_tcp(), alice={"options": ReconcileOptions(**(QUICK | {"qber": 0.03}))}))
+    assert not any(hasattr(error, "__notes__") for error in outcome)
 
 
 @pytest.mark.parametrize("role", ["alice", "bob"])

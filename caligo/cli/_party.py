@@ -226,6 +226,8 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
         if state is not None and directory is not None:
             raise ConfigError("expected --state with --listen or --connect, got it with --directory; leave one out")
         sealing = _authentication(authentication, psk)
+        if out is None:
+            warn("the reconciled key will not be written, and the sifted one is spent all the same; give --out DIR")
         with ExitStack() as stack:
             transport = stack.enter_context(_transport(role, listen, connect, directory))
             listener = stack.enter_context(progress())
@@ -276,12 +278,16 @@ def _transport(
     role: Literal["alice", "bob"], listen: str | None, connect: str | None, directory: Path | None
 ) -> Transport:
     from caligo.transports import DirectoryTransport, TcpTransport
+    from caligo.transports.directory import DIRECTIONS
     from caligo.transports.tcp import parse_address
 
     if sum(way is not None for way in (listen, connect, directory)) != 1:
         raise ConfigError("expected one of --listen, --connect and --directory; say how to reach the peer")
     if directory is not None:
-        return DirectoryTransport(directory, role)
+        out, into = DIRECTIONS if role == "alice" else DIRECTIONS[::-1]
+        exchange = DirectoryTransport(directory, role)
+        message(f"carry what appears in {directory / out} to the peer's, and what appears there in {into} to here")
+        return exchange
     if connect is not None:
         return TcpTransport.connect(parse_address(connect))
     transport = TcpTransport.listen(parse_address(listen or ""))

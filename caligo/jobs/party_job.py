@@ -361,9 +361,10 @@ class Party:
         spent = (
             f"{leakage.leakage_bits:,} bits about this key were disclosed ({both_ways:,} both ways"
             + ("" if self.role == "alice" else "; Alice knows of any that did not arrive")
-            + f"), and {sampled_bits:,} of its bits were shown as a sample; "
+            + (f"), and {sampled_bits:,} of its bits as a sample; " if sampled_bits else "); ")
             + ("" if self._state is None or ends_for_good(error) else "go on with the state that is kept, or ")
-            + "use it no more, nor begin another session with it"
+            + "throw the key away, or subtract all of this too from what another session makes of it"
+            + ("" if self.is_closed else "; no reconciled key was kept, not of blocks recorded as confirmed either")
         )
         error.add_note(spent)
         if isinstance(error, CaligoError):

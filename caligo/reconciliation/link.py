@@ -123,8 +123,8 @@ class Link:
         if len(frame.tag) != seal.tag_bytes or not seal.accepts(frame.sealed, frame.tag):
             if first:
                 raise AuthenticationError(
-                    "tag of the first message: expected another value; the pre-shared keys differ, or this is not the "
-                    "peer",
+                    "tag of the first message: expected another value; the pre-shared keys differ, both are Alice or "
+                    "both Bob, or this is not the peer",
                     field="tag",
                 )
             raise _spoiled("tag", "another value", f"message {self._received} with this one")

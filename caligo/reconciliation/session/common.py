@@ -314,8 +314,12 @@ class Session(Generic[AnySide_co]):
         if hello.terms != self.terms:
             ours, theirs = asdict(self.terms), asdict(hello.terms)
             name = next(name for name in ours if ours[name] != theirs[name])
+            # Zero stands for what was not given.
             raise wrong(
-                name, repr(ours[name]), repr(theirs[name]), "give the same on both sides (this side's is expected)"
+                name,
+                repr(ours[name] or "none"),
+                repr(theirs[name] or "none"),
+                "give the same on both sides (this side's is expected)",
             )
         if not 1 <= hello.window <= MAX_WINDOW:
             raise wrong("window", f"1 to {MAX_WINDOW}", hello.window, OUT_OF_STEP)
