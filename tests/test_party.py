@@ -36,9 +36,11 @@ from caligo.errors import (
 )
 from caligo.jobs import Party, PartyOptions, PartyReport, ReconcileOptions, reconcile_party
 from caligo.keys.packed import PackedKeyWriter
+from caligo.memory import FIXED_BYTES, MemoryLimit, block_buffer_bytes, dialogue_block_bytes
 from caligo.reconciliation.authentication import CallerChannel, PresharedKey
 from caligo.reconciliation.messages import Outcome, Settlement
 from caligo.reconciliation.session import BobSession
+from caligo.reconciliation.strategies.one_way import OneWay
 from caligo.store import list_runs, load_run
 from caligo.telemetry.progress import NoProgress
 from caligo.transports import DirectoryTransport, TcpTransport, memory_pair
@@ -413,6 +415,39 @@ def test_an_interrupted_side_tells_the_other() -> None:
     assert isinstance(bob, KeyboardInterrupt)
     assert isinstance(alice, ProtocolError)
     assert alice.fields["reason"] == "interrupted"
+
+
+def test_a_run_that_ends_after_groups_were_confirmed_says_that_no_key_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caligo.jobs.party_job.MINIMUM_GROUP_BITS", 8192)
+    groups = iter(range(3))
+
+    def interrupt(*_: object, **__: object) -> None:
+        if next(groups, None) is None:
+            raise KeyboardInterrupt
+
+    listener = NoProgress()
+    listener.advance = interrupt  # type: ignore[method-assign]
+    place = {"store": tmp_path / "store", "out": tmp_path / "out"}
+    both(over_tcp(), alice=place, bob=place | {"progress": listener})
+    runs = [run.path for run in list_runs(tmp_path / "store")]
+    assert "confirmed" in {record["outcome"] for path in runs for record in load_run(path).records()}
+    for path in runs:
+        assert "no reconciled key was kept" in json.loads((path / "interrupted.json").read_text())["reason"]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_threads_fit_beside_the_decoders_of_every_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = OneWay.required_bytes(1024, 2, "int8", "crc32") + block_buffer_bytes(1024)
+    beside = FIXED_BYTES + 8 * dialogue_block_bytes(1024)
+    for fitting, threads in ((2.5, 1), (3.5, 2)):
+        limit = MemoryLimit(int(beside + fitting * decoder), "this test")
+        monkeypatch.setattr("caligo.jobs.party_job.memory_limit", lambda limit=limit: limit)
+        # The key's end is a shortened block of its own, so a section and a decoder of its own.
+        _, bob = reports(both(over_tcp(), party={"window": 8}))
+        assert len(bob.codes) == 2
+        assert bob.threads == threads
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from caligo.errors import CaligoError, ConfigError, ConnectionLostError, Protoco
 from caligo.jobs.conversation import Conversation, abort_reason, ends_for_good
 from caligo.jobs.options import ReconcileOptions
 from caligo.jobs.party_report import PartyReport
-from caligo.jobs.plan import default_block_length, plan_layout
+from caligo.jobs.plan import Layout, default_block_length, plan_layout
 from caligo.jobs.report import CodeUse
 from caligo.jobs.runner import interrupts_deferred, worker_pool
 from caligo.jobs.sources import KeySource, open_source, source_name
@@ -75,7 +75,7 @@ from caligo.reconciliation.session import (
     Section,
     Work,
 )
-from caligo.reconciliation.strategies import DEFAULT_TARGET_FER, CodeRequest, strategy_type
+from caligo.reconciliation.strategies import DEFAULT_TARGET_FER, CodeRequest, StrategyType, strategy_type
 from caligo.reconciliation.strategies.dialogue import Side, Step
 from caligo.reconciliation.verification import MINIMUM_GROUP_BITS, Payload
 from caligo.states import KeyState
@@ -548,25 +548,14 @@ class Party:
         ]
         with worker_pool(len(requests)) as pool:
             codes = list(pool.map(kind.choose_code, requests))
+        if self.role == "bob":
+            self._threads = self._plan_threads(kind, layout)
         sections = []
         for segment, code in zip(layout.segments, codes, strict=True):
             side: Side
             if self.role == "alice":
                 side = kind.alice(code)
             else:
-                limit = memory_limit()
-                self._threads = plan_memory(
-                    limit.limit_bytes,
-                    block_length=max(each.block_length for each in layout.segments),
-                    list_size=options.list_size,
-                    precision=options.precision,
-                    threads=self._threads_wanted,
-                    fixed_bytes=FIXED_BYTES + self._session.window * dialogue_block_bytes(self._block_length),
-                    source=limit.source,
-                    required_bytes=lambda block_length, list_size, precision: kind.required_bytes(
-                        block_length, list_size, precision, options.check, options.escalation
-                    ),
-                ).threads
                 side = kind.bob(
                     code,
                     options.list_size,
@@ -578,6 +567,34 @@ class Party:
             self._stack.callback(side.close)
             sections.append(Section(segment.first_block, segment.blocks, segment.start_bit, side))
         return sections
+
+    def _plan_threads(self, kind: StrategyType, layout: Layout) -> int:
+        """Threads that fit beside the window and the decoders of all sections, which live side by side."""
+        options = self.options
+
+        def decoder_bytes(block_length: int, list_size: int, precision: str) -> int:
+            return kind.required_bytes(
+                block_length, list_size, precision, options.check, options.escalation, options.segment_length
+            )
+
+        limit = memory_limit()
+        longest, *others = sorted(layout.segments, key=lambda segment: segment.block_length, reverse=True)
+        return plan_memory(
+            limit.limit_bytes,
+            block_length=longest.block_length,
+            list_size=options.list_size,
+            precision=options.precision,
+            threads=self._threads_wanted,
+            fixed_bytes=FIXED_BYTES
+            + self._session.window * dialogue_block_bytes(self._block_length)
+            + sum(
+                min(self._threads_wanted, segment.blocks)
+                * decoder_bytes(segment.block_length, options.list_size, options.precision)
+                for segment in others
+            ),
+            source=limit.source,
+            required_bytes=decoder_bytes,
+        ).threads
 
     # --- the conversation ---------------------------------------------------------------------------------------------
 
