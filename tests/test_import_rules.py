@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "jobs": {
         "bits",
         "states",
+        "channel",
         "codes",
         "randomness",
         "reconciliation",

@@ -164,6 +164,37 @@ def test_any_key_is_reconciled_sampled_or_reported_and_every_bit_is_counted(
     assert (report.estimated_qber is None) == given_qber == (report.sampled_bits == 0)
 
 
+def asymmetric_keys(key_bits: int, rates: tuple[float, float], seed: int = 1) -> tuple[Packed, Packed]:
+    rng = np.random.default_rng(seed)
+    bob = rng.integers(0, 2, key_bits, dtype=np.uint8)
+    errors = rng.random(key_bits) < np.where(bob, rates[1], rates[0])
+    return bits.pack(bob ^ errors), bits.pack(bob)
+
+
+@pytest.mark.parametrize("strategy", ["one-way", "segmented"])
+def test_errors_that_follow_bobs_bits_cost_less_and_change_the_account(strategy: str) -> None:
+    keys = asymmetric_keys(150_000, (0.06, 0.015))
+    asked: dict[str, Any] = {"block_length": 1 << 14, "list_size": 8, "strategy": strategy, "seed": 3}
+    if strategy == "segmented":
+        asked["segment_length"] = 1 << 12
+    two = reconcile(*keys, **asked)
+    one = reconcile(*keys, asymmetric="off", **asked)
+    given = reconcile(*keys, qber=(0.063, 0.016), **asked)
+    for report in (two, one, given):
+        assert report.keys_equal
+        assert report.blocks_failed <= 2
+    assert one.design_qber_pair is None
+    assert one.account == "leakage_bits"
+    assert given.design_qber_pair == (0.063, 0.016)
+    assert {code.design_qber for code in given.codes} == {given.design_qber}
+    for report in (two, given):
+        assert report.account == "leakage_bits_both_ways"
+    assert two.design_qber_pair is not None
+    assert two.design_qber == sum(two.design_qber_pair) / 2 == pytest.approx(one.design_qber, abs=1.1e-4)
+    # Five per cent less by H(X|Y); some of it is lost to finite blocks.
+    assert two.leakage_bits_both_ways < 0.975 * one.leakage_bits
+
+
 def test_the_reconciled_key_is_alices_without_samples_and_failed_blocks() -> None:
     alice, bob = two_keys(10_000)
     report = reconcile(alice, bob, seed=7, **QUICK | {"efficiency": None, "target_fer": 0.01})

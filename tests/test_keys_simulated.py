@@ -33,6 +33,16 @@ def test_a_pair_has_the_error_rate_asked_for_and_uniform_bits(tmp_path: Path) ->
     assert deviations(ones, pair.key_bits, 0.5) < 5
 
 
+def test_two_error_rates_follow_bobs_bits(tmp_path: Path) -> None:
+    pair = simulate_pair(tmp_path, key_bits=(1 << 21) + 77, qber=(0.05, 0.01), seed=5, drift=Drift("linear", 0.5))
+    with open_pair(pair.alice, pair.bob, key_bits=pair.key_bits) as keys:
+        alice, bob = (key.read_bits(0, pair.key_bits) for key in (keys.alice, keys.bob))
+    ones = count_ones(bob)
+    assert deviations(ones, pair.key_bits, 0.5) < 5
+    assert deviations(count_ones((alice ^ bob) & bob), ones, 0.01) < 5
+    assert deviations(count_ones((alice ^ bob) & ~bob), pair.key_bits - ones, 0.05) < 5
+
+
 def test_a_pair_is_a_function_of_its_seed_and_a_short_key_begins_a_long_one(tmp_path: Path) -> None:
     def contents(name: str, key_bits: int, seed: int) -> tuple[bytes, bytes]:
         (tmp_path / name).mkdir()
@@ -99,6 +109,8 @@ def test_what_cannot_be_simulated_is_refused_before_anything_is_written(tmp_path
         {"qber": 0.5},
         {"qber": -0.1},
         {"qber": math.nan},
+        {"qber": (0.02, 0.5)},
+        {"qber": (0.02,)},
         {"seed": -1},
         {"seed": 1 << 64},
         {"qber": 0.4, "drift": Drift("sine", 0.3)},

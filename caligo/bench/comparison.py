@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from caligo import _native
 from caligo.bits import slice_rows
-from caligo.channel import DESIGN_QBER_MAX, DESIGN_QBER_MIN, normal_approximation_efficiency
+from caligo.channel import DESIGN_QBER_MAX, DESIGN_QBER_MIN, mean_qber, normal_approximation_efficiency
 from caligo.codes.polar_code import validate_block_length
 from caligo.codes.validation import validate_count
 from caligo.errors import ConfigError, KeyFileError, MemoryBudgetError
@@ -339,7 +339,7 @@ class _Ground:
             self.known = estimate_qber(disclosed[0], disclosed[1], sample_bits)
             self._keys = (RemainingKey(keys.alice, positions), RemainingKey(keys.bob, positions))
         else:
-            self.known = options.qber
+            self.known = mean_qber(options.qber)
         design_qber_for(self.known, asks=False)
         self.layout = self._lay_out(self._keys[0].key_bits, length, blocks)
         self.place = self.layout.segments[0]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from caligo.cli._options import Command, Count
+from caligo.cli._options import Command, Count, Rates
 
 if TYPE_CHECKING:
     from caligo.simulation import Channel
@@ -27,7 +27,12 @@ def channel_options(function: Command) -> Command:
                 show_default=True,
                 help="Binary symmetric, or BPSK over additive white Gaussian noise.",
             ),
-            click.option("--qber", metavar="Q", type=float, help="Error rate of the BSC, as 0.02."),
+            click.option(
+                "--qber",
+                metavar="Q",
+                type=Rates(),
+                help="Error rate of the BSC, as 0.02; or two, where Bob has 0 and where he has 1.",
+            ),
             click.option(
                 "--efficiency",
                 metavar="F",
@@ -56,7 +61,11 @@ def channel_options(function: Command) -> Command:
 
 
 def require_channel(
-    channel: str, qber: float | None, efficiency: float | None, ebn0: float | None, info_length: int | None
+    channel: str,
+    qber: float | tuple[float, float] | None,
+    efficiency: float | None,
+    ebn0: float | None,
+    info_length: int | None,
 ) -> Channel:
     """The channel that the options name.
 

@@ -10,14 +10,15 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 if TYPE_CHECKING:
     _IntegerType = click.ParamType[int]
+    _RatesType = click.ParamType[float | tuple[float, float]]
 else:
-    _IntegerType = click.ParamType  # not subscriptable in click 8.1
+    _IntegerType = _RatesType = click.ParamType  # not subscriptable in click 8.1
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
@@ -53,6 +54,27 @@ class Count(_IntegerType):
             if len(fraction) <= exponent:
                 return int(whole + fraction + "0" * (exponent - len(fraction)))
         return None
+
+
+class Rates(_RatesType):
+    """An error rate, or two where Bob's 0 and his 1 differ: `0.02` or `0.049,0.024`."""
+
+    name = "rates"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | tuple[float, float]:
+        if not isinstance(value, str):
+            return cast("float | tuple[float, float]", value)
+        try:
+            rates = [float(part) for part in value.split(",")]
+        except ValueError:
+            rates = []
+        if len(rates) == 2:
+            return rates[0], rates[1]
+        if len(rates) != 1:
+            self.fail(f"{value!r} is not an error rate, or two (write 0.02, or 0.049,0.024)", param, ctx)
+        return rates[0]
 
 
 def available_threads() -> int:

@@ -24,7 +24,13 @@ def group() -> None:
 
 @group.command(short_help="Write two simulated sifted keys.")
 @click.option("--bits", metavar="N", type=_options.Count(minimum=1), required=True, help="Length of the keys.")
-@click.option("--qber", metavar="Q", type=float, required=True, help="Mean error rate, 0 < Q < 0.5.")
+@click.option(
+    "--qber",
+    metavar="Q",
+    type=_options.Rates(),
+    required=True,
+    help="Mean error rate, 0 < Q < 0.5; or two, where Bob has 0 and where he has 1, as 0.049,0.024.",
+)
 @click.option(
     "--drift",
     metavar="KIND/A",
@@ -45,7 +51,7 @@ def group() -> None:
 @_options.json_option
 def simulate(
     bits: int,
-    qber: float,
+    qber: float | tuple[float, float],
     drift: str | None,
     drift_period: int,
     seed: int,
@@ -54,6 +60,7 @@ def simulate(
     as_json: bool,
 ) -> ExitCode:
     """Write two simulated sifted keys, alice.bin and bob.bin (packed, little bit order, readable by you alone)."""
+    from caligo.channel import mean_qber
     from caligo.keys import Drift, simulate_pair
 
     moving = None if drift is None else Drift.parse(drift, period_bits=drift_period)
@@ -70,7 +77,8 @@ def simulate(
                 "format": "packed",
                 "bit_order": "little",
                 "key_bits": pair.key_bits,
-                "mean_qber": qber,
+                "mean_qber": mean_qber(qber),
+                "qber_pair": list(qber) if isinstance(qber, tuple) else None,
                 "true_qber": pair.true_qber,
                 "differing_bits": pair.differing_bits,
                 "drift": None

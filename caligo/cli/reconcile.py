@@ -9,6 +9,7 @@ import click
 
 from caligo.cli._options import (
     Count,
+    Rates,
     bit_order_option,
     block_length_option,
     cap_options,
@@ -41,8 +42,16 @@ if TYPE_CHECKING:
 @click.option(
     "--qber",
     metavar="Q",
-    type=float,
-    help="Error rate to design the code for, as 0.02.  [default: estimated from sampled positions, then discarded]",
+    type=Rates(),
+    help="Error rate to design the code for, as 0.02; or two, where Bob has 0 and where he has 1, as 0.049,0.024.  "
+    "[default: estimated from sampled positions, then discarded]",
+)
+@click.option(
+    "--asymmetric",
+    type=click.Choice(["auto", "off"]),
+    default="auto",
+    show_default=True,
+    help="Two error rates, by Bob's bit, where the sample tells them apart; then only leakage both ways counts.",
 )
 @click.option(
     "--sample-bits",
@@ -114,7 +123,8 @@ if TYPE_CHECKING:
 def command(
     alice: Path,
     bob: Path,
-    qber: float | None,
+    qber: float | tuple[float, float] | None,
+    asymmetric: str,
     sample_bits: int | None,
     block_length: int | None,
     list_size: int,
@@ -158,6 +168,7 @@ def command(
 
     options = ReconcileOptions(
         qber=qber,
+        asymmetric=asymmetric,
         block_length=block_length,
         list_size=list_size,
         efficiency=efficiency,
@@ -229,6 +240,10 @@ def print_report(report: ReconciliationReport) -> None:
         "key": f"{report.reconciled_bits:,} of {report.key_bits:,} bits reconciled{short}",
         "equal": report.keys_equal if report.blocks_ok else "nothing was reconciled",
         "error rate": f"{report.true_qber:.3%}{estimated}; designed for {_designed(report)}",
+        "rely on": report.account
+        if report.design_qber_pair is None
+        else f"{report.account}, since codes are for {report.design_qber_pair[0]:.3%} at Bob's 0 and "
+        f"{report.design_qber_pair[1]:.3%} at his 1",
         "efficiency": "-"
         if report.efficiency is None
         else f"{report.efficiency:.4f} times the Shannon limit, {report.strategy}",

@@ -14,6 +14,7 @@ that is `ANNOUNCEMENT_BITS` of his, and a message.
 
 The sampled positions, which lie all over the key, say nothing about drift: they decide the plan's design, which the
 first stretches have, and which no stretch goes below (above, where Bob asks) until `LEARNING` stretches are known.
+Where the plan has two error rates, by Bob's bit, all designs have them in its proportion.
 A design that leaves no key, or that a cap forbids, is not made: the stretch keeps the design of the one before it.
 """
 
@@ -24,10 +25,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from caligo.channel import Qbers
 from caligo.codes import PolarCode
 from caligo.errors import CaligoError, ConfigError
 from caligo.jobs.plan import WINDOW_BITS, Layout, Window
-from caligo.reconciliation.estimation import ASKING_CONFIDENCE, CONFIDENCE
+from caligo.reconciliation.estimation import ASKING_CONFIDENCE, CONFIDENCE, divide_qber
 from caligo.reconciliation.strategies import CodeRequest, StrategyType
 from caligo.reconciliation.tracking import QberTracker, following_design_qber
 
@@ -83,7 +85,7 @@ class Design:
     """What the blocks of a stretch are designed for.
 
     Args:
-        qber: design QBER.
+        qber: design QBER; of a pair, the mean that was asked for.
         codes: of each segment of the layout.
     """
 
@@ -245,23 +247,31 @@ class Designs:
             qber = (min if self._kind.asks else max)(qber, self._planned.qber)
         if qber != self._latest.qber:
             try:
-                codes = tuple(self._kind.choose_code(replace(request, design_qber=qber)) for request in self._requests)
+                codes = tuple(
+                    self._kind.choose_code(replace(request, design_qber=self._divided(qber, request)))
+                    for request in self._requests
+                )
             except ConfigError:
                 return self._latest
             if all(map(self._allows, codes)):
                 self._latest = Design(qber, codes)
         return self._latest
 
+    def _divided(self, qber: float, request: CodeRequest) -> Qbers:
+        """A design QBER, or where the plan has a pair, one in its proportion."""
+        planned = request.design_qber
+        return divide_qber(qber, planned, asks=self._kind.asks) if isinstance(planned, tuple) else qber
+
 
 def _further(kind: StrategyType, request: CodeRequest, code: PolarCode, attempt: int) -> PolarCode | None:
-    if code.design_qber is None:
+    if code.design_qber is None or code.assumed_qber is None:
         return None
     reached = 1.0 + RETRY_EXCESS * (2**attempt - 1)
     efficiency = code.efficiency(code.design_qber)
     efficiency *= efficiency / code.efficiency(min(reached * code.design_qber, 0.49))
     try:
         wider = kind.choose_code(
-            replace(request, design_qber=code.design_qber, efficiency=efficiency, raise_efficiency=False)
+            replace(request, design_qber=code.assumed_qber, efficiency=efficiency, raise_efficiency=False)
         )
         both = (wider.info_mask & code.info_mask).tobytes()
         return replace(wider, info_set=both) if wider.segment_length == code.segment_length else None

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caligo.channel import Qbers, validate_qbers
 from caligo.codes.polar_code import validate_block_length
 from caligo.codes.validation import validate_count
 from caligo.errors import ConfigError
 from caligo.randomness import MAX_SAMPLE_BITS, validate_seed
-from caligo.reconciliation.estimation import design_qber_above
+from caligo.reconciliation.estimation import design_qbers_for
 from caligo.reconciliation.strategies import DEFAULT_STRATEGY, NO_CAPS, BlockCaps, strategy_type
 
 __all__ = ["DEFAULT_LIST_SIZE", "MAX_RETRIES", "ReconcileOptions"]
@@ -34,7 +35,10 @@ class ReconcileOptions:
     """Everything that can be asked of a reconcile job, beside the keys and the places.
 
     Args:
-        qber: error rate to design for, 0 < qber <= 0.25; None: estimate it from sampled positions.
+        qber: error rate to design for, 0 < qber <= 0.25, or a pair: where Bob has 0, where he has 1; None: estimate it
+            from sampled positions.
+        asymmetric: ``auto``: design for two rates where the sample tells two apart
+            (:mod:`caligo.reconciliation.estimation`); ``off``: for one. A pair that is given is used.
         block_length: N, a power of two; None: by the length of the key
             (:func:`~caligo.jobs.plan.default_block_length`).
         list_size: paths the decoder keeps: 1, 2, 4, 8, 16 or 32.
@@ -72,7 +76,8 @@ class ReconcileOptions:
         ConfigError: a value outside its range.
     """
 
-    qber: float | None = None
+    qber: Qbers | None = None
+    asymmetric: str = "auto"
     block_length: int | None = None
     list_size: int = DEFAULT_LIST_SIZE
     efficiency: float | None = None
@@ -115,10 +120,12 @@ class ReconcileOptions:
         if self.segment_length is not None:
             self._set("segment_length", validate_count(self.segment_length, "segment_length"))
         if self.qber is not None:
-            design_qber_above(self.qber)
-            self._set("qber", float(self.qber))
+            object.__setattr__(self, "qber", validate_qbers(self.qber))
+            design_qbers_for(self.qber, asks=False)
             if self.sample_bits is not None:
                 raise ConfigError("expected a QBER or a number of positions to sample, got both; leave one out")
+        if self.asymmetric not in ("auto", "off"):
+            raise ConfigError(f"asymmetric: expected auto or off, got {self.asymmetric!r}", got=str(self.asymmetric))
         if self.block_length is not None:
             self._set("block_length", validate_block_length(self.block_length))
         self._set("list_size", validate_count(self.list_size, "list_size"))

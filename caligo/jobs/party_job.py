@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo.bits import Packed, packed_bytes
+from caligo.channel import mean_qber
 from caligo.codes.validation import validate_count
 from caligo.errors import CaligoError, ConfigError, ConnectionLostError, ProtocolError, SuspendedError
 from caligo.jobs.conversation import Conversation, abort_reason, ends_for_good
@@ -295,6 +296,8 @@ class Party:
         self.party = party = party or PartyOptions()
         if role not in ("alice", "bob"):
             raise ConfigError(f"role: expected alice or bob, got {role!r}", got=str(role))
+        if isinstance(options.qber, tuple):
+            raise ConfigError("qber: expected one error rate between two machines, got a pair; give the mean")
         if options.seed is not None:
             raise ConfigError("seed: expected none, since two parties draw their random values, got one; leave it out")
         if options.follow_drift or options.on_failure != "discard":
@@ -489,7 +492,7 @@ class Party:
             check=options.check,
             efficiency=options.efficiency or 0.0,
             target_fer=target_fer if options.efficiency is None else 0.0,
-            qber=options.qber or 0.0,
+            qber=0.0 if options.qber is None else mean_qber(options.qber),
             sample_bits=sample_bits,
             group_bits=MINIMUM_GROUP_BITS,
             max_rounds=options.max_rounds,

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo.bits import slice_rows
+from caligo.channel import Qbers, mean_qber
 from caligo.codes.validation import validate_count
 from caligo.errors import ConfigError
 from caligo.jobs.accounting import LeakageBudget, ReconciledWindow, Totals, VerifiedGroup, by_group
@@ -48,8 +49,9 @@ from caligo.randomness import SecurityRandomness, interleaving_seed, sampled_pos
 from caligo.reconciliation.estimation import (
     QberEstimate,
     default_sample_bits,
-    design_qber_for,
+    design_qbers_for,
     estimate_qber,
+    leakage_account,
 )
 from caligo.reconciliation.leakage import efficiency
 from caligo.reconciliation.strategies import (
@@ -198,10 +200,11 @@ class _Job:
         self._keys = (RemainingKey(self._keys[0], positions), RemainingKey(self._keys[1], positions))
         self.plan_for(estimate)
 
-    def plan_for(self, known: float | QberEstimate) -> None:
+    def plan_for(self, known: Qbers | QberEstimate) -> None:
         """Lay out the key and choose the codes, by what is known of the QBER."""
         options = self.options
-        self.design_qber = design_qber = design_qber_for(known, asks=self._type.asks)
+        assumed = design_qbers_for(known, asks=self._type.asks, asymmetric=options.asymmetric == "auto")
+        self.assumed_qber, self.design_qber = assumed, mean_qber(assumed)
         self.estimated = known if isinstance(known, QberEstimate) else None
         remaining = self._keys[0].key_bits
         self.block_length = options.block_length or default_block_length(self._whole_bits)
@@ -222,7 +225,7 @@ class _Job:
             CodeRequest(
                 block_length=segment.block_length,
                 payload_length=segment.payload_length,
-                design_qber=design_qber,
+                design_qber=assumed,
                 list_size=options.list_size,
                 check=options.check,
                 efficiency=options.efficiency,
@@ -371,6 +374,8 @@ class _Job:
             estimated_qber_high=high,
             true_qber=true_qber,
             design_qber=self.design_qber,
+            design_qber_pair=self.assumed_qber if isinstance(self.assumed_qber, tuple) else None,
+            account=leakage_account(self.assumed_qber),
             target_fer=None
             if options.efficiency is not None
             else (DEFAULT_TARGET_FER if options.target_fer is None else options.target_fer),

@@ -89,7 +89,12 @@ class ReconciliationReport:
         estimated_qber_low: lower end of its 95 % interval.
         estimated_qber_high: upper end.
         true_qber: share of the key's bits in which the two keys differ; for the report only.
-        design_qber: what the plan's codes were designed for; where designs follow the blocks, `codes` has the others.
+        design_qber: what the plan's codes were designed for, of a pair the mean; where designs follow the blocks,
+            `codes` has the others.
+        design_qber_pair: P(error | Bob has 0) and P(error | Bob has 1) of the plan's codes, whose proportion all others
+            have; None: designed for one rate.
+        account: name of the account that privacy amplification may rely on: ``leakage_bits``, or where there is a pair
+            ``leakage_bits_both_ways``, since what Bob says depends on his bits then.
         target_fer: frame error rate aimed at; None if the efficiency was given.
         leakage_bits: bits that Alice disclosed for all blocks, failed ones too, tags included.
         leakage_bits_both_ways: these, and what Bob's replies say about the keys.
@@ -141,6 +146,8 @@ class ReconciliationReport:
     estimated_qber_high: float | None
     true_qber: float
     design_qber: float
+    design_qber_pair: tuple[float, float] | None
+    account: str
     target_fer: float | None
     leakage_bits: int
     leakage_bits_both_ways: int

@@ -1,12 +1,13 @@
 """Simulated sifted keys: two files that differ like those of a link whose error rate drifts.
 
 Alice's bits are uniform. Bob's differ independently, with a probability that is constant within chunks of `CHUNK_BITS`
-bits and drifts from chunk to chunk around its mean. Everything is a function of the seed.
+bits and drifts from chunk to chunk around its mean; it may be one where Bob has 0 and another where he has 1.
+Everything is a function of the seed.
 
-Covers: generating a pair in bounded memory. Does not cover: errors that differ for zeros and ones, bursts, timing.
+Covers: generating a pair in bounded memory. Does not cover: bursts, timing.
 
 Alice's bits are block i of stream `KEY_BITS` for the i-th 2^20 bits; the errors are block j of stream `CHANNEL_ERRORS`
-for the j-th 2^12 bits.
+for the j-th 2^12 bits. With two error rates the bits of that stream are Bob's, and Alice's are his with the errors.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from caligo.bits import Packed, count_ones, packed_bytes
-from caligo.channel import validate_qber
+from caligo.channel import Qbers, validate_qber, validate_qbers
 from caligo.errors import ConfigError
 from caligo.keys.files import prepare_output_directory
 from caligo.keys.packed import PackedKeyWriter
@@ -134,7 +135,7 @@ def simulate_pair(
     directory: str | os.PathLike[str],
     *,
     key_bits: int,
-    qber: float,
+    qber: Qbers,
     seed: int,
     drift: Drift | None = None,
     overwrite: bool = True,
@@ -145,9 +146,9 @@ def simulate_pair(
     Args:
         directory: where to; created when everything else about the call is right, see `prepare_output_directory`.
         key_bits: length of the keys, >= 1.
-        qber: mean error rate, 0 < qber < 0.5.
+        qber: mean error rate, 0 < qber < 0.5, or a pair: where Bob has 0, where he has 1.
         seed: in [0, 2^64).
-        drift: how the error rate moves; None for a constant one. Its greatest rate must be below 0.5.
+        drift: how the error rate, or both of a pair, moves; None for a constant one. The greatest must be below 0.5.
         overwrite: write into a directory that is not empty, too.
         progress: called with the bits of each window that was written.
 
@@ -161,9 +162,9 @@ def simulate_pair(
         NativeUnavailableError: the crate is not built.
     """
     validate_seed(seed)
-    mean = validate_qber(qber)
+    rates = validate_qbers(qber)
     drift = drift or Drift()
-    validate_qber(mean * (1.0 + drift.amplitude), "greatest qber")
+    validate_qber(max(rates if isinstance(rates, tuple) else (rates,)) * (1.0 + drift.amplitude), "greatest qber")
     if key_bits < 1:
         raise ConfigError(f"expected key_bits >= 1, got {key_bits}; give a length", key_bits=key_bits)
     target = prepare_output_directory(Path(directory), force=overwrite)
@@ -172,10 +173,12 @@ def simulate_pair(
         for window in range(-(-key_bits // _WINDOW_BITS)):
             count = min(_WINDOW_BITS, key_bits - window * _WINDOW_BITS)
             bits = simulation_bits(seed, Stream.KEY_BITS, window, count)
-            errors = _errors(seed, mean, drift, key_bits, window * _WINDOW_BITS, count)
+            errors = _errors(seed, rates, drift, key_bits, window * _WINDOW_BITS, bits, count)
             differing += count_ones(errors)
-            alice.append(bits, count)
-            bob.append(bits ^ errors, count)
+            # Of a pair it is Bob who has what was drawn: his bits say how likely errors are.
+            other = bits ^ errors
+            alice.append(other if isinstance(rates, tuple) else bits, count)
+            bob.append(bits if isinstance(rates, tuple) else other, count)
             if progress is not None:
                 progress(count)
         alice.settle()
@@ -183,12 +186,17 @@ def simulate_pair(
     return SimulatedPair(alice.path, bob.path, key_bits, differing)
 
 
-def _errors(seed: int, mean: float, drift: Drift, key_bits: int, start: int, bits: int) -> Packed:
+def _errors(seed: int, qber: Qbers, drift: Drift, key_bits: int, start: int, bob: Packed, bits: int) -> Packed:
     chunks = -(-key_bits // CHUNK_BITS)
     errors = np.empty(packed_bytes(bits), dtype=np.uint8)
     for at in range(0, bits, CHUNK_BITS):
         chunk = (start + at) // CHUNK_BITS
         count = min(CHUNK_BITS, bits - at)
-        rate = drift.error_rate(mean, chunk, chunks)
-        errors[at // 8 : packed_bytes(at + count)] = simulation_errors(seed, chunk, count, rate)
+        place = slice(at // 8, packed_bytes(at + count))
+        rates: Qbers
+        if isinstance(qber, tuple):
+            rates = (drift.error_rate(qber[0], chunk, chunks), drift.error_rate(qber[1], chunk, chunks))
+        else:
+            rates = drift.error_rate(qber, chunk, chunks)
+        errors[place] = simulation_errors(seed, chunk, count, rates, bob[place])
     return errors
