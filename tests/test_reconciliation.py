@@ -128,6 +128,27 @@ def test_a_strategy_on_a_code_for_a_pair_decodes_with_both_rates(strategy: str) 
     assert found[0] > 80 > 40 > found[1]
 
 
+@pytest.mark.parametrize("strategy", ["one-way", "segmented"])
+def test_reliabilities_of_single_bits_find_what_their_mean_does_not(strategy: str) -> None:
+    """Half of the bits at 8 %, half at 0.5 %, and Bob knows which."""
+    rng = np.random.default_rng(5)
+    alice = rng.integers(0, 2, (60, 4096), dtype=np.uint8)
+    rates = np.where(rng.random(alice.shape) < 0.5, 0.08, 0.005)
+    bob = alice ^ (rng.random(alice.shape) < rates)
+    llr = (np.log((1 - rates) / rates) * (1.0 - 2.0 * bob)).astype(np.float32)
+    kind = strategy_type(strategy)
+    wanted = request(
+        block_length=4096, payload_length=4096, design_qber=(0.08, 0.005), efficiency=1.19, segment_length=1024
+    )
+    party = kind(kind.choose_code(wanted), 8)
+    assert isinstance(party, OneWay)
+    soft, hard = party.reconcile_soft(bits.pack(alice), llr), party.reconcile(bits.pack(alice), bits.pack(bob))
+    assert (soft.decoded == bits.pack(alice)).all(axis=1)[soft.ok].all()
+    assert soft.ok.sum() > 40 > 20 > hard.ok.sum()
+    assert soft.leakage == hard.leakage
+    party.close()
+
+
 def test_bob_decodes_from_his_own_blocks_and_the_message_alone() -> None:
     code = OneWay.choose_code(request())
     alice, bob = two_keys(8, 1024, 1024, 0.02, seed=1)

@@ -84,6 +84,18 @@ class Bob:
         """
         return self._codec.decode(blocks, disclosure.frozen_values, disclosure.check_values, self._qber)
 
+    def decode_soft(self, disclosure: Disclosure, llr: NDArray[np.float32]) -> DecodedBatch:
+        """Decode to her blocks what he knows of each bit.
+
+        Args:
+            disclosure: what Alice sent for these blocks.
+            llr: ln P(0)/P(1) of her bits by what he has, float32 `[B, N]`.
+
+        Returns:
+            Decoded blocks, and for each whether it passed its check.
+        """
+        return self._codec.decode_soft(llr, disclosure.frozen_values, disclosure.check_values)
+
     @staticmethod
     def verify(hash_key: bytes, payload: Payload, tag: Tag) -> Verdict:
         """Compare the tag of his decoded blocks of a group with hers.

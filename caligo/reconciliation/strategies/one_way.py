@@ -21,7 +21,7 @@ from caligo import _native
 from caligo.bits import select_bits, spread_bits
 from caligo.codes import PolarCode, design_code, efficiency_for_target_fer
 from caligo.errors import ConfigError, ProtocolError
-from caligo.reconciliation.codecs import Codec
+from caligo.reconciliation.codecs import Codec, DecodedBatch
 from caligo.reconciliation.codecs.boundary import require_escalation, require_list_size
 from caligo.reconciliation.codecs.polar import PolarCodec
 from caligo.reconciliation.leakage import OUTCOME_BITS, Leakage, TwoWayLeakage
@@ -274,7 +274,28 @@ class OneWay:
         Raises:
             ShapeError: wrong dtype, shape, layout, or stray bits.
         """
-        decoded = self._bob.decode(self._alice.disclose(alice), bob)
+        return self._outcome(self._bob.decode(self._alice.disclose(alice), bob))
+
+    def reconcile_soft(self, alice: NDArray[np.uint8], bob_llr: NDArray[np.float32]) -> ReconciledBlocks:
+        """As `reconcile`, where Bob knows of each of his bits how reliable it is.
+
+        Whether a block decodes then depends on what he has, and not on the errors alone: `leakage_bits_both_ways` is
+        the account to rely on.
+
+        Args:
+            alice: her blocks, packed uint8 `[B, max(1, N // 8)]`, zero beyond the payload; only her side reads them.
+            bob_llr: ln P(0)/P(1) of her bits by what he has, float32 `[B, N]`, finite; his own bit is 1 where it is
+                negative, and beyond the payload it does not matter.
+
+        Returns:
+            What Bob holds, and whether each block passed its check.
+
+        Raises:
+            ShapeError: wrong dtype, shape, layout, a NaN or an infinity, or stray bits.
+        """
+        return self._outcome(self._bob.decode_soft(self._alice.disclose(alice), bob_llr))
+
+    def _outcome(self, decoded: DecodedBatch) -> ReconciledBlocks:
         blocks = len(decoded.ok)
         return ReconciledBlocks(
             decoded.decoded,
