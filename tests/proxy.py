@@ -40,7 +40,11 @@ class Proxy:
         while not self._stopping.is_set():
             with suppress(OSError):
                 near, _ = self._listener.accept()
-                far = socket.create_connection(self._target)
+                try:
+                    far = socket.create_connection(self._target)
+                except OSError:
+                    near.close()
+                    continue
                 for end in (near, far):
                     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._carry(near, far, self._cuts.pop(0) if self._cuts else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import stat
@@ -284,8 +285,13 @@ def test_efficiency_counts_the_decoded_blocks_with_their_tags() -> None:
     assert report.leakage_bits == report.blocks * report.codes[0].leakage_bits + TAG_BITS
 
 
-@pytest.mark.parametrize("changes", [{}, {"qber": None, "sample_bits": 4000}, {"qber": 0.012}])
-@pytest.mark.parametrize("strategy", sorted(strategies.STRATEGIES))
+@pytest.mark.parametrize(
+    ("strategy", "changes"),
+    [
+        *itertools.product(sorted(strategies.STRATEGIES), [{}, {"qber": None, "sample_bits": 4000}, {"qber": 0.012}]),
+        ("one-way", {"check": "none", "efficiency": 1.6, "target_fer": None}),
+    ],
+)
 def test_one_process_counts_what_two_machines_count(
     strategy: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

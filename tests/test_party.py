@@ -478,7 +478,7 @@ def test_a_peer_that_says_something_else_is_a_protocol_error(said: bytes) -> Non
         thread.start()
         with TcpTransport.connect(listener.getsockname()[:2]) as end, pytest.raises(ProtocolError):
             reconcile_party(
-                "alice", ALICE, end, authentication=SECRET, key_bits=KEY_BITS, party=PartyOptions(timeout_s=5.0)
+                "alice", ALICE, end, authentication=SECRET, key_bits=KEY_BITS, party=PartyOptions(timeout_s=1.0)
             )
         thread.join()
 

@@ -35,6 +35,8 @@ from caligo.reconciliation.messages import (
     AbortReason,
     Answer,
     Bits,
+    BlockTags,
+    BlockVerdicts,
     Close,
     GroupVerdict,
     Hello,
@@ -365,6 +367,46 @@ def test_the_peer_is_told_the_reason_and_nothing_of_the_error(text: str, reason:
     assert alice.session.failure.message == text
 
 
+# --- groups whose tags differ -----------------------------------------------------------------------------------------
+
+LONG_BITS = 1024 * 40
+UNCHECKED = terms(LONG_BITS, block_length=1024, check="none", efficiency=1.55, group_bits=1024 * 8)
+LONG = two_keys(LONG_BITS)
+
+
+@pytest.mark.parametrize("cut", [None, 30, 45])
+def test_of_a_group_whose_tags_differ_only_the_wrong_blocks_are_lost(cut: int | None) -> None:
+    alice, bob = parties(UNCHECKED, keys=LONG)
+    if cut is not None:
+        talk(alice, bob, frames=cut)
+    talk(alice, bob, number=1)
+    assert alice.session.is_closed
+    assert alice.account == bob.account
+    assert alice.key == bob.key
+    totals = bob.session.totals
+    assert totals.failed_verification > 0
+    assert any(not group.agrees and group.key.bits for group in bob.groups)
+    whole = bits.unpack(LONG[0], LONG_BITS).reshape(-1, 1024)
+    kept = [whole[block.block] for group in bob.groups for block in group.blocks if block.confirmed]
+    assert bytes(bits.pack(np.concatenate(kept))) == bob.key
+    told_apart = sum(len(group.blocks) for group in bob.groups if not group.agrees)
+    assert totals.leakage.opened.verification_bits == TAG_BITS * (len(bob.groups) + told_apart)
+
+
+def test_blocks_are_not_told_apart_where_the_cap_forbids_it_or_they_are_too_short() -> None:
+    one_group = replace(UNCHECKED, group_bits=LONG_BITS)
+    enough = 40 * code_for(UNCHECKED, 0.02).leakage_bits + TAG_BITS
+    for agreed in (replace(one_group, max_leakage_bits=enough), replace(UNCHECKED, block_length=256, efficiency=2.0)):
+        alice, bob = parties(agreed, keys=LONG)
+        talk(alice, bob)
+        assert alice.session.is_closed
+        assert alice.account == bob.account
+        assert alice.key == bob.key
+        for group in bob.groups:
+            assert {block.confirmed for block in group.blocks} == {group.agrees}
+        assert bob.session.totals.failed_verification > 0
+
+
 # --- keys that do not belong together ---------------------------------------------------------------------------------
 
 
@@ -427,6 +469,8 @@ plausible = st.one_of(
     st.builds(Answer, small, st.integers(0, 3), st.one_of(bit_rows(40), st.just(Bits(24, bytes(3))))),
     st.builds(Outcome, small, st.sampled_from(Settlement)),
     st.builds(GroupVerdict, small, st.booleans()),
+    st.builds(BlockTags, small, st.just((bytes(16),) * 4)),
+    st.builds(BlockVerdicts, small, bit_rows(6)),
     st.builds(Resume, small, small, st.booleans(), small, st.lists(st.tuples(small, small), max_size=4).map(tuple)),
     st.just(Close(0, 0, 0, 0, 0)),
 )
@@ -471,7 +515,7 @@ def test_a_hostile_peer_gets_protocol_errors_and_no_more_than_the_account_says(
     if role == "bob":
         # Groups come in order, so what Bob accepts is what Alice has, block by block.
         for group in victim.groups:
-            taken = [whole[256 * b.block : 256 * (b.block + 1)] for b in group.blocks if b.settlement is Settlement.OK]
+            taken = [whole[256 * b.block : 256 * (b.block + 1)] for b in group.blocks if b.confirmed]
             if group.key.bits:
                 assert np.array_equal(bits.unpack(group.key.packed, group.key.bits), np.concatenate(taken))
 

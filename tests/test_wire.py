@@ -31,6 +31,8 @@ from caligo.reconciliation.messages import (
     AbortReason,
     Answer,
     Bits,
+    BlockTags,
+    BlockVerdicts,
     Close,
     GroupTag,
     GroupVerdict,
@@ -65,6 +67,8 @@ EXAMPLES: list[Message] = [
     Outcome(7, Settlement.GIVEN_UP),
     GroupTag(2, 1_048_576, bytes(range(16))),
     GroupVerdict(2, True),
+    BlockTags(2, (bytes(range(16)), bytes(range(16, 32)))),
+    BlockVerdicts(2, Bits(2, b"\x02")),
     Close(13_000, 13_050, 15, 1, 61_440),
     Abort(AbortReason.LEAKAGE_CAP, "enough"),
     KeepAlive(),
@@ -218,6 +222,8 @@ messages = st.one_of(
     st.builds(Outcome, u64, st.sampled_from(Settlement)),
     st.builds(GroupTag, u64, u64, st.binary(min_size=16, max_size=16)),
     st.builds(GroupVerdict, u64, st.booleans()),
+    st.builds(BlockTags, u64, st.lists(st.binary(min_size=16, max_size=16), max_size=4).map(tuple)),
+    st.builds(BlockVerdicts, u64, bit_rows()),
     st.builds(Close, u64, u64, u64, u64, u64),
     st.builds(Abort, st.sampled_from(AbortReason), ascii_text),
     st.just(KeepAlive()),
@@ -504,6 +510,6 @@ def test_a_number_must_be_finite_and_a_text_printable() -> None:
         struct.pack_into("<d", plan, at, value)
         with pytest.raises(ProtocolError):
             wire.decode_payload(5, bytes(plan))
-    abort = wire.encode_payload(EXAMPLES[12]).replace(b"enough", b"eno\x1b[h")
+    abort = wire.encode_payload(Abort(AbortReason.LEAKAGE_CAP, "enough")).replace(b"enough", b"eno\x1b[h")
     with pytest.raises(ProtocolError):
         wire.decode_payload(13, abort)

@@ -261,7 +261,7 @@ class Party:
             "bits": totals.reconciled_bits,
             "epsilon": totals.epsilon,
             "blocks": [
-                (block.block, block.settlement, block.rounds, block.leakage, group.agrees)
+                (block.block, block.settlement, block.confirmed, block.rounds, block.leakage, group.agrees)
                 for group in self.groups
                 for block in group.blocks
             ],

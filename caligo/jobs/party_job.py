@@ -635,11 +635,11 @@ class Party:
         for block in event.blocks:
             self._decode_ns += block.elapsed_ns
             self._coded_bits += block.block_length
-            if block.settlement is Settlement.OK and event.agrees:
+            if block.confirmed:
                 self._leakage_ok += block.leakage.leakage_bits
                 self._errors_ok += block.corrected_errors or 0
         if self._run is not None:
-            self._run.record_many(_record(block, event.agrees) for block in event.blocks)
+            self._run.record_many(_record(block) for block in event.blocks)
         if event.key.bits:
             if self._output is not None:
                 self._output.append(event.key.packed, event.key.bits)
@@ -761,12 +761,12 @@ class Party:
         return warnings
 
 
-def _record(block: BlockAccount, agrees: bool) -> dict[str, Any]:
+def _record(block: BlockAccount) -> dict[str, Any]:
     """What the store keeps of a block."""
     opened: Leakage = block.leakage.opened
     state = KeyState.UNCORRECTED
     if block.settlement is Settlement.OK:
-        state = KeyState.CONFIRMED if agrees else KeyState.UNCONFIRMED
+        state = KeyState.CONFIRMED if block.confirmed else KeyState.UNCONFIRMED
     record: dict[str, Any] = {
         "block": block.block,
         "outcome": state.label,

@@ -405,6 +405,35 @@ class GroupVerdict:
     agrees: bool
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class BlockTags:
+    """Alice to Bob, where the tags of a group differ and it is worth it: a tag of each of its blocks that are OK.
+
+    Args:
+        group: its index.
+        tags: 16 bytes each, in order; none where a cap forbids them.
+    """
+
+    group: int
+    tags: tuple[bytes, ...]
+
+    def __repr__(self) -> str:
+        return f"BlockTags(group={self.group}, tags={len(self.tags)})"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockVerdicts:
+    """Bob to Alice: which of the blocks whose tags came are the same; both discard the others.
+
+    Args:
+        group: its index.
+        agree: a bit for each tag that came; not all of them ones.
+    """
+
+    group: int
+    agree: Bits
+
+
 @dataclass(frozen=True, slots=True)
 class Close:
     """Last message, each way: the sender's account, which must be the receiver's too.
@@ -454,6 +483,8 @@ Message: TypeAlias = (
     | Outcome
     | GroupTag
     | GroupVerdict
+    | BlockTags
+    | BlockVerdicts
     | Close
     | Abort
     | KeepAlive

@@ -25,6 +25,8 @@ from caligo.reconciliation.messages import (
     AbortReason,
     Answer,
     Bits,
+    BlockTags,
+    BlockVerdicts,
     Close,
     GroupTag,
     GroupVerdict,
@@ -52,6 +54,7 @@ __all__ = [
     "MAX_FRAME_BYTES",
     "MAX_PAYLOAD_BYTES",
     "MAX_SEGMENTS",
+    "MAX_TAGS",
     "OPTIONAL",
     "TAG_BYTES",
     "VERSION",
@@ -84,6 +87,8 @@ MAX_BLOCK_BITS: Final = 1 << 24
 """Of a block, hence of what is disclosed of it in one message."""
 MAX_SEGMENTS: Final = 1 << 18
 """Of a block: those of 64 positions in the longest one."""
+MAX_TAGS: Final = 1 << 17
+"""Of the blocks of a group, in one message."""
 
 BUNDLE_TYPE: Final = 14
 """A payload that is a row of other messages' types and payloads."""
@@ -363,7 +368,12 @@ def _rows(form: str, most: int, make: Callable[..., Any] = lambda *row: row) -> 
         if len(rows) > most:
             raise ValueError(f"at most {most} entries")
         plain = (
-            row if isinstance(row, tuple) else tuple(getattr(row, item.name) for item in fields(row)) for row in rows
+            row
+            if isinstance(row, tuple)
+            else (row,)
+            if isinstance(row, bytes)
+            else tuple(getattr(row, item.name) for item in fields(row))
+            for row in rows
         )
         try:
             return b"".join(layout.pack(*row) for row in plain)
@@ -473,6 +483,8 @@ _LAYOUTS: tuple[_Layout, ...] = (
         ),
     ),
     _Layout(Abort, 13, ((1, "reason", _one_of(AbortReason)), (2, "text", _text(240)))),
+    _Layout(BlockTags, 15, ((1, "group", U64), (2, "tags", _rows("16s", MAX_TAGS, bytes))), MAX_PAYLOAD_BYTES),
+    _Layout(BlockVerdicts, 16, ((1, "group", U64), (2, "agree", _bits(MAX_TAGS))), 1 << 16),
     _Layout(KeepAlive, 128, ()),
 )
 _BY_TYPE = {layout.type: layout for layout in _LAYOUTS}
@@ -486,7 +498,10 @@ _GETTERS: dict[type[Any], tuple[tuple[int, _Kind, Callable[[Any], Any]], ...]] =
     )
     for layout in _LAYOUTS
 }
-_BUNDLED = frozenset(_BY_CLASS[kind].type for kind in (Opening, Request, Answer, Outcome, GroupTag, GroupVerdict))
+_BUNDLED = frozenset(
+    _BY_CLASS[kind].type
+    for kind in (Opening, Request, Answer, Outcome, GroupTag, GroupVerdict, BlockTags, BlockVerdicts)
+)
 
 
 def message_type(message: Message) -> int:

@@ -48,8 +48,10 @@ class BlockAccount:
         payload_length: key bits in it.
         block_length: N.
         settlement: Bob's word.
+        confirmed: it is OK, and the tags of its group, or its own, are the same on both sides.
         rounds: requests.
-        leakage: of this block; the first hashed block of a group carries its tag and verdict.
+        leakage: of this block; the first confirmed block of a group, or else the first hashed one, carries its tag and
+            verdict.
         elapsed_ns: Bob's decoding time; 0 for Alice.
         corrected_errors: bits that Bob changed; None for Alice, and where nothing was decoded.
     """
@@ -60,6 +62,7 @@ class BlockAccount:
     settlement: Settlement
     rounds: int
     leakage: TwoWayLeakage
+    confirmed: bool = False
     elapsed_ns: int = 0
     corrected_errors: int | None = None
 
@@ -71,8 +74,8 @@ class GroupSettled:
     Args:
         group: its index.
         blocks: all of its blocks, in order.
-        agrees: the tags were the same; True without a tag.
-        key: this side's bits of the blocks that are OK; empty if the tags differ.
+        agrees: the group's tags were the same; True without a tag.
+        key: this side's bits of the blocks that are confirmed.
     """
 
     group: int
@@ -91,12 +94,12 @@ class Totals:
         reply_bits: what Bob said.
         rounds: requests.
         rounds_max: most requests for one block.
-        blocks_ok: blocks whose group agreed.
+        blocks_ok: blocks that are confirmed.
         failed_check: blocks without a candidate.
         given_up: blocks that Bob stopped asking about.
-        failed_verification: decoded blocks whose group did not agree.
+        failed_verification: decoded blocks that are not.
         reconciled_bits: payload of the blocks that are OK.
-        tags: groups that had one.
+        tags: of groups and of blocks, that were compared.
         epsilon: sum of what each tag leaves to chance.
     """
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from caligo.bits import unpack
 from caligo.errors import ProtocolError
 from caligo.reconciliation.leakage import OUTCOME_BITS
 from caligo.reconciliation.messages import (
@@ -14,6 +15,8 @@ from caligo.reconciliation.messages import (
     SETTLED,
     AbortReason,
     Answer,
+    BlockTags,
+    BlockVerdicts,
     GroupTag,
     GroupVerdict,
     Message,
@@ -29,17 +32,16 @@ from caligo.reconciliation.messages import (
 from caligo.reconciliation.session.common import (
     OUT_OF_STEP,
     Flight,
-    Group,
     Session,
-    SettledBlock,
     Stage,
+    Verifying,
     wrong,
 )
 from caligo.reconciliation.session.sections import Key, Section, Workshop
 from caligo.reconciliation.strategies.dialogue import (
     AliceSide,
 )
-from caligo.reconciliation.verification import TAG_BITS, Payload
+from caligo.reconciliation.verification import TAG_BITS, worth_telling_apart
 
 __all__ = ["AliceSession"]
 
@@ -64,8 +66,7 @@ class AliceSession(Session[AliceSide]):
         super().__init__(key, terms, workshop, window=window)
         self._session = session
         self._seeds = seeds
-        self._tags: deque[tuple[GroupTag, Group, list[SettledBlock], Payload]] = deque()
-        self._concluding: deque[tuple[Group, list[SettledBlock], Payload]] = deque()
+        self._unanswered: deque[tuple[GroupTag | BlockTags, Verifying]] = deque()
 
     def _identify(self, session: bytes) -> None:
         if session not in (NO_SESSION, self._session):
@@ -128,7 +129,9 @@ class AliceSession(Session[AliceSide]):
             self._count_reply(flight, OUTCOME_BITS)
             self._settle(flight, message.settlement, flight.row)
         elif isinstance(message, GroupVerdict):
-            self._hear(message)
+            self._hear(message, out)
+        elif isinstance(message, BlockVerdicts):
+            self._hear_of_blocks(message)
         else:
             self._require(False, message)
 
@@ -161,33 +164,58 @@ class AliceSession(Session[AliceSide]):
 
     def _advance_groups(self, out: list[Message]) -> None:
         """Disclose the tags of groups that are whole; conclude those that need none, in order."""
-        while (whole := self._whole_group()) is not None:
-            group, members, payload = whole
-            if payload.bits:
-                if self._over_cap(TAG_BITS):
-                    self._stop_at_cap(out)
-                    return
-                self._tagged(members, payload.bits)
-                tag = GroupTag(group.index, payload.bits, payload.tag(self._known_seeds.hash_key))
-                self._tags.append((tag, group, members, payload))
-                self._say(tag, out)
-            self._concluding.append((group, members, payload))
-        self._conclude_untagged()
+        while (gathered := self._gather()) is not None:
+            payload = gathered.payload
+            if not payload.bits:
+                continue
+            if self._over_cap(TAG_BITS):
+                self._stop_at_cap(out)
+                return
+            self._count_tags(payload.bits)
+            tag = GroupTag(gathered.group.index, payload.bits, payload.tag(self._known_seeds.hash_key))
+            self._tell_tags(tag, gathered, out)
+        self._conclude_known()
 
-    def _conclude_untagged(self) -> None:
-        while self._concluding and not self._concluding[0][2].bits:
-            group, members, payload = self._concluding.popleft()
-            self._conclude(group, members, payload, True)
+    def _tell_tags(self, tags: GroupTag | BlockTags, verifying: Verifying, out: list[Message]) -> None:
+        self._unanswered.append((tags, verifying))
+        self._say(tags, out)
 
-    def _hear(self, verdict: GroupVerdict) -> None:
-        if not self._tags or self._tags[0][0].group != verdict.group:
-            expected = self._tags[0][0].group if self._tags else "none"
-            raise wrong("group", expected, verdict.group, OUT_OF_STEP)
-        self._tags.popleft()
-        group, members, payload = self._concluding.popleft()
+    def _answered(self, verdict: GroupVerdict | BlockVerdicts, kind: type[GroupTag | BlockTags]) -> Verifying:
+        """What a verdict is about; verdicts come in the order of the tags."""
+        asked, verifying = self._unanswered[0] if self._unanswered else (None, None)
+        if not isinstance(asked, kind) or verifying is None or asked.group != verdict.group:
+            raise wrong("group", "none" if asked is None else asked.group, verdict.group, OUT_OF_STEP)
+        self._unanswered.popleft()
         self._groups_received += 1
-        self._conclude(group, members, payload, verdict.agrees)
-        self._conclude_untagged()
+        return verifying
+
+    def _hear(self, verdict: GroupVerdict, out: list[Message]) -> None:
+        verifying = self._answered(verdict, GroupTag)
+        payload = verifying.payload
+        if verdict.agrees:
+            verifying.agreeing = [True] * len(payload.block_bits)
+        elif worth_telling_apart(payload.block_bits):
+            tags: list[bytes] = []
+            if not self._over_cap(TAG_BITS * len(payload.block_bits)):
+                tags = payload.block_tags(self._known_seeds.hash_key)
+                verifying.told_apart = True
+                self._count_tags(*payload.block_bits)
+            self._tell_tags(BlockTags(verifying.group.index, tuple(tags)), verifying, out)
+        else:
+            verifying.fail()
+        self._conclude_known()
+
+    def _hear_of_blocks(self, verdicts: BlockVerdicts) -> None:
+        verifying = self._answered(verdicts, BlockTags)
+        expected = len(verifying.payload.block_bits) if verifying.told_apart else 0
+        agreeing = [bool(bit) for bit in unpack(verdicts.agree.row, verdicts.agree.length)]
+        if len(agreeing) != expected or (agreeing and all(agreeing)):
+            raise wrong("agree", f"{expected} bits, not all ones", len(agreeing), OUT_OF_STEP)
+        if verifying.told_apart:
+            verifying.agreeing = agreeing
+        else:
+            verifying.fail()
+        self._conclude_known()
 
     def _repeat_blocks(self, settled_before: int, turns: dict[int, int], out: list[Message]) -> None:
         if settled_before > self._next_block or any(block >= self._next_block for block in turns):
@@ -198,9 +226,8 @@ class AliceSession(Session[AliceSide]):
                 out.extend(self._lost(flight, received))
 
     def _repeat_groups(self, received: int, out: list[Message]) -> None:
-        """Bob counts all tags; those without a verdict are the last ones."""
-        if not self._groups_received <= received <= self._groups_received + len(self._tags):
+        """Bob counts all messages with tags; those without a verdict are the last ones."""
+        said = self._groups_received + len(self._unanswered)
+        if not self._groups_received <= received <= said:
             raise wrong("groups", f"at least {self._groups_received}", received, OUT_OF_STEP)
-        missing = self._groups_received + len(self._tags) - received
-        if missing:
-            out.extend(tag for tag, *_ in list(self._tags)[-missing:])
+        out.extend(tags for tags, _ in list(self._unanswered)[received - self._groups_received :])

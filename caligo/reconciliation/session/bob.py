@@ -15,12 +15,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from caligo.bits import pack
 from caligo.errors import ConfigError
 from caligo.reconciliation.leakage import OUTCOME_BITS
 from caligo.reconciliation.messages import (
     NO_SESSION,
     SETTLED,
     Answer,
+    Bits,
+    BlockTags,
+    BlockVerdicts,
     GroupTag,
     GroupVerdict,
     Message,
@@ -32,15 +36,16 @@ from caligo.reconciliation.messages import (
     Sample,
     Seeds,
     Settlement,
+    Tag,
     Terms,
 )
+from caligo.reconciliation.parties import Bob
 from caligo.reconciliation.session.common import (
     OUT_OF_STEP,
     SPAN,
     Flight,
-    Group,
     Session,
-    SettledBlock,
+    Verifying,
     wrong,
 )
 from caligo.reconciliation.session.sections import Key, Workshop
@@ -52,7 +57,7 @@ from caligo.reconciliation.strategies.dialogue import (
     State,
     Step,
 )
-from caligo.reconciliation.verification import TAG_BITS, Payload, tags_agree
+from caligo.reconciliation.verification import TAG_BITS, tags_agree, worth_telling_apart
 
 __all__ = ["BobSession", "Work"]
 
@@ -96,8 +101,9 @@ class BobSession(Session[BobSide]):
         self._unreplied: deque[int] = deque()
         self._steps: dict[int, Step] = {}
         self._outcomes: dict[int, Flight[BobSide]] = {}
-        self._verdicts: list[GroupVerdict] = []
-        self._waiting: deque[tuple[Group, list[SettledBlock], Payload]] = deque()
+        self._verdicts: list[GroupVerdict | BlockVerdicts] = []
+        self._untagged: deque[Verifying] = deque()
+        self._differing: deque[Verifying] = deque()
 
     # --- work ---------------------------------------------------------------------------------------------------------
 
@@ -227,6 +233,8 @@ class BobSession(Session[BobSide]):
             self._accept(message)
         elif isinstance(message, GroupTag):
             self._verify(message, out)
+        elif isinstance(message, BlockTags):
+            self._tell_apart(message, out)
         else:
             self._require(False, message)
 
@@ -278,30 +286,53 @@ class BobSession(Session[BobSide]):
         self._unreplied.append(block)
 
     def _advance_groups(self) -> None:
-        while (whole := self._whole_group()) is not None:
-            self._waiting.append(whole)
-        self._conclude_untagged()
+        while (gathered := self._gather()) is not None:
+            if gathered.payload.bits:
+                self._untagged.append(gathered)
+        self._conclude_known()
 
-    def _conclude_untagged(self) -> None:
-        while self._waiting and not self._waiting[0][2].bits:
-            self._conclude(*self._waiting.popleft(), True)
-
-    def _verify(self, theirs: GroupTag, out: list[Message]) -> None:
-        if not self._waiting or self._waiting[0][0].index != theirs.group:
-            expected = self._waiting[0][0].index if self._waiting else "none"
-            raise wrong("group", expected, theirs.group, OUT_OF_STEP)
-        group, members, payload = self._waiting.popleft()
-        if theirs.bits != payload.bits:
-            raise wrong("bits", payload.bits, theirs.bits, OUT_OF_STEP)
-        if self._over_cap(TAG_BITS):
+    def _next(self, waiting: deque[Verifying], theirs: GroupTag | BlockTags, tags: int) -> Verifying:
+        """What tags are about; they come in the order of the groups."""
+        if not waiting or waiting[0].group.index != theirs.group:
+            raise wrong("group", waiting[0].group.index if waiting else "none", theirs.group, OUT_OF_STEP)
+        if self._over_cap(TAG_BITS * tags):
             raise wrong("max_leakage_bits", self.terms.max_leakage_bits, "more", OUT_OF_STEP)
-        self._tagged(members, payload.bits)
         self._groups_received += 1
-        verdict = GroupVerdict(group.index, tags_agree(payload.tag(self._known_seeds.hash_key), theirs.tag))
+        return waiting.popleft()
+
+    def _judge(self, verdict: GroupVerdict | BlockVerdicts, out: list[Message]) -> None:
         self._verdicts.append(verdict)
         self._say(verdict, out)
-        self._conclude(group, members, payload, verdict.agrees)
-        self._conclude_untagged()
+        self._conclude_known()
+
+    def _verify(self, theirs: GroupTag, out: list[Message]) -> None:
+        verifying = self._next(self._untagged, theirs, 1)
+        payload = verifying.payload
+        if theirs.bits != payload.bits:
+            raise wrong("bits", payload.bits, theirs.bits, OUT_OF_STEP)
+        self._count_tags(payload.bits)
+        agrees = tags_agree(payload.tag(self._known_seeds.hash_key), theirs.tag)
+        if agrees:
+            verifying.agreeing = [True] * len(payload.block_bits)
+        elif worth_telling_apart(payload.block_bits):
+            self._differing.append(verifying)
+        else:
+            verifying.fail()
+        self._judge(GroupVerdict(verifying.group.index, agrees), out)
+
+    def _tell_apart(self, theirs: BlockTags, out: list[Message]) -> None:
+        verifying = self._next(self._differing, theirs, len(theirs.tags))
+        payload = verifying.payload
+        if theirs.tags:
+            if len(theirs.tags) != len(payload.block_bits):
+                raise wrong("tags", len(payload.block_bits), len(theirs.tags), OUT_OF_STEP)
+            verifying.told_apart = True
+            self._count_tags(*payload.block_bits)
+            verifying.agreeing = Bob.tell_apart(self._known_seeds.hash_key, payload, [Tag(tag) for tag in theirs.tags])
+        else:
+            verifying.fail()
+        agree = pack(np.array(verifying.agreeing if theirs.tags else [], dtype=np.uint8))
+        self._judge(BlockVerdicts(verifying.group.index, Bits.of(agree, len(theirs.tags))), out)
 
     def _repeat_blocks(self, settled_before: int, turns: dict[int, int], out: list[Message]) -> None:
         if settled_before > self._first_unsettled:

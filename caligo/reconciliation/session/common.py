@@ -5,9 +5,11 @@ Covers: all that does not depend on who discloses and who decodes. Does not cove
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
+from fractions import Fraction
 from typing import Any, Generic
 
 import numpy as np
@@ -42,7 +44,18 @@ from caligo.reconciliation.strategies.dialogue import (
 )
 from caligo.reconciliation.verification import TAG_BITS, Payload, group_epsilon, group_sizes
 
-__all__ = ["MAX_WINDOW", "OUT_OF_STEP", "SPAN", "Flight", "Group", "Session", "SettledBlock", "Stage", "wrong"]
+__all__ = [
+    "MAX_WINDOW",
+    "OUT_OF_STEP",
+    "SPAN",
+    "Flight",
+    "Group",
+    "Session",
+    "SettledBlock",
+    "Stage",
+    "Verifying",
+    "wrong",
+]
 
 
 MAX_WINDOW = 1 << 16
@@ -107,6 +120,29 @@ class Group:
     blocks: int
 
 
+@dataclass(slots=True)
+class Verifying:
+    """A group on its way from its tag to its end.
+
+    Args:
+        group: which.
+        members: its blocks.
+        payload: this side's bits of those that are OK, which are hashed.
+        agreeing: whether each hashed block is confirmed; None: not known yet.
+        told_apart: each hashed block had a tag of its own.
+    """
+
+    group: Group
+    members: list[SettledBlock]
+    payload: Payload
+    agreeing: list[bool] | None
+    told_apart: bool = False
+
+    def fail(self) -> None:
+        """No hashed block is confirmed."""
+        self.agreeing = [False] * len(self.payload.block_bits)
+
+
 def wrong(what: str, expected: object, got: object, remedy: str) -> ProtocolError:
     """The error for what a peer said: the field it is about, as a field too."""
     return ProtocolError(f"{what}: expected {expected}, got {got}; {remedy}", field=what, expected=expected, got=got)
@@ -153,6 +189,7 @@ class Session(Generic[AnySide_co]):
         self._settled: dict[int, SettledBlock] = {}
         self._groups: Iterator[Group] = iter(())
         self._group: Group | None = None
+        self._verifying: deque[Verifying] = deque()
         self._groups_received = 0
         self._close_sent: Close | None = None
         self._close_received = False
@@ -532,8 +569,8 @@ class Session(Generic[AnySide_co]):
 
     # --- groups -------------------------------------------------------------------------------------------------------
 
-    def _whole_group(self) -> tuple[Group, list[SettledBlock], Payload] | None:
-        """The next group, when all of its blocks are settled: its blocks, and this side's bits of those that are OK."""
+    def _gather(self) -> Verifying | None:
+        """The next group, when all of its blocks are settled; one without a block that is OK has nothing to verify."""
         group = self._group
         if group is None or self._first_unsettled < group.first_block + group.blocks:
             return None
@@ -544,32 +581,48 @@ class Session(Generic[AnySide_co]):
             if member.row is not None:
                 payload.append(member.row, member.account.payload_length)
                 member.row = None
-        return group, members, payload
+        gathered = Verifying(group, members, payload, None if payload.bits else [])
+        self._verifying.append(gathered)
+        return gathered
 
-    def _tagged(self, members: list[SettledBlock], bits: int) -> None:
-        """Enter a tag into the account, with the verdict that will follow it."""
-        cost = TwoWayLeakage(Leakage(verification_bits=TAG_BITS), reply_bits=VERDICT_BITS)
-        self.totals.opened += cost.opened
-        self.totals.reply_bits += cost.reply_bits
-        self.totals.tags += 1
-        self.totals.epsilon += group_epsilon(bits)
-        first = next(member for member in members if member.account.settlement is Settlement.OK)
-        first.account = replace(first.account, leakage=first.account.leakage + cost)
+    def _count_tags(self, *bits: int) -> None:
+        """Enter tags of so many bits each into the account, with the verdicts that follow them."""
+        self.totals.opened += Leakage(verification_bits=TAG_BITS * len(bits))
+        self.totals.reply_bits += VERDICT_BITS * len(bits)
+        self.totals.tags += len(bits)
+        self.totals.epsilon += sum(map(group_epsilon, bits), Fraction(0))
 
-    def _conclude(self, group: Group, members: list[SettledBlock], payload: Payload, agrees: bool) -> None:
-        accounts = tuple(member.account for member in members)
-        totals = self.totals
-        for account in accounts:
-            if account.settlement is Settlement.FAILED:
-                totals.failed_check += 1
-            elif account.settlement is Settlement.GIVEN_UP:
-                totals.given_up += 1
-            elif agrees:
+    def _conclude_known(self) -> None:
+        """Conclude the groups of which all is known, in order."""
+        while self._verifying and self._verifying[0].agreeing is not None:
+            self._conclude(self._verifying.popleft())
+
+    def _conclude(self, done: Verifying) -> None:
+        totals, agreeing = self.totals, done.agreeing or []
+        hashed = iter(agreeing)
+        accounts = []
+        tag_due = bool(agreeing)
+        for member in done.members:
+            account = member.account
+            if account.settlement is Settlement.OK:
+                confirmed = next(hashed)
+                tags = int(done.told_apart)
+                if tag_due and confirmed is any(agreeing):
+                    tags, tag_due = tags + 1, False
+                cost = TwoWayLeakage(Leakage(verification_bits=TAG_BITS * tags), reply_bits=VERDICT_BITS * tags)
+                account = replace(account, confirmed=confirmed, leakage=account.leakage + cost)
+            if account.confirmed:
                 totals.blocks_ok += 1
                 totals.reconciled_bits += account.payload_length
-            else:
+            elif account.settlement is Settlement.OK:
                 totals.failed_verification += 1
-        self._events.append(GroupSettled(group.index, accounts, agrees, payload if agrees else Payload()))
+            elif account.settlement is Settlement.GIVEN_UP:
+                totals.given_up += 1
+            else:
+                totals.failed_check += 1
+            accounts.append(account)
+        key = done.payload if all(agreeing) else done.payload.only(agreeing)
+        self._events.append(GroupSettled(done.group.index, tuple(accounts), all(agreeing), key))
 
     @property
     def _all_concluded(self) -> bool:
