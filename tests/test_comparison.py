@@ -97,6 +97,19 @@ def test_the_error_rate_may_be_estimated_and_the_key_shorter_than_a_block() -> N
     assert all(item.blocks_ok == 1 for item in found.strategies)
 
 
+def test_where_two_rates_are_assumed_the_net_key_pays_for_both_ways() -> None:
+    alice, bob = keys(1 << 14)
+    bob ^= simulation_errors(22, 0, 1 << 14, 0.05) & bob
+    settings: dict[str, Any] = {"block_length": 1 << 12, "list_size": 8, "strategies": ["one-way", "cascade-yan"]}
+    for asked in ({"qber": (0.02, 0.068)}, {}):
+        one_way, cascade = compare_strategies(alice, bob, **asked, **settings).strategies
+        assert (one_way.account, cascade.account) == ("leakage_bits_both_ways", "leakage_bits")
+        spent = (one_way.alice_bits + one_way.bob_bits) * one_way.blocks
+        assert one_way.net_bits == pytest.approx(one_way.blocks_ok * 4096 - spent)
+    one_rate = compare_strategies(alice, bob, asymmetric="off", **settings).strategies[0]
+    assert one_rate.account == "leakage_bits"
+
+
 def test_equal_keys_have_no_efficiency() -> None:
     alice, _ = keys(1 << 12)
     found = compare_strategies(alice, alice, qber=0.02, block_length=1 << 12, list_size=1)

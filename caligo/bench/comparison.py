@@ -8,8 +8,9 @@ strategy does (:mod:`caligo.reconciliation`), drawing (:mod:`.comparison_plot`),
 *Account.* Everybody has a check of the block (Cascade is charged its bits, too) and is verified in groups of blocks, as
 in a reconcile job; check and tags are in every figure. ``efficiency`` counts Alice's bits, ``efficiency_both_ways``
 Bob's also, over payload · h2(true error rate) of the blocks that are ok. ``net_bits`` are the payload of these blocks
-minus what Alice disclosed for all: what is left for privacy amplification, which deducts what the quantum channel
-leaked as well.
+minus what was disclosed for all: what is left for privacy amplification, which deducts what the quantum channel leaked
+as well. They are charged what Alice disclosed; where the decoder assumes two error rates, by Bob's bit, both ways
+(`account`, :func:`~caligo.reconciliation.estimation.leakage_account`).
 
 *Time.* One core decodes; d is its time for a block, r the rounds, T the round trip. A block alone takes d + r · T. The
 core is never idle once 1 + r · T / d blocks, rounded up, are in flight (`blocks_in_flight`), and then yields a block
@@ -32,7 +33,7 @@ from numpy.typing import NDArray
 
 from caligo import _native
 from caligo.bits import slice_rows
-from caligo.channel import DESIGN_QBER_MAX, DESIGN_QBER_MIN, mean_qber, normal_approximation_efficiency
+from caligo.channel import DESIGN_QBER_MAX, DESIGN_QBER_MIN, Qbers, mean_qber, normal_approximation_efficiency
 from caligo.codes.polar_code import validate_block_length
 from caligo.codes.validation import validate_count
 from caligo.errors import ConfigError, KeyFileError, MemoryBudgetError
@@ -47,8 +48,9 @@ from caligo.reconciliation.cascade import CASCADES, Cascade, CascadeVariant
 from caligo.reconciliation.estimation import (
     QberEstimate,
     default_sample_bits,
-    design_qber_for,
+    design_qbers_for,
     estimate_qber,
+    leakage_account,
 )
 from caligo.reconciliation.leakage import OUTCOME_BITS, Leakage, TwoWayLeakage, efficiency
 from caligo.reconciliation.strategies import (
@@ -78,7 +80,9 @@ class ComparedStrategy:
         strategy: name, with the wish behind a slash where there is one.
         yardstick: Cascade: not a strategy to reconcile with.
         assumed_qber: what codes are designed for: on the high side of what is known, or where Bob can ask on the low
-            side; Cascade takes what is known as it is.
+            side; of two rates, by Bob's bit, the mean. Cascade takes what is known as it is.
+        account: what `net_bits` are charged: ``leakage_bits``, or ``leakage_bits_both_ways`` where two rates are
+            assumed.
         blocks: blocks that were tried.
         blocks_ok: blocks that passed check and verification.
         failed_check: blocks without a candidate that passes the check.
@@ -93,7 +97,7 @@ class ComparedStrategy:
         bob_bits: what Bob's requests, answers, outcomes and verdicts say about the keys; mean.
         decode_ms: time of one core for a block; mean.
         coded_mbps: code bits, in 10^6 per second of one core.
-        net_bits: payload of the blocks that are ok minus Alice's bits for all blocks.
+        net_bits: payload of the blocks that are ok minus what was disclosed for all blocks, by `account`.
         net_share: `net_bits` over the payload of all blocks.
         gain: net bits more than those of the first strategy compared, as a fraction of those; None if there are none.
         blocks_in_flight: blocks under way at once that keep one core busy.
@@ -104,6 +108,7 @@ class ComparedStrategy:
     strategy: str
     yardstick: bool
     assumed_qber: float
+    account: str
     blocks: int
     blocks_ok: int
     failed_check: int
@@ -229,7 +234,8 @@ def compare_strategies(
     alice: KeySource,
     bob: KeySource,
     *,
-    qber: float | None = None,
+    qber: Qbers | None = None,
+    asymmetric: str = "auto",
     block_length: int | None = None,
     list_size: int = DEFAULT_LIST_SIZE,
     target_fer: float | None = None,
@@ -247,7 +253,9 @@ def compare_strategies(
     Args:
         alice: her key: packed uint8 `[ceil(key_bits / 8)]`, or the path of a key file.
         bob: his key, likewise; of the same length.
-        qber: error rate that all assume, 0 < qber <= 0.25; None: from sampled positions, as a reconcile job does.
+        qber: error rate that all assume, 0 < qber <= 0.25, or a pair: where Bob has 0, where he has 1; None: from
+            sampled positions, as a reconcile job does.
+        asymmetric: ``auto``: design for two rates where the sample tells them apart; ``off``: for one.
         block_length: N, a power of two; None: that of a reconcile job. A key shorter than a block is one.
         list_size: paths of the decoders: 1, 2, 4, 8, 16 or 32.
         target_fer: frame error rate that one-way codes aim at, 0 < target_fer < 1; None: 0.01.
@@ -268,7 +276,12 @@ def compare_strategies(
         ResourceError: memory is exhausted.
     """
     options = ReconcileOptions(
-        qber=qber, block_length=block_length, list_size=list_size, target_fer=target_fer, threads=1
+        qber=qber,
+        asymmetric=asymmetric,
+        block_length=block_length,
+        list_size=list_size,
+        target_fer=target_fer,
+        threads=1,
     )
     validate_seed(seed)
     contestants = _chosen(strategies)
@@ -330,7 +343,7 @@ class _Ground:
         self._keys: tuple[KeyReader, KeyReader] = (keys.alice, keys.bob)
         length = options.block_length or default_block_length(keys.key_bits)
         validate_block_length(length)
-        self.known: float | QberEstimate
+        self.known: Qbers | QberEstimate
         if options.qber is None:
             sample_bits = default_sample_bits(keys.key_bits)
             plan_layout(keys.key_bits - sample_bits, length)
@@ -339,8 +352,8 @@ class _Ground:
             self.known = estimate_qber(disclosed[0], disclosed[1], sample_bits)
             self._keys = (RemainingKey(keys.alice, positions), RemainingKey(keys.bob, positions))
         else:
-            self.known = mean_qber(options.qber)
-        design_qber_for(self.known, asks=False)
+            self.known = options.qber
+        self.assumed_qber(asks=False)
         self.layout = self._lay_out(self._keys[0].key_bits, length, blocks)
         self.place = self.layout.segments[0]
         errors = sum(int(_ones_in_rows(hers ^ his).sum()) for _, hers, his in self.windows())
@@ -356,8 +369,12 @@ class _Ground:
     @property
     def qber(self) -> float:
         """What is known of the error rate, as one number that codes can be designed for."""
-        known = self.known.qber if isinstance(self.known, QberEstimate) else self.known
+        known = self.known.qber if isinstance(self.known, QberEstimate) else mean_qber(self.known)
         return max(known, DESIGN_QBER_MIN)
+
+    def assumed_qber(self, *, asks: bool) -> Qbers:
+        """What codes are designed for."""
+        return design_qbers_for(self.known, asks=asks, asymmetric=self.options.asymmetric == "auto")
 
     @staticmethod
     def _lay_out(key_bits: int, length: int, blocks: int | None) -> Layout:
@@ -392,7 +409,7 @@ class _Played:
     contestant: _Contestant
     totals: Totals
     engine: str | None
-    assumed_qber: float
+    assumed_qber: Qbers
 
 
 Player = Callable[[NDArray[np.uint8], NDArray[np.uint8]], ReconciledBlocks]
@@ -400,14 +417,15 @@ Player = Callable[[NDArray[np.uint8], NDArray[np.uint8]], ReconciledBlocks]
 
 def _play(contestant: _Contestant, ground: _Ground, progress: Progress) -> _Played:
     totals = Totals()
-    engine, assumed_qber = None, ground.qber
+    engine: str | None = None
+    assumed_qber: Qbers = ground.qber
     with ExitStack() as stack:
         if contestant.cascade is not None:
             player = _cascade_player(contestant.cascade, ground)
         else:
             strategy = _make(contestant, ground)
             stack.callback(strategy.close)
-            engine, assumed_qber = strategy.engine, strategy.code.design_qber or ground.qber
+            engine, assumed_qber = strategy.engine, strategy.code.assumed_qber or ground.qber
             player = partial(strategy.reconcile, caps=ground.options.block_caps)
 
         def reconciled() -> Iterator[ReconciledWindow]:
@@ -439,7 +457,7 @@ def _make(contestant: _Contestant, ground: _Ground) -> Strategy:
         CodeRequest(
             block_length=place.block_length,
             payload_length=place.payload_length,
-            design_qber=design_qber_for(ground.known, asks=kind.asks),
+            design_qber=ground.assumed_qber(asks=kind.asks),
             list_size=options.list_size,
             check=options.check,
             target_fer=ground.target_fer,
@@ -486,7 +504,8 @@ def _cascade_player(variant: CascadeVariant, ground: _Ground) -> Player:
 
 def _figures(played: _Played, ground: _Ground, round_trip_s: float) -> ComparedStrategy:
     totals, place = played.totals, ground.place
-    net_bits = totals.payload_ok - totals.leakage.leakage_bits
+    account = leakage_account(played.assumed_qber)
+    net_bits = totals.payload_ok - int(getattr(totals.leakage, account))
     spent = totals.leakage_ok
     decode_s = max(totals.elapsed_ns / place.blocks, 1.0) * 1e-9
     rounds = totals.rounds / place.blocks
@@ -494,7 +513,8 @@ def _figures(played: _Played, ground: _Ground, round_trip_s: float) -> ComparedS
     return ComparedStrategy(
         strategy=played.contestant.name,
         yardstick=played.contestant.cascade is not None,
-        assumed_qber=played.assumed_qber,
+        assumed_qber=mean_qber(played.assumed_qber),
+        account=account,
         blocks=place.blocks,
         blocks_ok=totals.blocks_ok,
         failed_check=totals.failed_check,

@@ -11,6 +11,7 @@ import click
 
 from caligo.cli._options import (
     Count,
+    Rates,
     bit_order_option,
     block_length_option,
     format_option,
@@ -37,8 +38,16 @@ if TYPE_CHECKING:
 @click.option(
     "--qber",
     metavar="Q",
-    type=float,
-    help="Error rate that all of them assume, as 0.02.  [default: estimated from sampled positions]",
+    type=Rates(),
+    help="Error rate that all of them assume, as 0.02; or two, where Bob has 0 and where he has 1, as 0.049,0.024.  "
+    "[default: estimated from sampled positions]",
+)
+@click.option(
+    "--asymmetric",
+    type=click.Choice(["auto", "off"]),
+    default="auto",
+    show_default=True,
+    help="Two error rates, by Bob's bit, where the sample tells them apart; then only leakage both ways counts.",
 )
 @block_length_option()
 @list_size_option(default=32)
@@ -78,7 +87,8 @@ def command(
     alice: Path,
     bob: Path,
     strategies: str | None,
-    qber: float | None,
+    qber: float | tuple[float, float] | None,
+    asymmetric: str,
     block_length: int | None,
     list_size: int,
     target_fer: float | None,
@@ -108,6 +118,7 @@ def command(
             alice,
             bob,
             qber=qber,
+            asymmetric=asymmetric,
             block_length=block_length,
             list_size=list_size,
             target_fer=target_fer,
@@ -173,12 +184,14 @@ def _print(comparison: StrategyComparison, plot: Path | None) -> None:
         else "given"
     )
     assumed = dict.fromkeys(f"{row.assumed_qber:.3%}" for row in comparison.strategies if not row.yardstick)
+    both_ways = any(row.account == "leakage_bits_both_ways" for row in comparison.strategies)
+    charged = "bits both ways where two rates are assumed, Alice's otherwise" if both_ways else "Alice's bits for all"
     facts: dict[str, object] = {
         "f": f"what Alice discloses over payload · h2({comparison.true_qber:.3%}), check and tags included; then with "
         "what Bob says",
         "rounds": "how often Alice waits for an answer, and the most of a block",
         "blocks": "ok/without a candidate or given up/discarded by verification",
-        "net key": "payload of the blocks that are ok minus Alice's bits for all; gain: over the first line",
+        "net key": f"payload of the blocks that are ok minus {charged}; gain: over the first line",
         "in flight": "blocks under way at once that keep the core busy; net key with so many, and with one",
         "error rate": known + (f"; codes designed for {', '.join(assumed)}" if assumed else ""),
         "best code": f"normal approximation, {comparison.target_fer:.3g} of the blocks failing",
