@@ -687,10 +687,11 @@ def test_threads_that_do_not_fit_the_memory_limit_are_left_out(monkeypatch: pyte
     decoder = required_bytes(1024, 4, "int8", escalation=default_escalation(1024, 4, "crc32"))
     decoder += block_buffer_bytes(1024)
     monkeypatch.setattr(reconcile_job, "memory_limit", lambda: MemoryLimit(FIXED_BYTES + 3 * decoder, "test"))
-    report = reconcile(*two_keys(10_000), qber=0.02, threads=8, **QUICK)
+    report = reconcile(*two_keys(10_240), qber=0.02, threads=8, **QUICK)
     assert report.threads == 3
     assert report.keys_equal
     assert any("3 of 8 threads" in warning for warning in report.warnings)
+    assert reconcile(*two_keys(10_000), qber=0.02, threads=8, **QUICK).threads < 3  # the rest has decoders of its own
 
 
 def test_a_code_that_leaves_no_key_is_refused_before_anything_is_recorded(tmp_path: Path) -> None:

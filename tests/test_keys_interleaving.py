@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from caligo.bits import count_ones, pack, unpack
 from caligo.errors import ConfigError, ShapeError
 from caligo.jobs.sources import ArrayKey
 from caligo.keys import InterleavedKey, InterleavingWriter, PackedKeyReader, PackedKeyWriter, copy_key
-from caligo.keys.interleaving import Permutation, window_order
+from caligo.keys.interleaving import Permutation, interleaving_bytes, window_order
 from caligo.randomness import interleaving_seed, simulation_bits, simulation_errors
 
 SPECIFICATION = Path(__file__).resolve().parent.parent / "specs" / "randomness.md"
@@ -123,3 +124,20 @@ def test_interleaving_a_bursty_key_makes_the_decoder_fail_far_less() -> None:
     assert np.array_equal(spread.alice_key, spread.bob_key)
     assert not np.array_equal(spread.alice_key, alice)
     assert count_ones(spread.alice_key) == count_ones(alice)
+
+
+def test_two_keys_permuted_alike_take_what_is_planned_for_them() -> None:
+    key_bits, window_bits = 3_000_001, 1 << 20
+    keys = [np.zeros(-(-key_bits // 8), dtype=np.uint8) for _ in range(2)]
+    tracemalloc.start()
+    try:
+        alice = InterleavedKey(ArrayKey(keys[0], key_bits), 1, window_bits=window_bits)
+        bob = InterleavedKey(ArrayKey(keys[1], key_bits), 1, permutation=alice.permutation)
+        for start in range(0, key_bits - 4096, 1 << 18):
+            assert np.array_equal(alice.read_bits(start, 4096), bob.read_bits(start, 4096))
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    planned = interleaving_bytes(key_bits, window_bits)
+    # The random words, a third of it, are allocated where tracemalloc does not see them.
+    assert 0.4 * planned < taken < planned

@@ -37,11 +37,12 @@ from caligo.errors import CaligoError, ConfigError, ConnectionLostError, Protoco
 from caligo.jobs.conversation import Conversation, abort_reason, ends_for_good
 from caligo.jobs.options import ReconcileOptions
 from caligo.jobs.party_report import PartyReport
-from caligo.jobs.plan import Layout, default_block_length, plan_layout
+from caligo.jobs.plan import default_block_length, plan_layout
 from caligo.jobs.report import CodeUse
 from caligo.jobs.runner import interrupts_deferred, worker_pool
 from caligo.jobs.sources import KeySource, open_source, source_name
 from caligo.jobs.state_file import StateFile
+from caligo.jobs.threads import plan_threads
 from caligo.keys import (
     BitOrder,
     InterleavedKey,
@@ -53,12 +54,10 @@ from caligo.keys import (
     read_positions,
 )
 from caligo.memory import (
-    FIXED_BYTES,
     dialogue_block_bytes,
     dialogue_window,
     memory_limit,
     peak_rss_bytes,
-    plan_memory,
 )
 from caligo.randomness import SecurityRandomness, interleaving_seed, sampled_positions
 from caligo.reconciliation.authentication import Authentication
@@ -76,7 +75,7 @@ from caligo.reconciliation.session import (
     Section,
     Work,
 )
-from caligo.reconciliation.strategies import DEFAULT_TARGET_FER, CodeRequest, StrategyType, strategy_type
+from caligo.reconciliation.strategies import DEFAULT_TARGET_FER, CodeRequest, strategy_type
 from caligo.reconciliation.strategies.dialogue import Side, Step
 from caligo.reconciliation.verification import MINIMUM_GROUP_BITS, Payload
 from caligo.states import KeyState
@@ -552,7 +551,10 @@ class Party:
         with worker_pool(len(requests)) as pool:
             codes = list(pool.map(kind.choose_code, requests))
         if self.role == "bob":
-            self._threads = self._plan_threads(kind, layout)
+            window_bytes = self._session.window * dialogue_block_bytes(self._block_length)
+            self._threads = plan_threads(
+                memory_limit(), kind, options, layout, self._threads_wanted, beside_bytes=window_bytes
+            )
         sections = []
         for segment, code in zip(layout.segments, codes, strict=True):
             side: Side
@@ -570,34 +572,6 @@ class Party:
             self._stack.callback(side.close)
             sections.append(Section(segment.first_block, segment.blocks, segment.start_bit, side))
         return sections
-
-    def _plan_threads(self, kind: StrategyType, layout: Layout) -> int:
-        """Threads that fit beside the window and the decoders of all sections, which live side by side."""
-        options = self.options
-
-        def decoder_bytes(block_length: int, list_size: int, precision: str) -> int:
-            return kind.required_bytes(
-                block_length, list_size, precision, options.check, options.escalation, options.segment_length
-            )
-
-        limit = memory_limit()
-        longest, *others = sorted(layout.segments, key=lambda segment: segment.block_length, reverse=True)
-        return plan_memory(
-            limit.limit_bytes,
-            block_length=longest.block_length,
-            list_size=options.list_size,
-            precision=options.precision,
-            threads=self._threads_wanted,
-            fixed_bytes=FIXED_BYTES
-            + self._session.window * dialogue_block_bytes(self._block_length)
-            + sum(
-                min(self._threads_wanted, segment.blocks)
-                * decoder_bytes(segment.block_length, options.list_size, options.precision)
-                for segment in others
-            ),
-            source=limit.source,
-            required_bytes=decoder_bytes,
-        ).threads
 
     # --- the conversation ---------------------------------------------------------------------------------------------
 

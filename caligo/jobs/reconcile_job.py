@@ -42,9 +42,18 @@ from caligo.jobs.plan import Layout, Window, default_block_length, plan_layout
 from caligo.jobs.report import CodeUse, ReconciliationReport
 from caligo.jobs.runner import in_order, interrupts_deferred, worker_pool
 from caligo.jobs.sources import KeySource, is_path, open_source, same_file, source_name
+from caligo.jobs.threads import plan_threads
 from caligo.jobs.workshop import Workshop
-from caligo.keys import BitOrder, InterleavedKey, KeyPair, KeyReader, RemainingKey, read_positions
-from caligo.memory import memory_limit, peak_rss_bytes, plan_memory
+from caligo.keys import (
+    BitOrder,
+    InterleavedKey,
+    KeyPair,
+    KeyReader,
+    RemainingKey,
+    interleaving_bytes,
+    read_positions,
+)
+from caligo.memory import memory_limit, peak_rss_bytes
 from caligo.randomness import SecurityRandomness, interleaving_seed, sampled_positions
 from caligo.reconciliation.estimation import (
     QberEstimate,
@@ -209,18 +218,10 @@ class _Job:
         remaining = self._keys[0].key_bits
         self.block_length = options.block_length or default_block_length(self._whole_bits)
         self.layout: Layout = plan_layout(remaining, self.block_length)
-        limit = memory_limit()
-        self.threads = plan_memory(
-            limit.limit_bytes,
-            block_length=max(segment.block_length for segment in self.layout.segments),
-            list_size=options.list_size,
-            precision=options.precision,
-            threads=self._threads_wanted,
-            source=limit.source,
-            required_bytes=lambda block_length, list_size, precision: self._type.required_bytes(
-                block_length, list_size, precision, options.check, options.escalation, options.segment_length
-            ),
-        ).threads
+        interleaving = interleaving_bytes(remaining) if options.interleave else 0
+        self.threads = plan_threads(
+            memory_limit(), self._type, options, self.layout, self._threads_wanted, beside_bytes=interleaving
+        )
         self._requests = [
             CodeRequest(
                 block_length=segment.block_length,
@@ -260,7 +261,8 @@ class _Job:
             self.estimate()
         if self.options.interleave:
             seed = interleaving_seed(self.randomness.sampling_seed)
-            self._keys = (InterleavedKey(self._keys[0], seed), InterleavedKey(self._keys[1], seed))
+            alice = InterleavedKey(self._keys[0], seed)
+            self._keys = (alice, InterleavedKey(self._keys[1], seed, permutation=alice.permutation))
         totals = self._totals
         with ExitStack() as stack:
             workshops = [self._workshop(stack, number) for number in range(len(self.layout.segments))]

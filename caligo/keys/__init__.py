@@ -17,7 +17,7 @@ from caligo.keys.ait import AitKeyReader, AitKeyWriter, AitRecord
 from caligo.keys.conversion import Conversion, convert_key
 from caligo.keys.files import prepare_output_directory
 from caligo.keys.inspection import KeyInspection, inspect_key
-from caligo.keys.interleaving import InterleavedKey, InterleavingWriter
+from caligo.keys.interleaving import InterleavedKey, InterleavingWriter, interleaving_bytes
 from caligo.keys.npy import NpyKeyReader, NpyKeyWriter
 from caligo.keys.opening import FORMATS, KeyPair, create_key, open_key, open_pair
 from caligo.keys.packed import PackedKeyReader, PackedKeyWriter
@@ -55,6 +55,7 @@ __all__ = [
     "count_differing_bits",
     "create_key",
     "inspect_key",
+    "interleaving_bytes",
     "open_key",
     "open_pair",
     "prepare_output_directory",

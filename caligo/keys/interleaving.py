@@ -28,7 +28,14 @@ from caligo.errors import ConfigError, ShapeError
 from caligo.keys.protocols import Closing, KeyReader, KeyWriter, require_stretch
 from caligo.randomness import Stream, simulation_bits, validate_seed
 
-__all__ = ["MAX_WINDOW_BITS", "WINDOW_BITS", "InterleavedKey", "InterleavingWriter", "Permutation"]
+__all__ = [
+    "MAX_WINDOW_BITS",
+    "WINDOW_BITS",
+    "InterleavedKey",
+    "InterleavingWriter",
+    "Permutation",
+    "interleaving_bytes",
+]
 
 WINDOW_BITS = 1 << 22
 """Default length of the windows: four of the longest default blocks. The permutation takes 16 MiB."""
@@ -103,6 +110,19 @@ class Permutation:
             return found
 
 
+def interleaving_bytes(key_bits: int, window_bits: int = WINDOW_BITS) -> int:
+    """Memory that two keys of one length take at most when they are permuted alike.
+
+    The orders of windows of two lengths, the words that are sorted to find one, and a window of each key, packed.
+
+    Args:
+        key_bits: length of the keys, >= 1.
+        window_bits: as of `Permutation`.
+    """
+    longest = min(key_bits, window_bits)
+    return longest * (2 * 4 + 2 * 8) + 2 * packed_bytes(longest)
+
+
 def window_order(seed: int, bits: int) -> NDArray[np.uint32]:
     """The permutation of one window, by the rule of `specs/randomness.md`.
 
@@ -131,15 +151,24 @@ class InterleavedKey(Closing):
         seed: public; the same on both sides.
         window_bits: as of `Permutation`.
         inverse: put a permuted key back instead.
+        permutation: that of another key of the same length, seed and windows, to have it once in memory.
 
     Raises:
         ConfigError: an argument outside its range.
     """
 
-    def __init__(self, reader: KeyReader, seed: int, *, window_bits: int = WINDOW_BITS, inverse: bool = False) -> None:
+    def __init__(
+        self,
+        reader: KeyReader,
+        seed: int,
+        *,
+        window_bits: int = WINDOW_BITS,
+        inverse: bool = False,
+        permutation: Permutation | None = None,
+    ) -> None:
         self._reader = reader
         self._inverse = inverse
-        self.permutation = Permutation(reader.key_bits, seed, window_bits=window_bits)
+        self.permutation = permutation or Permutation(reader.key_bits, seed, window_bits=window_bits)
         self._last: tuple[int, Packed] | None = None
 
     def __repr__(self) -> str:

@@ -1,0 +1,65 @@
+"""How many worker threads a job can have in the memory there is.
+
+Covers: what a job's threads share and what each needs, put to :func:`caligo.memory.plan_memory`. Does not cover:
+finding the limit (:mod:`caligo.memory`), running threads (:mod:`.runner`).
+"""
+
+from __future__ import annotations
+
+from caligo.jobs.options import ReconcileOptions
+from caligo.jobs.plan import Layout
+from caligo.memory import FIXED_BYTES, MemoryLimit, plan_memory
+from caligo.reconciliation.strategies import StrategyType
+
+__all__ = ["plan_threads"]
+
+
+def plan_threads(
+    limit: MemoryLimit,
+    kind: StrategyType,
+    options: ReconcileOptions,
+    layout: Layout,
+    wanted: int,
+    *,
+    beside_bytes: int = 0,
+) -> int:
+    """Fit worker threads into memory.
+
+    The decoders of all segments of the layout live side by side.
+
+    Args:
+        limit: what this process may use.
+        kind: the strategy; its decoders' memory includes the states of blocks that wait for an answer in one process.
+        options: of the decoders.
+        layout: the blocks.
+        wanted: threads, >= 1.
+        beside_bytes: what the job needs beside a process, its decoders and its blocks.
+
+    Returns:
+        At least one thread, at most `wanted`.
+
+    Raises:
+        MemoryBudgetError: not even one fits.
+    """
+
+    def decoder_bytes(block_length: int, list_size: int, precision: str) -> int:
+        return kind.required_bytes(
+            block_length, list_size, precision, options.check, options.escalation, options.segment_length
+        )
+
+    longest, *others = sorted(layout.segments, key=lambda segment: segment.block_length, reverse=True)
+    return plan_memory(
+        limit.limit_bytes,
+        block_length=longest.block_length,
+        list_size=options.list_size,
+        precision=options.precision,
+        threads=wanted,
+        fixed_bytes=FIXED_BYTES
+        + beside_bytes
+        + sum(
+            min(wanted, segment.blocks) * decoder_bytes(segment.block_length, options.list_size, options.precision)
+            for segment in others
+        ),
+        source=limit.source,
+        required_bytes=decoder_bytes,
+    ).threads
