@@ -20,6 +20,8 @@ from caligo.randomness import SecurityRandomness
 from caligo.reconciliation.leakage import OUTCOME_BITS, VERDICT_BITS
 from caligo.reconciliation.messages import (
     Answer,
+    BlockTags,
+    BlockVerdicts,
     Close,
     GroupTag,
     GroupVerdict,
@@ -114,7 +116,9 @@ def disclosed(messages: list[Message]) -> Any:
         elif isinstance(message, Answer):
             rows.append(message.bits)
     values = [bits.unpack(row.row, row.length) for row in rows]
-    values += [np.unpackbits(np.frombuffer(m.tag, np.uint8)) for m in messages if isinstance(m, GroupTag)]
+    tags = [message.tag for message in messages if isinstance(message, GroupTag)]
+    tags += [tag for message in messages if isinstance(message, BlockTags) for tag in message.tags]
+    values += [np.unpackbits(np.frombuffer(tag, np.uint8)) for tag in tags]
     return np.concatenate(values)
 
 
@@ -137,11 +141,12 @@ def test_every_bit_on_the_wire_is_in_the_account(four: list[Transcript]) -> None
         requests = [message for message in each.bob if isinstance(message, Request)]
         spoken = OUTCOME_BITS * sum(isinstance(message, Request | Outcome) for message in each.bob)
         verdicts = VERDICT_BITS * sum(isinstance(message, GroupVerdict) for message in each.bob)
+        verdicts += VERDICT_BITS * sum(m.agree.length for m in each.bob if isinstance(m, BlockVerdicts))
         assert each.report.leakage["reply"] >= spoken + verdicts
         if not requests:
             assert each.report.leakage["reply"] == spoken + verdicts
-        assert {type(m) for m in each.alice[2:]} <= {Seeds, Plan, Opening, Answer, GroupTag, Close}
-        assert {type(m) for m in each.bob[2:]} <= {Plan, Request, Outcome, GroupVerdict, Close}
+        assert {type(m) for m in each.alice[2:]} <= {Seeds, Plan, Opening, Answer, GroupTag, BlockTags, Close}
+        assert {type(m) for m in each.bob[2:]} <= {Plan, Request, Outcome, GroupVerdict, BlockVerdicts, Close}
 
 
 def test_public_random_values_are_said_when_both_sides_have_their_keys_and_before_anything_about_them() -> None:

@@ -65,6 +65,14 @@ _HELP = {
     """,
 }
 
+_EPILOG = """
+\b
+For example, with the same secret on both machines:
+  (umask 077 && head -c 32 /dev/urandom > psk)
+  caligo alice sifted.bin --listen 0.0.0.0:7117 --psk psk --out reconciled
+  caligo bob sifted.bin --connect alice:7117 --psk psk --out reconciled
+"""
+
 
 def party_command(role: Literal["alice", "bob"]) -> click.Command:
     """The command of one side.
@@ -73,7 +81,7 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
         role: which.
     """
 
-    @click.command(role, help=_HELP[role])
+    @click.command(role, help=_HELP[role], epilog=_EPILOG)
     @click.argument("key", metavar="KEY", type=click.Path(path_type=Path))
     @click.option("--listen", metavar="HOST:PORT", help="Wait for the peer at this address of this machine.")
     @click.option("--connect", metavar="HOST:PORT", help="Go to the peer that listens there.")
