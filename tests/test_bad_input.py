@@ -14,12 +14,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import caligo.cli
-from caligo.errors import ExitCode
+from caligo import reconcile
+from caligo.errors import ExitCode, KeyFileError, ResourceError
+from caligo.keys import PackedKeyWriter
+from caligo.reconciliation.strategies import STRATEGIES
 from caligo.store import list_runs, load_run
 
 QUICK = ["-N", "1024", "-L", "2", "--efficiency", "2.2"]
@@ -118,6 +123,84 @@ def test_unrelated_keys_at_a_given_qber_give_no_key(place: Path, capsys: pytest.
     assert document["efficiency"] is None
     assert "leave out the QBER" in err
     assert Path("out/alice.bin").stat().st_size == Path("out/bob.bin").stat().st_size == 0
+
+
+# --- keys that are no two sides of one, for every strategy -----------------------------------------------------------
+
+
+def odd_keys(kind: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    rng = np.random.default_rng(8)
+    alice = rng.integers(0, 256, 2048, dtype=np.uint8)
+    bob = {
+        "unrelated": rng.integers(0, 256, 2048, dtype=np.uint8),
+        "identical": alice.copy(),
+        "constant": np.zeros(2048, dtype=np.uint8),
+        "both constant": np.zeros(2048, dtype=np.uint8),
+        "shifted": np.packbits(np.roll(np.unpackbits(alice, bitorder="little"), 1), bitorder="little"),
+        "opposite": ~alice,
+        "noisy at the end": alice ^ np.where(np.arange(2048) < 1500, 0, rng.integers(0, 256, 2048)).astype(np.uint8),
+    }[kind]
+    return (np.zeros_like(alice) if kind == "both constant" else alice), bob
+
+
+@pytest.mark.parametrize("further", [{"qber": 0.02}, {"qber": 0.02, "follow_drift": True}, {}])
+@pytest.mark.parametrize(
+    "kind", ["unrelated", "identical", "constant", "both constant", "shifted", "opposite", "noisy at the end"]
+)
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_odd_keys_end_in_an_error_or_reported_blocks_and_no_wrong_key(
+    strategy: str, kind: str, further: dict[str, Any], tmp_path: Path
+) -> None:
+    alice, bob = odd_keys(kind)
+    asked: dict[str, Any] = {"block_length": 1024, "list_size": 2, "strategy": strategy, "max_rounds": 12} | further
+    try:
+        report = reconcile(alice, bob, store=tmp_path, **asked)
+    except KeyFileError:
+        assert "qber" not in further
+        assert kind not in ("identical", "both constant")
+        (info,) = list_runs(tmp_path)
+        run = load_run(info.path)
+        assert run.state.value == "interrupted"
+        assert not list(run.records())
+        return
+    assert report.undetected_errors == 0
+    assert report.keys_equal
+    assert np.array_equal(report.alice_key, report.bob_key)  # type: ignore[arg-type]
+    run = load_run(Path(str(report.run)))
+    records = list(run.records())
+    assert len(records) == report.blocks == report.blocks_ok + report.blocks_discarded
+    assert sum(record["leakage_bits"] for record in records) == report.leakage_bits
+    assert sum(record["leakage_bits_both_ways"] for record in records) == report.leakage_bits_both_ways
+    assert report.leakage_bits <= report.key_bits + report.leakage["verification"] + 64 * report.blocks
+    assert all(record["rounds"] <= 12 for record in records)
+    if kind in ("identical", "both constant"):
+        assert report.blocks_ok == report.blocks
+    elif kind != "noisy at the end":
+        assert report.reconciled_bits == 0
+    else:
+        assert 0 < report.blocks_ok < report.blocks
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_a_disk_that_fills_up_leaves_no_key_of_any_strategy(
+    strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = PackedKeyWriter.append
+
+    def full(self: PackedKeyWriter, packed: NDArray[np.uint8], bits: int) -> None:
+        if self.key_bits:
+            raise ResourceError("expected room on the disk, got none")
+        append(self, packed, bits)
+
+    monkeypatch.setattr(PackedKeyWriter, "append", full)
+    monkeypatch.setattr("caligo.jobs.plan.group_sizes", lambda runs: (1 for blocks, _ in runs for _ in range(blocks)))
+    alice, _ = odd_keys("identical")
+    asked: dict[str, Any] = {"qber": 0.02, "block_length": 1024, "list_size": 2, "strategy": strategy}
+    with pytest.raises(ResourceError):
+        reconcile(alice, alice, out=tmp_path / "out", store=tmp_path / "store", **asked)
+    assert list((tmp_path / "out").iterdir()) == []
+    (info,) = list_runs(tmp_path / "store")
+    assert load_run(info.path).state.value == "interrupted"
 
 
 # --- a machine that fails -----------------------------------------------------------------------------------------
