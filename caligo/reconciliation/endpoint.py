@@ -180,7 +180,8 @@ class Endpoint:
                 session.relive(item.session, item.window)
                 session.receive()
             elif isinstance(item, Heard):
-                session.receive(*decode_messages(item.type, item.payload))
+                messages = decode_messages(item.type, item.payload)
+                session.receive(*(message for message in messages if message is not None))
             elif isinstance(session, BobSession):
                 session.finish_again(item.block, item.step, decode=item.block not in settled)
             self._tell()

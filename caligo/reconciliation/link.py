@@ -133,12 +133,14 @@ class Link:
         if frame.sequence != self._received:
             raise _spoiled("sequence", self._received, frame.sequence)
         decoded = decode_messages(frame.type, frame.payload)
-        messages: list[Message] = [message for message in decoded if not isinstance(message, KeepAlive)]
+        messages: list[Message] = [
+            message for message in decoded if message is not None and not isinstance(message, KeepAlive)
+        ]
         if first and isinstance(messages[0], Hello):
             self._check_role(messages[0])
             self._greeted(self._role.peer, frame.sealed + frame.tag)
         self._received += 1
-        self._idle = 0 if messages else self._idle + 1
+        self._idle = 0 if messages else self._idle + max(1, len(decoded))
         if self._idle > MAX_IDLE_MESSAGES:
             raise ProtocolError(
                 f"expected something to happen, got {self._idle} messages in a row that say nothing", field="flood"

@@ -658,8 +658,8 @@ def split_bundle(payload: bytes) -> list[tuple[int, bytes]]:
     return entries
 
 
-def decode_messages(type: int, payload: bytes) -> list[Message]:
-    """All messages of a frame: one, those of a bundle, or none where it is optional and unknown.
+def decode_messages(type: int, payload: bytes) -> list[Message | None]:
+    """All messages of a frame: one, or those of a bundle; None where one is optional and unknown.
 
     Args:
         type: of the frame.
@@ -669,5 +669,4 @@ def decode_messages(type: int, payload: bytes) -> list[Message]:
         ProtocolError: as `split_bundle` and `decode_payload`.
     """
     entries = split_bundle(payload) if type == BUNDLE_TYPE else [(type, payload)]
-    decoded = (decode_payload(*entry) for entry in entries)
-    return [message for message in decoded if message is not None]
+    return [decode_payload(*entry) for entry in entries]
