@@ -115,6 +115,15 @@ pub fn copy_bits(target: &mut [u64], target_start: usize, source: &[u64], source
     }
 }
 
+/// A row of bytes as the words it is, where the machine lets it be read so.
+#[inline]
+#[must_use]
+pub fn words_of_bytes(bytes: &[u8]) -> Option<&[u64]> {
+    // SAFETY: every bit pattern is a `u64`, and `align_to` takes care of alignment and length.
+    let (head, words, tail) = unsafe { bytes.align_to::<u64>() };
+    (cfg!(target_endian = "little") && head.is_empty() && tail.is_empty()).then_some(words)
+}
+
 /// Reads bytes into words; words past the last byte become zero, bytes past the last word are left out.
 #[inline]
 pub fn words_from_bytes(words: &mut [u64], bytes: &[u8]) {

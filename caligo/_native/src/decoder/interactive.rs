@@ -320,19 +320,34 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
             return Ok(count);
         }
         let magnitudes = self.load(state, next)?;
+        let Layout { before, base, disclosed, word, input, .. } = &self.layout;
         let root = match self.input {
             Input::Soft => Root::Values(&self.channel),
-            Input::Hard => {
-                Root::Hard { negative: &self.offset, base: &self.base, magnitudes, payload: self.code.payload_length() }
-            }
+            Input::Hard => Root::Hard {
+                negative: borrowed(&state[input.clone()], &mut self.offset),
+                base: borrowed(&state[base.clone()], &mut self.base),
+                magnitudes,
+                payload: self.code.payload_length(),
+            },
         };
-        // Where it stopped says how it ended.
-        let _ = self.state.run_to(self.engine, &self.code, root, count);
+        for segment in next..count {
+            let cut = self.state.partition().segments()[segment].words();
+            let parts = self.state.parts();
+            for (words, part) in [(parts.disclosed, disclosed), (parts.word, word)] {
+                let bytes = &state[part.clone()][8 * cut.start..8 * cut.end];
+                bits::words_from_bytes(&mut words[cut.clone()], bytes);
+            }
+            if !self.state.run_to(self.engine, &self.code, root, segment + 1) {
+                break;
+            }
+        }
         let stopped = self.state.next();
         if stopped != next {
+            let changed = self.state.changed();
             let parts = self.state.parts();
-            bits::bytes_from_words(&mut state[self.layout.word.clone()], parts.word);
-            bytes_from_values(&mut state[self.layout.before.clone()], parts.before);
+            let bytes = &mut state[word.clone()][8 * changed.start..8 * changed.end];
+            bits::bytes_from_words(bytes, &parts.word[changed]);
+            bytes_from_values(&mut state[before.clone()], parts.before);
             state[NEXT].copy_from_slice(&(stopped as u32).to_le_bytes());
         }
         Ok(stopped)
@@ -352,39 +367,37 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
         if let Some(&value) = values.iter().find(|&&value| value > 1) {
             return Err(Error::OutOfRange { what: "values", got: f64::from(value), min: 0.0, max: 1.0 });
         }
+        let Layout { base, disclosed, word, .. } = &self.layout;
         let segments = self.state.partition().segments();
         let decided = segments.get(next).map_or(self.code.words(), |segment| segment.words().start);
-        bits::words_from_bytes(&mut self.offset, &state[self.layout.disclosed.clone()]);
-        for &position in positions {
+        let row = &mut state[disclosed.clone()];
+        for (done, &position) in positions.iter().enumerate() {
             let position = position as usize;
             let is_free = (64 * decided..self.code.block_length()).contains(&position)
                 && bits::get(self.code.info(), position)
-                && !bits::get(&self.offset, position);
+                && row[position / 8] >> (position % 8) & 1 == 0;
             if !is_free {
+                for &position in &positions[..done] {
+                    row[position as usize / 8] &= !(1 << (position % 8));
+                }
                 return Err(Error::Undisclosable { position });
             }
-            bits::set(&mut self.offset, position, true);
+            row[position / 8] |= 1 << (position % 8);
         }
-        bits::bytes_from_words(&mut state[self.layout.disclosed.clone()], &self.offset);
-        bits::words_from_bytes(&mut self.base, &state[self.layout.base.clone()]);
-        let mut current: Option<Range<usize>> = None;
+        let mut at = 0..0;
         for (&position, &value) in positions.iter().zip(values) {
             let position = position as usize;
-            let words = match &current {
-                Some(words) if words.contains(&(position / 64)) => words.clone(),
-                _ => {
-                    let index = segments.partition_point(|segment| segment.words().end <= position / 64);
-                    let words = segments.get(index).map_or(0..0, Segment::words);
-                    self.scratch.copy_from_slice(&self.base);
-                    narrow_to(&mut self.scratch, &words);
-                    transform_words(&mut self.scratch[..words.len()]);
-                    current = Some(words.clone());
-                    words
-                }
-            };
+            if !at.contains(&(position / 64)) {
+                let index = segments.partition_point(|segment| segment.words().end <= position / 64);
+                at = segments.get(index).map_or(0..0, Segment::words);
+                let base = borrowed(&state[base.clone()], &mut self.base);
+                narrowed(base, &at, &mut self.scratch);
+                transform_words(&mut self.scratch[..at.len()]);
+            }
             // Alice's u, and that of y ⊕ v.
-            let bit = value ^ u8::from(bits::get(&self.scratch, position - 64 * words.start));
-            state[self.layout.word.start + position / 8] |= bit << (position % 8);
+            let bit = value ^ u8::from(bits::get(&self.scratch, position - 64 * at.start));
+            let byte = &mut state[word.start + position / 8];
+            *byte = *byte & !(1 << (position % 8)) | bit << (position % 8);
         }
         Ok(())
     }
@@ -398,9 +411,13 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
         if segment > next {
             return Err(Error::Standing { what: "segment", expected: segment, got: next });
         }
-        self.load_words(state, next)?;
+        self.load_decided(state, next);
+        let disclosed = &state[self.layout.disclosed.clone()];
+        bits::words_from_bytes(self.state.parts().disclosed, disclosed);
         self.state.rollback(segment);
-        bits::bytes_from_words(&mut state[self.layout.word.clone()], self.state.parts().word);
+        let end = self.state.partition().segments()[..next].last().map_or(0, |segment| segment.words().end);
+        let word = &self.state.parts().word[..end];
+        bits::bytes_from_words(&mut state[self.layout.word.clone()][..8 * end], word);
         state[NEXT].copy_from_slice(&(segment as u32).to_le_bytes());
         Ok(())
     }
@@ -446,53 +463,41 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
         Ok(next)
     }
 
-    /// Words and what is disclosed, into the machine.
-    fn load_words(&mut self, state: &[u8], next: usize) -> Result<()> {
-        let segments = self.state.partition().segments();
-        let decided = segments.get(next).map_or(self.code.words(), |segment| segment.words().start);
-        let Parts { word, disclosed, .. } = self.state.parts();
-        bits::words_from_bytes(word, &state[self.layout.word.clone()]);
-        bits::words_from_bytes(disclosed, &state[self.layout.disclosed.clone()]);
-        let stray =
-            |row: &[u64], within: &[u64]| row.iter().zip(within).fold(0, |any, (bits, mask)| any | bits & !mask);
-        if stray(disclosed, self.code.info()) != 0 {
-            return Err(Error::ForeignState { what: "disclosed part" });
-        }
-        if stray(&word[decided..], &disclosed[decided..]) != 0 {
-            return Err(Error::ForeignState { what: "undecided part" });
-        }
+    /// The words of decided segments, into the machine.
+    fn load_decided(&mut self, state: &[u8], next: usize) {
+        let end = self.state.partition().segments()[..next].last().map_or(0, |segment| segment.words().end);
+        let bytes = &state[self.layout.word.clone()][..8 * end];
+        bits::words_from_bytes(&mut self.state.parts().word[..end], bytes);
         self.state.resume(next);
-        Ok(())
     }
 
-    /// Everything a run needs, into the machine; the magnitudes.
+    /// What a run needs at once, into the machine; the magnitudes.
     fn load(&mut self, state: &[u8], next: usize) -> Result<Magnitudes<T>> {
-        self.load_words(state, next)?;
+        self.load_decided(state, next);
         let Parts { target, before, .. } = self.state.parts();
         values_from_bytes(target, &state[self.layout.target.clone()]);
         values_from_bytes(before, &state[self.layout.before.clone()]);
-        let input = &state[self.layout.input.clone()];
         if self.input == Input::Soft {
-            let sound = T::from_bytes(input, &mut self.channel);
-            return if sound {
-                Ok(Magnitudes::from(T::CERTAIN))
-            } else {
-                Err(Error::ForeignState { what: "range of values" })
-            };
+            let sound = T::from_bytes(&state[self.layout.input.clone()], &mut self.channel);
+            let magnitudes = Magnitudes::from(T::CERTAIN);
+            return if sound { Ok(magnitudes) } else { Err(Error::ForeignState { what: "range of values" }) };
         }
-        bits::words_from_bytes(&mut self.offset, input);
         let [zero, one] = MAGNITUDES.map(|range| {
             let bytes = state[range].as_chunks().0.first().copied().unwrap_or_default();
             T::exactly(f32::from_le_bytes(bytes))
         });
         let magnitudes = zero.zip(one).map(|(at_zero, at_one)| Magnitudes { at_zero, at_one });
         let magnitudes = magnitudes.and_then(|magnitudes| magnitudes.require().ok());
-        let magnitudes = magnitudes.ok_or(Error::ForeignState { what: "magnitude" })?;
-        if magnitudes.uniform().is_none() {
-            bits::words_from_bytes(&mut self.base, &state[self.layout.base.clone()]);
-        }
-        Ok(magnitudes)
+        magnitudes.ok_or(Error::ForeignState { what: "magnitude" })
     }
+}
+
+/// The words of a part of a state: where they lie if they can be read there, else in `copy`.
+fn borrowed<'a>(bytes: &'a [u8], copy: &'a mut [u64]) -> &'a [u64] {
+    bits::words_of_bytes(bytes).unwrap_or_else(|| {
+        bits::words_from_bytes(copy, bytes);
+        copy
+    })
 }
 
 fn bytes_from_values(bytes: &mut [u8], values: &[u32]) {
@@ -507,12 +512,23 @@ fn values_from_bytes(values: &mut [u32], bytes: &[u8]) {
     }
 }
 
-/// Leaves in front of `words` the bits of the node of a block that `node` is.
-fn narrow_to(words: &mut [u64], node: &Range<usize>) {
-    let (mut start, mut length) = (0, words.len());
+/// Leaves in front of `out` the bits of `node` of a block.
+fn narrowed(block: &[u64], node: &Range<usize>, out: &mut [u64]) {
+    let mut length = block.len() / 2;
+    if node.len() == block.len() {
+        out[..block.len()].copy_from_slice(block);
+        return;
+    }
+    let (low, high) = block.split_at(length);
+    out[..length].copy_from_slice(high);
+    let mut start = length;
+    if node.start < length {
+        bits::xor_into(out, low);
+        start = 0;
+    }
     while length > node.len() {
         length /= 2;
-        let (low, high) = words[..2 * length].split_at_mut(length);
+        let (low, high) = out[..2 * length].split_at_mut(length);
         if node.start < start + length {
             bits::xor_into(low, high);
         } else {

@@ -163,7 +163,7 @@ pub fn bytes_for(code: &Code, flavour: Flavour) -> usize {
 /// Compiles `code`.
 ///
 /// # Errors
-/// [`Error::Memory`].
+/// [`Error::Memory`](crate::error::Error::Memory).
 pub fn compile(code: &Code, flavour: Flavour) -> Result<Box<[Instruction]>> {
     let mut program = memory::reserved(bytes_for(code, flavour) / size_of::<Instruction>())?;
     compile_into(code.info(), code.log_length(), flavour, &mut program);

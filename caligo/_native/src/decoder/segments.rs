@@ -59,6 +59,8 @@ pub struct SegmentedState<T: KernelLlr> {
     before: AlignedBuffer<u32>,
     /// The segment to be decided next.
     next: usize,
+    /// Words before this one are as they were when the block was put in.
+    changed: usize,
 }
 
 /// The programs of a segment, where they are wanted.
@@ -199,6 +201,7 @@ impl<T: KernelLlr> SegmentedState<T> {
             target: AlignedBuffer::new(segments.len()),
             before: AlignedBuffer::new(segments.len()),
             next: 0,
+            changed: 0,
             partition,
         })
     }
@@ -296,6 +299,13 @@ impl<T: KernelLlr> SegmentedState<T> {
     pub(super) fn resume(&mut self, next: usize) {
         self.owner.fill((NOBODY, Form::Values));
         self.next = next;
+        self.changed = self.word.len();
+    }
+
+    /// The words that have changed since [`SegmentedState::resume`] among those of decided segments.
+    pub(super) fn changed(&self) -> std::ops::Range<usize> {
+        let end = self.partition.segments()[..self.next].last().map_or(0, |segment| segment.words().end);
+        self.changed.min(end)..end
     }
 
     /// A new block: `offset` are the segment words of y ⊕ v, `disclosed` the linear check values of Alice's. Those of segments
@@ -338,6 +348,7 @@ impl<T: KernelLlr> SegmentedState<T> {
         {
             let known = &mut parts.known[..range.len()];
             known.copy_from_slice(&self.word[range.clone()]);
+            bits::and_into(known, &parts.disclosed[range.clone()]);
             transform_words(known);
             let unknown = &mut parts.info[..range.len()];
             for ((unknown, info), disclosed) in unknown.iter_mut().zip(info).zip(&parts.disclosed[range.clone()]) {
@@ -452,7 +463,9 @@ impl<T: KernelLlr> SegmentedState<T> {
         {
             *value = segment.value_after(before, &self.word[range.clone()]);
         }
+        self.changed = self.changed.min(range.start);
         for words in nodes_that_end(range, self.word.len()) {
+            self.changed = self.changed.min(words.start);
             combine(words, &mut self.word);
         }
     }
