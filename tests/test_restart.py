@@ -175,10 +175,22 @@ LONG_BITS = 400_000
 WORDS = ["-N", "1024", "-L", "16", "--efficiency", "2.0", "--qber", "0.02", "--psk", "psk", "--json", "--window", "8"]
 
 
-def start(role: str, port: int, *more: str) -> subprocess.Popen[str]:
-    way = ["--connect" if role == "alice" else "--listen", f"127.0.0.1:{port}"]
-    return subprocess.Popen(
-        [
+class Pair:
+    """Two commands in a directory of their own, started and started again."""
+
+    def __init__(self) -> None:
+        for role, key in zip(("alice", "bob"), two_keys(LONG_BITS), strict=True):
+            key.tofile(f"{role}.key")
+        Path("psk").write_bytes(os.urandom(32))
+        Path("psk").chmod(0o600)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self._port = listener.getsockname()[1]
+        self.running: dict[str, subprocess.Popen[str]] = {}
+
+    def start(self, role: str, *more: str, file_bytes: int | None = None) -> None:
+        """Start a side; with `file_bytes`, on a disk on which no file can grow beyond that."""
+        way = ["--connect" if role == "alice" else "--listen", f"127.0.0.1:{self._port}"]
+        words = [
             sys.executable,
             "-m",
             "caligo",
@@ -191,44 +203,81 @@ def start(role: str, port: int, *more: str) -> subprocess.Popen[str]:
             "--force",
             "-t",
             "1",
-            *more,
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+        ]
+        if file_bytes is not None:
+            limited = f"import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({file_bytes},) * 2); "
+            words = [sys.executable, "-c", limited + "os.execv(sys.argv[1], sys.argv[1:])", *words]
+        self.running[role] = subprocess.Popen(
+            [*words, "--out", "out", "--force", "-t", "1", *more],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def end(self) -> dict[str, tuple[int, str, str]]:
+        """Exit code, standard output and error of both."""
+        ended = {}
+        for role, process in self.running.items():
+            out, err = process.communicate(timeout=60)
+            ended[role] = process.returncode, out, err
+        return ended
 
 
-@pytest.mark.parametrize("victim", ["alice", "bob"])
-def test_a_killed_process_goes_on_from_its_state(victim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CALIGO_STORE", str(tmp_path / "store"))
-    for role, key in zip(("alice", "bob"), two_keys(LONG_BITS), strict=True):
-        key.tofile(f"{role}.key")
-    Path("psk").write_bytes(os.urandom(32))
-    Path("psk").chmod(0o600)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    state = Path(f"{victim}.state")
-    running = {role: start(role, port, "--state", f"{role}.state") for role in ("bob", "alice")}
-    least = 3000 if victim == "alice" else 12_000
-    while (not state.exists() or state.stat().st_size < least) and running[victim].poll() is None:
-        time.sleep(0.002)
-    running[victim].send_signal(signal.SIGKILL)
-    running[victim].communicate()
-    assert state.exists(), "it was killed in the middle"
-    running[victim] = start(victim, port, "--state", f"{victim}.state")
-    said = {}
-    for role, process in running.items():
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == ExitCode.COMPLETED, err
-        said[role] = json.loads(out)
+    return Pair()
+
+
+def both_have_one_key(ended: dict[str, tuple[int, str, str]]) -> None:
+    for code, _, err in ended.values():
+        assert code == ExitCode.COMPLETED, err
+    said = {role: json.loads(out) for role, (_, out, _) in ended.items()}
     assert Path("out/alice.bin").read_bytes() == Path("out/bob.bin").read_bytes()
     assert said["alice"]["leakage"] == said["bob"]["leakage"]
     assert said["alice"]["blocks_ok"] == said["bob"]["blocks_ok"] > 0
     assert not Path("alice.state").exists()
     assert not Path("bob.state").exists()
+
+
+@pytest.mark.parametrize("victim", ["alice", "bob"])
+def test_a_killed_process_goes_on_from_its_state(victim: str, pair: Pair, tmp_path: Path) -> None:
+    state = Path(f"{victim}.state")
+    for role in ("bob", "alice"):
+        pair.start(role, "--state", f"{role}.state")
+    least = 3000 if victim == "alice" else 12_000
+    killed = pair.running[victim]
+    while (not state.exists() or state.stat().st_size < least) and killed.poll() is None:
+        time.sleep(0.002)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert state.exists(), "it was killed in the middle"
+    pair.start(victim, "--state", f"{victim}.state")
+    both_have_one_key(pair.end())
     assert sorted(run.state for run in list_runs(tmp_path / "store")) == ["open", "sealed", "sealed"]
+
+
+def test_a_disk_that_fills_up_ends_both_sides_and_leaves_no_key(pair: Pair) -> None:
+    pair.start("bob", file_bytes=20_000)
+    pair.start("alice")
+    ended = pair.end()
+    assert ended["bob"][0] == ExitCode.RESOURCE, ended["bob"][2]
+    assert ended["alice"][0] == ExitCode.PROTOCOL, ended["alice"][2]
+    assert "lacks memory or space" in ended["alice"][2]
+    assert list(Path("out").iterdir()) == []
+
+
+def test_with_a_state_room_on_the_disk_is_all_it_takes_to_go_on(pair: Pair) -> None:
+    pair.start("bob", "--state", "bob.state", file_bytes=20_000)
+    pair.start("alice", "--state", "alice.state", "--timeout", "2")
+    ended = pair.end()
+    assert ended["bob"][0] == ExitCode.RESOURCE, ended["bob"][2]
+    assert ended["alice"][0] == ExitCode.RESUMABLE, ended["alice"][2]
+    assert list(Path("out").iterdir()) == []
+    for role in ("bob", "alice"):
+        pair.start(role, "--state", f"{role}.state")
+    both_have_one_key(pair.end())
 
 
 def test_a_state_of_other_options_or_another_key_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
