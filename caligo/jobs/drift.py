@@ -13,7 +13,12 @@ neither waits for verification, which comes a group later. Bob, who knows these 
 that is `ANNOUNCEMENT_BITS` of his, and a message.
 
 The sampled positions, which lie all over the key, say nothing about drift: they decide the plan's design, which the
-first stretches have, and which no stretch goes below (above, where Bob asks) until `LEARNING` stretches are known.
+first stretches have, and which no stretch goes below until `LEARNING` stretches are known.
+
+Designs are made for the upper end of the forecast's interval, moved up to the coarse grid. Where Bob can ask, for its
+mean, moved down: how much is left to requests is what the strategy's wish says, and every part in a hundred below the
+true rate adds requests to that.
+
 Where the plan has two error rates, by Bob's bit, all designs have them in its proportion.
 A design that leaves no key, or that a cap forbids, is not made: the stretch keeps the design of the one before it.
 """
@@ -29,7 +34,7 @@ from caligo.channel import Qbers
 from caligo.codes import PolarCode
 from caligo.errors import CaligoError, ConfigError
 from caligo.jobs.plan import WINDOW_BITS, Layout, Window
-from caligo.reconciliation.estimation import ASKING_CONFIDENCE, CONFIDENCE, divide_qber
+from caligo.reconciliation.estimation import CONFIDENCE, divide_qber
 from caligo.reconciliation.strategies import CodeRequest, StrategyType
 from caligo.reconciliation.tracking import QberTracker, following_design_qber
 
@@ -240,11 +245,11 @@ class Designs:
         if forecast is None:
             return self._latest
         if self._kind.asks:
-            qber = following_design_qber(forecast.total.interval(ASKING_CONFIDENCE)[0], "low")
+            qber = following_design_qber(forecast.qber, "low")
         else:
             qber = following_design_qber(forecast.total.interval(CONFIDENCE)[1], "high")
-        if stretch - self._stretches.lag < LEARNING - 1:
-            qber = (min if self._kind.asks else max)(qber, self._planned.qber)
+            if stretch - self._stretches.lag < LEARNING - 1:
+                qber = max(qber, self._planned.qber)
         if qber != self._latest.qber:
             try:
                 codes = tuple(

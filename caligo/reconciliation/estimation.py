@@ -15,7 +15,7 @@ proportional to n / sqrt(s), and the sample itself costs s. The sum is least at 
 interval of the estimate (so the true QBER of a key without drift lies above it once in forty keys), or the QBER that
 was given, in both cases moved *up* to the next point of the design grid. Where Bob can ask for what is missing, the
 *low* side, since too much disclosure cannot be taken back and too little costs requests alone: the lower end of the
-interval at `ASKING_CONFIDENCE`, about one standard error below the estimate, or the QBER that was given, moved *down*.
+interval at `ASKING_CONFIDENCE`, half a standard error below the estimate, or the QBER that was given, moved *down*.
 
 **Two rates.** Detectors differ, and so do P(error | Bob has 0) and P(error | Bob has 1): the sample tells both. Where
 they differ significantly (Fisher's exact test at the level `SIGNIFICANCE`), and by enough that a decoder which knows it
@@ -70,9 +70,9 @@ __all__ = [
 CONFIDENCE = 0.95
 """Of the two-sided interval reported with an estimate."""
 
-ASKING_CONFIDENCE = 0.68
-"""Of the two-sided interval whose lower end is designed for where Bob can ask: every further standard error would cost
-more requests than disclosure it saves."""
+ASKING_CONFIDENCE = 0.38
+"""Of the two-sided interval whose lower end is designed for where Bob can ask: half a standard error low. Lower still,
+requests would outweigh what the strategy was wished to do."""
 
 SIGNIFICANCE = 0.01
 """Level of the test for two rates: so rarely is a pair designed for where there is one rate."""
