@@ -42,4 +42,4 @@ def main(role: str, key: str, address: str, psk: str, out: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(*sys.argv[1:]) if len(sys.argv) == 6 else __doc__)
