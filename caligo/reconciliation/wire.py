@@ -11,10 +11,12 @@ else. No error shows a byte of a payload, nor of what is no frame: that may be a
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, Final, cast
 
@@ -392,7 +394,27 @@ U32, U64, F64 = _number("I"), _number("Q"), _number("d")
 BLOCK_BITS = _bits(MAX_BLOCK_BITS)
 
 
-@dataclass(frozen=True, slots=True)
+class _Head:
+    """The whole numbers that a message's payload begins with, read at once.
+
+    Most of what a session says is short messages that are little else, and there may be many a block.
+    """
+
+    def __init__(self, fields: tuple[_Field, ...]) -> None:
+        numbers = list(itertools.takewhile(lambda field: field[2] in (U32, U64), fields))
+        self.layout = struct.Struct("<" + "".join("5sI" if kind is U32 else "5sQ" for _, _, kind in numbers))
+        self.between = tuple(_FIELD.pack(number, 4 if kind is U32 else 8) for number, _, kind in numbers)
+        self.last = numbers[-1][0] if numbers else -1
+
+    def read(self, payload: bytes) -> tuple[int, ...] | None:
+        """The values; None where the payload begins otherwise."""
+        if len(payload) < self.layout.size:
+            return None
+        found = self.layout.unpack_from(payload)
+        return found[1::2] if found[::2] == self.between else None
+
+
+@dataclass(frozen=True)
 class _Layout:
     """A message: the number of its type, its fields by ascending number, its greatest payload."""
 
@@ -400,6 +422,11 @@ class _Layout:
     type: int
     fields: tuple[_Field, ...]
     most_bytes: int = _SMALL
+
+    @cached_property
+    def head(self) -> _Head:
+        """What it begins with."""
+        return _Head(self.fields)
 
 
 _TERMS: tuple[_Field, ...] = (
@@ -548,10 +575,13 @@ def decode_payload(type: int, payload: bytes) -> Message | None:
         if type < OPTIONAL:
             raise _refuse("type", "a known message type", type)
         return None
-    values: list[Any] = []
-    missing = iter(layout.fields)
+    head = layout.head
+    begun = head.read(payload)
+    values: list[Any] = [] if begun is None else list(begun)
+    at, last = (0, -1) if begun is None else (head.layout.size, head.last)
+    missing = iter(layout.fields[len(values) :])
     expected = next(missing, None)
-    for number, value in _fields(layout.make, payload):
+    for number, value in _fields(layout.make, payload, at, len(values), last):
         if expected is None or number < expected[0]:
             if number < OPTIONAL:
                 raise _refuse(f"{layout.make.__name__}: field", "a known field", number)
@@ -571,10 +601,10 @@ def decode_payload(type: int, payload: bytes) -> Message | None:
     return cast(Message, layout.make(*values))
 
 
-def _fields(kind: type[Any], payload: bytes) -> Iterator[tuple[int, bytes]]:
-    """The numbers and values of a payload's fields, in their order."""
-    at, last, size = 0, -1, len(payload)
-    for _ in range(_MAX_FIELDS):
+def _fields(kind: type[Any], payload: bytes, at: int, seen: int, last: int) -> Iterator[tuple[int, bytes]]:
+    """The numbers and values of a payload's fields from `at`, in their order; `seen` come before, to number `last`."""
+    size = len(payload)
+    for _ in range(seen, _MAX_FIELDS):
         if at == size:
             return
         if size - at < _FIELD.size:
