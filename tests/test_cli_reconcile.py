@@ -94,6 +94,14 @@ def test_the_qber_is_estimated_when_none_is_given(keys: tuple[str, str], capsys:
     assert document["target_fer"] == 0.01
 
 
+def test_the_qber_is_taken_from_an_earlier_run(keys: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    run_json(capsys, *keys, "-N", "1024", "-L", "4")
+    document = run_json(capsys, *keys, "-N", "1024", "-L", "4", "--qber-from", "last")
+    assert document["sampled_bits"] == 0
+    assert document["estimated_qber"] == pytest.approx(0.02, rel=0.2)
+    assert run(*keys, "--qber-from", "no such run") == ExitCode.STORE
+
+
 def test_reconciled_keys_are_written_and_equal(
     keys: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -584,6 +584,26 @@ def test_stretches_cover_a_key_and_are_known_in_time(key_bits: int, log_block: i
     assert 2 <= stretches.lag <= drift.LONGEST_LAG
 
 
+def test_an_earlier_run_tells_the_qber_in_place_of_a_sample(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"block_length": 4096, "list_size": 4, "store": tmp_path}
+    first = reconcile(*drifting_keys(1 << 20, 0.02, 0.03, seed=1), **asked)
+    keys = two_keys(200_000, 0.03, seed=2)
+    then = reconcile(*keys, **asked, qber_from=first.run)
+    assert then.sampled_bits == 0
+    assert then.key_bits == then.reconciled_bits + then.discarded_bits + 4096 * then.blocks_failed
+    assert then.estimated_qber == pytest.approx(0.03, rel=0.1)
+    assert then.estimated_qber_low is not None
+    assert then.design_qber > then.estimated_qber > first.true_qber
+    assert then.blocks_failed <= 3
+    assert load_run(Path(str(then.run))).configuration["qber_from"] == Path(str(first.run)).name
+    with pytest.raises(ConfigError, match="two of them"):
+        reconcile(*keys, **asked, qber=0.03, qber_from=first.run)
+    nothing = reconcile(keys[0], two_keys(200_000, seed=9)[0], qber=0.02, check="none", **asked)
+    assert nothing.blocks_ok == 0
+    with pytest.raises(ConfigError, match="whose errors Bob knows"):
+        reconcile(*keys, **asked, qber_from=nothing.run)
+
+
 # --- caps -----------------------------------------------------------------------------------------------------------
 
 

@@ -54,6 +54,11 @@ if TYPE_CHECKING:
     help="Two error rates, by Bob's bit, where the sample tells them apart; then only leakage both ways counts.",
 )
 @click.option(
+    "--qber-from",
+    metavar="RUN",
+    help="Take the error rate from the blocks of an earlier run of this link: an id, `last`, or a directory.",
+)
+@click.option(
     "--sample-bits",
     metavar="BITS",
     type=Count(minimum=1),
@@ -125,6 +130,7 @@ def command(
     bob: Path,
     qber: float | tuple[float, float] | None,
     asymmetric: str,
+    qber_from: str | None,
     sample_bits: int | None,
     block_length: int | None,
     list_size: int,
@@ -165,6 +171,7 @@ def command(
     A key of at most 2^17 bits is one block.
     """
     from caligo.jobs import ReconcileOptions, reconcile
+    from caligo.store import find_run
 
     options = ReconcileOptions(
         qber=qber,
@@ -203,6 +210,7 @@ def command(
             out=out,
             force=force,
             store=store,
+            qber_from=None if qber_from is None else find_run(store, qber_from),
             progress=listener,
         )
     for warning in report.warnings:
@@ -227,7 +235,12 @@ def print_report(report: ReconciliationReport) -> None:
     if report.estimated_qber is not None:
         estimated = (
             f", estimated {report.estimated_qber:.3%} (95 %: {report.estimated_qber_low:.3%} to "
-            f"{report.estimated_qber_high:.3%}) from {report.sampled_bits:,} sampled bits, now discarded"
+            f"{report.estimated_qber_high:.3%}) "
+            + (
+                f"from {report.sampled_bits:,} sampled bits, now discarded"
+                if report.sampled_bits
+                else "from earlier blocks"
+            )
         )
     short = f", {report.discarded_bits:,} at the end too few for a block" if report.discarded_bits else ""
     facts = {

@@ -39,6 +39,7 @@ from caligo.jobs.drift import Design, Designs
 from caligo.jobs.options import ReconcileOptions
 from caligo.jobs.outputs import KeyOutputs
 from caligo.jobs.plan import Layout, Window, default_block_length, plan_layout
+from caligo.jobs.previous import estimate_of_run
 from caligo.jobs.report import CodeUse, ReconciliationReport
 from caligo.jobs.runner import in_order, interrupts_deferred, worker_pool
 from caligo.jobs.sources import KeySource, is_path, open_source, same_file, source_name
@@ -87,6 +88,7 @@ def reconcile(
     out: str | os.PathLike[str] | None = None,
     force: bool = False,
     store: str | os.PathLike[str] | None = None,
+    qber_from: str | os.PathLike[str] | None = None,
     progress: Progress = NO_PROGRESS,
     **settings: Any,
 ) -> ReconciliationReport:
@@ -102,6 +104,8 @@ def reconcile(
         out: directory for the reconciled keys ``alice.bin`` and ``bob.bin``; None: none are written.
         force: accept an `out` that is not empty.
         store: experiment store to record the run in; None: the run is not recorded.
+        qber_from: directory of the run of an earlier key of the same link, whose blocks tell the QBER in place of
+            sampled positions (:mod:`caligo.jobs.previous`).
         progress: told of every block that is done.
         **settings: fields of :class:`ReconcileOptions`, as in ``reconcile(a, b, qber=0.02, list_size=8)``.
 
@@ -139,7 +143,13 @@ def reconcile(
         )
         keep = out is None and not (is_path(alice) or is_path(bob))
         job = _Job(keys, options, keep=keep, one_file=is_path(alice) and is_path(bob) and same_file(alice, bob))
-        if options.qber is not None:
+        if qber_from is not None:
+            if options.qber is not None or options.sample_bits is not None:
+                raise ConfigError(
+                    "expected a run to take the QBER from, a QBER, or positions to sample, got two of them"
+                )
+            job.plan_for(estimate_of_run(qber_from))
+        elif options.qber is not None:
             job.plan_for(options.qber)
         else:
             job.check_sample()
@@ -147,6 +157,7 @@ def reconcile(
         run = None
         if store is not None:
             asked = {**asdict(options), "alice": source_name(alice), "bob": source_name(bob), "key_bits": keys.key_bits}
+            asked |= {"qber_from": None if qber_from is None else Path(qber_from).name}
             asked |= {"bit_order": bit_order, "out": None if out is None else os.fspath(Path(out).absolute())}
             del asked["seed"]
             run = stack.enter_context(
@@ -183,6 +194,8 @@ class _Job:
         self._type: StrategyType = strategy_type(options.strategy)
         self._kept = (Payload(), Payload()) if keep else None
         self._totals = Totals()
+        self.sampled: QberEstimate | None = None
+        self._planned = False
         self._engine = ""
         self._decoder_bytes = 0
 
@@ -207,6 +220,7 @@ class _Job:
         disclosed = [read_positions(key, positions) for key in self._keys]
         estimate = estimate_qber(disclosed[0], disclosed[1], sample_bits)
         self._keys = (RemainingKey(self._keys[0], positions), RemainingKey(self._keys[1], positions))
+        self.sampled = estimate
         self.plan_for(estimate)
 
     def plan_for(self, known: Qbers | QberEstimate) -> None:
@@ -215,6 +229,7 @@ class _Job:
         assumed = design_qbers_for(known, asks=self._type.asks, asymmetric=options.asymmetric == "auto")
         self.assumed_qber, self.design_qber = assumed, mean_qber(assumed)
         self.estimated = known if isinstance(known, QberEstimate) else None
+        self._planned = True
         remaining = self._keys[0].key_bits
         self.block_length = options.block_length or default_block_length(self._whole_bits)
         self.layout: Layout = plan_layout(remaining, self.block_length)
@@ -257,7 +272,7 @@ class _Job:
 
     def perform(self, outputs: KeyOutputs | None, run: RunWriter | None, progress: Progress) -> None:
         """Do all of it; outputs are filled, not committed."""
-        if self.options.qber is None:
+        if not self._planned:
             self.estimate()
         if self.options.interleave:
             seed = interleaving_seed(self.randomness.sampling_seed)
@@ -348,13 +363,13 @@ class _Job:
         """What was done, after `perform`."""
         layout, estimate, options, totals = self.layout, self.estimated, self.options, self._totals
         low, high = (None, None) if estimate is None else estimate.interval
-        sampled_errors = 0 if estimate is None else estimate.errors
+        sampled_errors = 0 if self.sampled is None else self.sampled.errors
         errors = totals.errors + sampled_errors + self._errors_beyond_blocks()
         true_qber = errors / self._whole_bits
         payload_bits = layout.key_bits - layout.discarded_bits
         return ReconciliationReport(
             key_bits=self._whole_bits,
-            sampled_bits=0 if estimate is None else estimate.sampled_bits,
+            sampled_bits=0 if self.sampled is None else self.sampled.sampled_bits,
             discarded_bits=layout.discarded_bits,
             reconciled_bits=totals.payload_ok,
             payload_length=layout.segments[0].payload_length,
@@ -389,7 +404,7 @@ class _Job:
             blocks_retried=totals.blocks_retried,
             rounds_mean=totals.rounds / totals.blocks,
             rounds_max=totals.rounds_max,
-            messages=totals.messages(sampled=estimate is not None),
+            messages=totals.messages(sampled=self.sampled is not None),
             keys_equal=totals.undetected_errors == 0,
             payload_mbps=payload_bits / elapsed_s / 1e6,
             coded_mbps_per_core=totals.coded_bits * 1e3 / totals.elapsed_ns if totals.elapsed_ns else None,

@@ -85,7 +85,7 @@ class ReconciliationReport:
         given_up: failed blocks that a cap kept Bob from asking about.
         failed_verification: failed blocks whose group's tags differed.
         undetected_errors: blocks that passed everything and differ; must be 0.
-        estimated_qber: from the sampled positions; None if the QBER was given.
+        estimated_qber: from the sampled positions, or the blocks of an earlier run; None if the QBER was given.
         estimated_qber_low: lower end of its 95 % interval.
         estimated_qber_high: upper end.
         true_qber: share of the key's bits in which the two keys differ; for the report only.

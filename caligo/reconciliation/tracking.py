@@ -122,6 +122,11 @@ class ErrorCounts:
     unsplit: Proportion = field(default_factory=Proportion)
 
     @classmethod
+    def of(cls, errors: int, bits: int) -> ErrorCounts:
+        """So many errors among bits of which nothing more is known."""
+        return cls(unsplit=Proportion(errors, bits))
+
+    @classmethod
     def compare(cls, bob: Packed, corrected: Packed, bits: int) -> ErrorCounts:
         """Count what a decoder corrected.
 
