@@ -228,10 +228,12 @@ def strategy_options(function: Command) -> Command:
         ),
         click.option(
             "--strategy",
-            type=click.Choice(["one-way", "segmented"]),
+            type=click.Choice(["one-way", "segmented", "incremental", "interactive"]),
             default="one-way",
             show_default=True,
-            help="How they talk; segmented: a check for each segment of a block, faster for long blocks.",
+            help="How they talk. segmented: a check for each segment of a block, faster for long blocks; incremental: "
+            "Bob asks for more until he has the block; interactive: he asks for what single segments lack, which "
+            "discloses least.",
         ),
     ):
         function = decorate(function)

@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import rfc8785
@@ -38,7 +38,6 @@ __all__ = ["MAX_BLOCK_LENGTH", "PolarCode", "validate_block_length", "validate_s
 
 MAX_BLOCK_LENGTH = 1 << 24
 MIN_SEGMENT_LENGTH = 64
-_SCHEMA = "caligo.code/1"
 
 
 def validate_block_length(block_length: object) -> int:
@@ -129,6 +128,8 @@ class PolarCode:
     segment_length: int | None = None
     segment_check: str = "none"
     design_qber_pair: tuple[float, float] | None = None
+
+    _schema: ClassVar[str] = "caligo.code/1"
 
     def __post_init__(self) -> None:
         n = validate_block_length(self.block_length)
@@ -279,7 +280,7 @@ class PolarCode:
         if self.design_qber_pair is not None:
             more["design_qber_pair"] = list(self.design_qber_pair)
         return more | {
-            "schema": _SCHEMA,
+            "schema": self._schema,
             "block_length": self.block_length,
             "payload_length": self.payload_length,
             "info_set_sha256": hashlib.sha256(self.info_set).hexdigest(),
@@ -309,9 +310,9 @@ class PolarCode:
             ConfigError: it is not such an object, or its content does not have its digest.
         """
         try:
-            if value["schema"] != _SCHEMA:
+            if value["schema"] != cls._schema:
                 raise ConfigError(
-                    f"expected a code of schema {_SCHEMA!r}, got {value['schema']!r}; write it with this caligo",
+                    f"expected a code of schema {cls._schema!r}, got {value['schema']!r}; write it with this caligo",
                     what="schema",
                     got=repr(value["schema"]),
                 )
@@ -330,6 +331,7 @@ class PolarCode:
                 segment_length=value.get("segment_length"),
                 segment_check=value.get("segment_check", "none"),
                 design_qber_pair=None if pair is None else tuple(pair),
+                **cls._further_fields(value),
             )
             digest = value["digest"]
         except (AttributeError, KeyError, TypeError, binascii.Error, zlib.error) as error:
@@ -344,6 +346,11 @@ class PolarCode:
                 got=code.digest,
             )
         return code
+
+    @classmethod
+    def _further_fields(cls, value: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields that a kind of code has beyond those of every code, from its JSON object."""
+        return {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Fields only: what is derived is derived again after unpickling."""

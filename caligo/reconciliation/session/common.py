@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from caligo.bits import Packed
 from caligo.errors import CaligoError, ProtocolError
-from caligo.reconciliation.estimation import QberEstimate, design_qber_above, estimate_qber
+from caligo.reconciliation.estimation import QberEstimate, design_qber_for, estimate_qber
 from caligo.reconciliation.leakage import VERDICT_BITS, Leakage, TwoWayLeakage
 from caligo.reconciliation.messages import (
     NO_SESSION,
@@ -39,9 +39,8 @@ from caligo.reconciliation.messages import (
 )
 from caligo.reconciliation.session.accounts import BlockAccount, GroupSettled, PlanAgreed, Totals
 from caligo.reconciliation.session.sections import AnySide_co, Key, Section, Workshop
-from caligo.reconciliation.strategies.dialogue import (
-    State,
-)
+from caligo.reconciliation.strategies import STRATEGIES, strategy_type
+from caligo.reconciliation.strategies.dialogue import State
 from caligo.reconciliation.verification import TAG_BITS, Payload, group_epsilon, group_sizes
 
 __all__ = [
@@ -466,9 +465,9 @@ class Session(Generic[AnySide_co]):
         if theirs is not None and self._sample is not None:
             # The estimate is symmetric in the two samples.
             self._estimate = estimate_qber(self._sample, theirs.bits.row, self.terms.sample_bits)
-            design_qber = self._estimate.design_qber()
-        else:
-            design_qber = design_qber_above(self.terms.qber)
+        strategy = self.terms.strategy
+        asks = strategy in STRATEGIES and strategy_type(strategy).asks
+        design_qber = design_qber_for(self.terms.qber if self._estimate is None else self._estimate, asks=asks)
         self._sections = tuple(self._workshop.prepare(design_qber, remaining, self._known_seeds))
         errors = 0 if self._estimate is None else self._estimate.errors
         return Plan(errors, design_qber, tuple(section.stated for section in self._sections))

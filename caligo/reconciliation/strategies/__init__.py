@@ -43,6 +43,8 @@ DEFAULT_TARGET_FER = 0.01
 STRATEGIES: dict[str, str] = {
     "one-way": "caligo.reconciliation.strategies.one_way:OneWay",
     "segmented": "caligo.reconciliation.strategies.segmented:Segmented",
+    "incremental": "caligo.reconciliation.strategies.incremental:Incremental",
+    "interactive": "caligo.reconciliation.strategies.interactive:Interactive",
 }
 """Name -> module and class; loaded when it is asked for."""
 

@@ -216,7 +216,8 @@ class _Block:
     number: int
     alice: State
     bob: State
-    leakage: TwoWayLeakage
+    answer_bits: int = 0
+    reply_bits: int = 0
     rounds: int = 0
 
 
@@ -254,17 +255,17 @@ def play(
         for number in range(first, min(first + bob.batch, blocks)):
             disclosed, hers = alice.open(rows_of_alice[number])
             his = bob.start(rows_of_bob[number], disclosed)
-            together.append(_Block(number, hers, his, TwoWayLeakage(alice.sizes.leakage)))
+            together.append(_Block(number, hers, his))
         while together:
             waiting = []
             for block, step in zip(together, bob.step([block.bob for block in together]), strict=True):
-                block.leakage += TwoWayLeakage(reply_bits=OUTCOME_BITS)
+                block.reply_bits += OUTCOME_BITS
                 outcome.elapsed_ns[block.number] += step.elapsed_ns
                 if isinstance(step, Ask) and _answered(alice, bob, block, step, caps):
                     waiting.append(block)
                     continue
                 number = block.number
-                leakage[number] = block.leakage
+                leakage[number] = TwoWayLeakage(alice.sizes.leakage, block.answer_bits, block.reply_bits)
                 outcome.rounds[number] = block.rounds
                 if isinstance(step, Ask):
                     outcome.given_up[number] = True
@@ -279,11 +280,10 @@ def play(
 def _answered(alice: AliceSide, bob: BobSide, block: _Block, ask: Ask, caps: BlockCaps) -> bool:
     """Whether Bob may ask; if so, he has the answer."""
     more = bob.answer_bits(block.bob, ask.wants)
-    if not caps.allow(block.rounds + 1, block.leakage.leakage_bits + more):
+    if not caps.allow(block.rounds + 1, alice.sizes.total_bits + block.answer_bits + more):
         return False
     block.rounds += 1
-    block.leakage += TwoWayLeakage(
-        answer_bits=alice.answer_bits(block.alice, ask.wants), reply_bits=bob.request_bits(ask.wants)
-    )
+    block.answer_bits += alice.answer_bits(block.alice, ask.wants)
+    block.reply_bits += bob.request_bits(ask.wants)
     bob.accept(block.bob, ask.wants, alice.answer(block.alice, ask.wants))
     return True
