@@ -20,8 +20,17 @@ from numpy.typing import NDArray
 import caligo
 from caligo import bits
 from caligo._native import required_bytes
-from caligo.errors import ConfigError, ExitCode, KeyFileError, LeakageCapError, MemoryBudgetError, ShapeError
+from caligo.errors import (
+    ConfigError,
+    ExitCode,
+    KeyFileError,
+    LeakageCapError,
+    MemoryBudgetError,
+    ProtocolError,
+    ShapeError,
+)
 from caligo.jobs import ReconcileOptions, ReconciliationReport, drift, reconcile, reconcile_job, reconcile_party
+from caligo.jobs.party_report import PartyReport
 from caligo.jobs.plan import Layout, plan_layout
 from caligo.memory import FIXED_BYTES, MemoryLimit, block_buffer_bytes
 from caligo.randomness import SecurityRandomness, sampled_positions
@@ -320,6 +329,33 @@ def test_one_process_counts_what_two_machines_count(
     assert alice.leakage == bob.leakage
     said = ("leakage", "leakage_bits_both_ways", "rounds_mean", "rounds_max", "blocks_ok", "epsilon_correctness")
     assert [getattr(here, name) for name in said] == [getattr(bob, name) for name in said]
+
+
+def two_parties(keys: tuple[Packed, Packed], *options: ReconcileOptions) -> list[PartyReport]:
+    ends = memory_pair()
+    with ThreadPoolExecutor(2) as pool:
+        sides = [
+            pool.submit(reconcile_party, role, key, end, authentication=CallerChannel(), options=asked)
+            for role, key, end, asked in zip(("alice", "bob"), keys, ends, options, strict=True)
+        ]
+        return [side.result() for side in sides]
+
+
+@pytest.mark.parametrize("given", [{"qber": (0.063, 0.016)}, {"sample_bits": 8000}])
+def test_two_machines_find_the_same_two_rates_and_the_account_to_rely_on(given: dict[str, Any]) -> None:
+    keys = asymmetric_keys(60_000, (0.06, 0.015))
+    options = ReconcileOptions(block_length=1 << 12, list_size=4, target_fer=0.1, **given)
+    alice, bob = two_parties(keys, options, options)
+    assert alice.blocks_failed == bob.blocks_failed <= 4
+    assert alice.design_qber_pair == bob.design_qber_pair is not None
+    assert alice.design_qber_pair[0] / alice.design_qber_pair[1] == pytest.approx(4.0, rel=0.3)
+    assert alice.account == bob.account == "leakage_bits_both_ways"
+    assert {code.digest for code in alice.codes} == {code.digest for code in bob.codes}
+    one = two_parties(keys, *(2 * [replace(options, qber=None, sample_bits=8000, asymmetric="off")]))
+    assert [side.design_qber_pair for side in one] == [None, None]
+    assert [side.account for side in one] == ["leakage_bits", "leakage_bits"]
+    with pytest.raises(ProtocolError, match="parameters"):
+        two_parties(keys, options, replace(options, asymmetric="off"))
 
 
 # --- randomness and peeking ---------------------------------------------------------------------------------------

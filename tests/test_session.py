@@ -295,7 +295,9 @@ def test_another_design_is_refused_before_a_block_is_opened() -> None:
 
 def test_another_layout_is_refused_before_a_block_is_opened() -> None:
     class Shorter:
-        def prepare(self, design_qber: float, key_bits: int, seeds: Any) -> Any:
+        design_for = workshop(ONE_WAY, "bob").design_for
+
+        def prepare(self, design_qber: Any, key_bits: int, seeds: Any) -> Any:
             return workshop(ONE_WAY, "bob").prepare(design_qber, key_bits - 256, seeds)
 
     alice = Party(alice_session(ALICE, ONE_WAY))

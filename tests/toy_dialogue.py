@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo import _native, bits
+from caligo.channel import Qbers
 from caligo.codes import PolarCode, design_code
 from caligo.errors import ProtocolError
 from caligo.randomness import sampled_positions
 from caligo.reconciliation.authentication import Authentication, CallerChannel
 from caligo.reconciliation.codecs import PolarCodec
 from caligo.reconciliation.endpoint import Endpoint, Journal
+from caligo.reconciliation.estimation import QberEstimate, design_qbers_for
 from caligo.reconciliation.messages import Bits, Message, Seeds, Terms
 from caligo.reconciliation.session import AliceSession, BobSession, GroupSettled, PlanAgreed, Section
 from caligo.reconciliation.strategies.dialogue import Ask, Decoded, Disclosed, GivenUp, OpeningSizes, Step
@@ -63,10 +65,14 @@ class MemoryKey:
 class Blocks:
     """A workshop: whole blocks of one length, the rest is left out."""
 
-    make: Callable[[float], Any]
+    make: Callable[[Qbers], Any]
     block_length: int
+    qber: float
 
-    def prepare(self, design_qber: float, key_bits: int, seeds: Seeds) -> Sequence[Section[Any]]:
+    def design_for(self, estimate: QberEstimate | None) -> Qbers:
+        return design_qbers_for(self.qber if estimate is None else estimate, asks=False)
+
+    def prepare(self, design_qber: Qbers, key_bits: int, seeds: Seeds) -> Sequence[Section[Any]]:
         return [Section(0, key_bits // self.block_length, 0, self.make(design_qber))]
 
 
@@ -90,7 +96,7 @@ def terms(key_bits: int, **changes: Any) -> Terms:
     return Terms(**(usual | changes))
 
 
-def code_for(agreed: Terms, design_qber: float) -> PolarCode:
+def code_for(agreed: Terms, design_qber: Qbers) -> PolarCode:
     return design_code(agreed.block_length, qber=design_qber, efficiency=agreed.efficiency, check=agreed.check)
 
 
@@ -190,13 +196,13 @@ class ToySide:
 
 
 def workshop(agreed: Terms, side: str) -> Blocks:
-    def make(design_qber: float) -> Any:
+    def make(design_qber: Qbers) -> Any:
         code = code_for(agreed, design_qber)
         if agreed.strategy == "toy":
             return ToySide(code)
         return OneWay.alice(code) if side == "alice" else OneWay.bob(code, agreed.list_size)
 
-    return Blocks(make, agreed.block_length)
+    return Blocks(make, agreed.block_length, agreed.qber)
 
 
 def alice_session(key: Packed, agreed: Terms, *, window: int = 5, **changes: Any) -> AliceSession:

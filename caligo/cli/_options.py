@@ -152,6 +152,17 @@ def out_option(*, required: bool = False, help: str = "Directory for the results
     )
 
 
+def asymmetric_option(function: Command) -> Command:
+    """Adds `asymmetric: str`."""
+    return click.option(
+        "--asymmetric",
+        type=click.Choice(["auto", "off"]),
+        default="auto",
+        show_default=True,
+        help="Two error rates, by Bob's bit, where the sample tells them apart; then only leakage both ways counts.",
+    )(function)
+
+
 def format_option(
     *names: str, help: str = "Format of the key files.  [default: by name and content; ait has to be named]"
 ) -> Decorator[Any]:

@@ -121,6 +121,13 @@ def format_value(value: object) -> str:
     return str(value)
 
 
+def account_text(account: str, pair: tuple[float, float] | None) -> str:
+    """Which account to rely on, and why if it is not the usual one."""
+    if pair is None:
+        return account
+    return f"{account}, since codes are for {pair[0]:.3%} at Bob's 0 and {pair[1]:.3%} at his 1"
+
+
 def format_bytes(count: float | None) -> str:
     """A number of bytes in binary units, as `43.2 MiB`."""
     if count is None:

@@ -14,6 +14,8 @@ import click
 
 from caligo.cli._options import (
     Count,
+    Rates,
+    asymmetric_option,
     bit_order_option,
     block_length_option,
     cap_options,
@@ -33,6 +35,7 @@ from caligo.cli._options import (
 )
 from caligo.cli._output import (
     Table,
+    account_text,
     emit_json,
     format_bytes,
     format_seconds,
@@ -104,7 +107,14 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
         show_default=True,
         help="caller: the channel is authenticated already; messages carry a checksum only.",
     )
-    @click.option("--qber", metavar="Q", type=float, help="Error rate to design for.  [default: estimated by sampling]")
+    @click.option(
+        "--qber",
+        metavar="Q",
+        type=Rates(),
+        help="Error rate to design for, or two as 0.049,0.024: where Bob has 0, where he has 1.  "
+        "[default: estimated by sampling]",
+    )
+    @asymmetric_option
     @click.option(
         "--sample-bits",
         metavar="BITS",
@@ -171,7 +181,8 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
         directory: Path | None,
         psk: Path | None,
         authentication: Literal["psk", "caller"],
-        qber: float | None,
+        qber: float | tuple[float, float] | None,
+        asymmetric: str,
         sample_bits: int | None,
         block_length: int | None,
         list_size: int,
@@ -207,6 +218,7 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
 
         options = ReconcileOptions(
             qber=qber,
+            asymmetric=asymmetric,
             block_length=block_length,
             list_size=list_size,
             efficiency=efficiency,
@@ -323,6 +335,7 @@ def _print_report(report: PartyReport) -> None:
             f"their check, {report.given_up:,} were given up, {report.failed_verification:,} failed their verification",
             "key": f"{report.reconciled_bits:,} of {report.key_bits:,} bits reconciled",
             "error rate": f"{estimated}designed for {report.design_qber:.3%}",
+            "rely on": account_text(report.account, report.design_qber_pair),
             "corrected": "Bob knows"
             if report.corrected_errors is None
             else f"{report.corrected_errors:,} bits in the reconciled blocks",

@@ -10,6 +10,7 @@ import click
 from caligo.cli._options import (
     Count,
     Rates,
+    asymmetric_option,
     bit_order_option,
     block_length_option,
     cap_options,
@@ -29,7 +30,17 @@ from caligo.cli._options import (
     strategy_options,
     threads_option,
 )
-from caligo.cli._output import Table, emit_json, format_bytes, format_seconds, format_value, print_facts, progress, warn
+from caligo.cli._output import (
+    Table,
+    account_text,
+    emit_json,
+    format_bytes,
+    format_seconds,
+    format_value,
+    print_facts,
+    progress,
+    warn,
+)
 from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -46,13 +57,7 @@ if TYPE_CHECKING:
     help="Error rate to design the code for, as 0.02; or two, where Bob has 0 and where he has 1, as 0.049,0.024.  "
     "[default: estimated from sampled positions, then discarded]",
 )
-@click.option(
-    "--asymmetric",
-    type=click.Choice(["auto", "off"]),
-    default="auto",
-    show_default=True,
-    help="Two error rates, by Bob's bit, where the sample tells them apart; then only leakage both ways counts.",
-)
+@asymmetric_option
 @click.option(
     "--qber-from",
     metavar="RUN",
@@ -253,10 +258,7 @@ def print_report(report: ReconciliationReport) -> None:
         "key": f"{report.reconciled_bits:,} of {report.key_bits:,} bits reconciled{short}",
         "equal": report.keys_equal if report.blocks_ok else "nothing was reconciled",
         "error rate": f"{report.true_qber:.3%}{estimated}; designed for {_designed(report)}",
-        "rely on": report.account
-        if report.design_qber_pair is None
-        else f"{report.account}, since codes are for {report.design_qber_pair[0]:.3%} at Bob's 0 and "
-        f"{report.design_qber_pair[1]:.3%} at his 1",
+        "rely on": account_text(report.account, report.design_qber_pair),
         "efficiency": "-"
         if report.efficiency is None
         else f"{report.efficiency:.4f} times the Shannon limit, {report.strategy}",

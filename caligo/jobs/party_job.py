@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo.bits import Packed, packed_bytes
-from caligo.channel import mean_qber
+from caligo.channel import Qbers, mean_qber
 from caligo.codes.validation import validate_count
 from caligo.errors import CaligoError, ConfigError, ConnectionLostError, ProtocolError, SuspendedError
 from caligo.jobs.conversation import Conversation, abort_reason, ends_for_good
@@ -62,7 +62,12 @@ from caligo.memory import (
 from caligo.randomness import SecurityRandomness, interleaving_seed, sampled_positions
 from caligo.reconciliation.authentication import Authentication
 from caligo.reconciliation.endpoint import Endpoint
-from caligo.reconciliation.estimation import default_sample_bits
+from caligo.reconciliation.estimation import (
+    QberEstimate,
+    default_sample_bits,
+    design_qbers_for,
+    leakage_account,
+)
 from caligo.reconciliation.leakage import Leakage, efficiency
 from caligo.reconciliation.messages import Role, Seeds, Settlement, Terms
 from caligo.reconciliation.session import (
@@ -295,8 +300,6 @@ class Party:
         self.party = party = party or PartyOptions()
         if role not in ("alice", "bob"):
             raise ConfigError(f"role: expected alice or bob, got {role!r}", got=str(role))
-        if isinstance(options.qber, tuple):
-            raise ConfigError("qber: expected one error rate between two machines, got a pair; give the mean")
         if options.seed is not None:
             raise ConfigError("seed: expected none, since two parties draw their random values, got one; leave it out")
         if options.follow_drift or options.on_failure != "discard":
@@ -503,7 +506,9 @@ class Party:
         """What else decides about blocks and codes, as far as it was given; not how Bob decodes."""
         options = self.options
         given = {
+            "asymmetric": None if options.asymmetric == "auto" else options.asymmetric,
             "interleave": options.interleave or None,
+            "qber_pair": options.qber if isinstance(options.qber, tuple) else None,
             "segment_check": options.segment_check,
             "segment_length": options.segment_length,
             "wish": options.wish,
@@ -524,7 +529,16 @@ class Party:
             )
         )
 
-    def prepare(self, design_qber: float, key_bits: int, seeds: Seeds) -> Sequence[Section[Any]]:
+    def design_for(self, estimate: QberEstimate | None) -> Qbers:
+        """See `caligo.reconciliation.session.Workshop.design_for`."""
+        options = self.options
+        known = options.qber if estimate is None else estimate
+        if known is None:
+            raise ConfigError("expected a QBER or a sample, got neither; give one of them")
+        asks = strategy_type(options.strategy).asks
+        return design_qbers_for(known, asks=asks, asymmetric=options.asymmetric == "auto")
+
+    def prepare(self, design_qber: Qbers, key_bits: int, seeds: Seeds) -> Sequence[Section[Any]]:
         """See `caligo.reconciliation.session.Workshop.prepare`."""
         options = self.options
         if options.interleave:
@@ -649,7 +663,8 @@ class Party:
     def _report(self, elapsed_s: float) -> PartyReport:
         totals, plan, options = self._session.totals, self._plan, self.options
         sections = () if plan is None else plan.sections
-        design_qber = 0.0 if plan is None else plan.design_qber
+        assumed = 0.0 if plan is None else plan.design_qber
+        design_qber = mean_qber(assumed)
         estimate = None if plan is None else plan.estimate
         low, high = (None, None) if estimate is None else estimate.interval
         payload = sum(section.blocks * section.side.code.payload_length for section in sections)
@@ -676,6 +691,8 @@ class Party:
             estimated_qber_high=high,
             corrected_errors=self._errors_ok if is_bob else None,
             design_qber=design_qber,
+            design_qber_pair=assumed if isinstance(assumed, tuple) else None,
+            account=leakage_account(assumed),
             leakage_bits=totals.leakage.leakage_bits,
             leakage_bits_both_ways=totals.leakage.leakage_bits_both_ways,
             leakage=totals.leakage.by_kind(),

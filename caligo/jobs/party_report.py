@@ -40,7 +40,10 @@ class PartyReport:
         estimated_qber_low: lower end of its 95 % interval.
         estimated_qber_high: upper end.
         corrected_errors: bits that Bob changed in the blocks that are OK; None for Alice, who is not told.
-        design_qber: what the codes were designed for.
+        design_qber: what the codes were designed for; of a pair, the mean.
+        design_qber_pair: P(error | Bob has 0) and P(error | Bob has 1) that they were designed for; None: for one rate.
+        account: name of the account that privacy amplification may rely on: ``leakage_bits``, or where there is a pair
+            ``leakage_bits_both_ways``, since what Bob says depends on his bits then.
         leakage_bits: bits that Alice disclosed, for failed blocks too, tags included.
         leakage_bits_both_ways: these, and what Bob's replies say about the keys.
         leakage: both by kind.
@@ -88,6 +91,8 @@ class PartyReport:
     estimated_qber_high: float | None
     corrected_errors: int | None
     design_qber: float
+    design_qber_pair: tuple[float, float] | None
+    account: str
     leakage_bits: int
     leakage_bits_both_ways: int
     leakage: dict[str, int]

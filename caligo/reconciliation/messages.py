@@ -200,7 +200,7 @@ class Terms:
         check: name of the check value.
         efficiency: asked for; 0 where `target_fer` decides.
         target_fer: asked for; 0 where `efficiency` decides.
-        qber: given; 0 where it is estimated.
+        qber: given, of a pair the mean; 0 where it is estimated.
         sample_bits: positions to sample; 0 where the QBER is given.
         group_bits: least payload of a verification group.
         max_rounds: most requests for one block; 0: none is allowed.
@@ -305,7 +305,7 @@ class Plan:
 
     Args:
         sampled_errors: sampled positions that differ.
-        design_qber: what the codes are designed for.
+        design_qber: what the codes are designed for; of a pair, the mean.
         sections: the blocks, in order.
     """
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from caligo.channel import Qbers
 from caligo.reconciliation.estimation import QberEstimate
 from caligo.reconciliation.leakage import Leakage, TwoWayLeakage
 from caligo.reconciliation.messages import (
@@ -29,13 +30,13 @@ class PlanAgreed:
     Args:
         seeds: the session's public random values.
         estimate: from the sample; None where the QBER was given.
-        design_qber: what the codes are designed for.
+        design_qber: what the codes are designed for, or the pair.
         sections: the blocks, in order.
     """
 
     seeds: Seeds
     estimate: QberEstimate | None
-    design_qber: float
+    design_qber: Qbers
     sections: tuple[Section[Any], ...]
 
 

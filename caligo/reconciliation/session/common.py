@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo.bits import Packed
+from caligo.channel import Qbers, mean_qber
 from caligo.errors import CaligoError, ProtocolError
-from caligo.reconciliation.estimation import QberEstimate, design_qber_for, estimate_qber
+from caligo.reconciliation.estimation import QberEstimate, estimate_qber
 from caligo.reconciliation.leakage import VERDICT_BITS, Leakage, TwoWayLeakage
 from caligo.reconciliation.messages import (
     NO_SESSION,
@@ -39,7 +40,6 @@ from caligo.reconciliation.messages import (
 )
 from caligo.reconciliation.session.accounts import BlockAccount, GroupSettled, PlanAgreed, Totals
 from caligo.reconciliation.session.sections import AnySide_co, Key, Section, Workshop
-from caligo.reconciliation.strategies import STRATEGIES, strategy_type
 from caligo.reconciliation.strategies.dialogue import State
 from caligo.reconciliation.verification import TAG_BITS, Payload, group_epsilon, group_sizes
 
@@ -179,6 +179,7 @@ class Session(Generic[AnySide_co]):
         self._seeds: Seeds | None = None
         self._sample: Packed | None = None
         self._estimate: QberEstimate | None = None
+        self._design: Qbers = 0.0
         self._sections: tuple[Section[AnySide_co], ...] = ()
         self._agreed = False
         self._blocks = 0
@@ -463,14 +464,13 @@ class Session(Generic[AnySide_co]):
         remaining = self._key.key_bits - self.terms.sample_bits
         theirs = next((message for message in self._setup_received if isinstance(message, Sample)), None)
         if theirs is not None and self._sample is not None:
-            # The estimate is symmetric in the two samples.
-            self._estimate = estimate_qber(self._sample, theirs.bits.row, self.terms.sample_bits)
-        strategy = self.terms.strategy
-        asks = strategy in STRATEGIES and strategy_type(strategy).asks
-        design_qber = design_qber_for(self.terms.qber if self._estimate is None else self._estimate, asks=asks)
-        self._sections = tuple(self._workshop.prepare(design_qber, remaining, self._known_seeds))
+            samples = (self._sample, theirs.bits.row)
+            alice, bob = samples if self.role is Role.ALICE else samples[::-1]
+            self._estimate = estimate_qber(alice, bob, self.terms.sample_bits)
+        self._design = self._workshop.design_for(self._estimate)
+        self._sections = tuple(self._workshop.prepare(self._design, remaining, self._known_seeds))
         errors = 0 if self._estimate is None else self._estimate.errors
-        return Plan(errors, design_qber, tuple(section.stated for section in self._sections))
+        return Plan(errors, mean_qber(self._design), tuple(section.stated for section in self._sections))
 
     def _compare(self, theirs: Plan) -> None:
         ours = next(message for message in self._setup_sent if isinstance(message, Plan))
@@ -491,7 +491,7 @@ class Session(Generic[AnySide_co]):
         self._groups = self._lay_groups()
         self._group = next(self._groups, None)
         self._agreed = True
-        self._events.append(PlanAgreed(self._known_seeds, self._estimate, ours.design_qber, self._sections))
+        self._events.append(PlanAgreed(self._known_seeds, self._estimate, self._design, self._sections))
 
     def _lay_groups(self) -> Iterator[Group]:
         runs = [(section.blocks, section.side.code.payload_length) for section in self._sections]

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo.bits import Packed
+from caligo.channel import Qbers
+from caligo.reconciliation.estimation import QberEstimate
 from caligo.reconciliation.messages import PlanSection, Seeds
 from caligo.reconciliation.strategies.dialogue import (
     Side,
@@ -66,11 +68,22 @@ class Section(Generic[AnySide_co]):
 class Workshop(Protocol[AnySide_co]):
     """Makes the sections of a key; both sides' must come to the same codes."""
 
-    def prepare(self, design_qber: float, key_bits: int, seeds: Seeds) -> Sequence[Section[AnySide_co]]:
+    def design_for(self, estimate: QberEstimate | None) -> Qbers:
+        """What codes are to be designed for.
+
+        Args:
+            estimate: from the sample, both sides having the same; None where the terms give the QBER.
+
+        Returns:
+            On the design grid: a QBER, or a pair.
+        """
+        ...
+
+    def prepare(self, design_qber: Qbers, key_bits: int, seeds: Seeds) -> Sequence[Section[AnySide_co]]:
         """Lay out what remains of the key and make a side for every code.
 
         Args:
-            design_qber: on the design grid.
+            design_qber: as of `design_for`.
             key_bits: bits that remain after sampling.
             seeds: the session's public random values; what the key is permuted by, where it is.
         """
