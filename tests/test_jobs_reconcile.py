@@ -299,6 +299,12 @@ def test_efficiency_counts_the_decoded_blocks_with_their_tags() -> None:
     [
         *itertools.product(sorted(strategies.STRATEGIES), [{}, {"qber": None, "sample_bits": 4000}, {"qber": 0.012}]),
         ("one-way", {"check": "none", "efficiency": 1.6, "target_fer": None}),
+        ("one-way", {"qber": 0.017, "on_failure": "retry", "retries": 3}),
+        ("one-way", {"qber": 0.014, "on_failure": "retry", "retries": 4, "max_rounds": 2}),
+        (
+            "segmented",
+            {"qber": 0.017, "on_failure": "retry", "segment_length": 128, "target_fer": None, "efficiency": 2.0},
+        ),
     ],
 )
 def test_one_process_counts_what_two_machines_count(
@@ -546,7 +552,7 @@ def test_further_attempts_save_blocks_and_disclose_each_position_once(tmp_path: 
     designs = [OneWay.choose_code(request)]
     assert designs[0].digest == code.digest
     for attempt in range(1, 5):
-        wider = drift._further(strategy_type("one-way"), request, designs[0], attempt)
+        wider = drift.further_code(strategy_type("one-way"), request, designs[0], attempt)
         assert wider is not None
         assert not (wider.info_mask & ~designs[-1].info_mask).any()
         designs.append(wider)

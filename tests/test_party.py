@@ -119,8 +119,9 @@ def common(report: PartyReport) -> dict[str, Any]:
         {"strategy": "segmented", "segment_length": 256, "segment_check": "crc24", "efficiency": 3.6},
         {"check": "none", "efficiency": 2.6},
         {"qber": None, "sample_bits": 4000, "interleave": True},
+        {"qber": 0.014, "on_failure": "retry", "retries": 4},
     ],
-    ids=["given", "sampled", "segmented", "without check", "interleaved"],
+    ids=["given", "sampled", "segmented", "without check", "interleaved", "retried"],
 )
 def test_both_sides_end_with_one_key_and_one_account(way: str, options: dict[str, Any], tmp_path: Path) -> None:
     if way == "memory":

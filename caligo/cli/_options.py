@@ -298,6 +298,25 @@ def segment_options(function: Command) -> Command:
     )(function)
 
 
+def retry_options(function: Command) -> Command:
+    """Adds `on_failure: str` and `retries: int`."""
+    function = click.option(
+        "--retries",
+        metavar="K",
+        type=Count(minimum=1),
+        default=2,
+        show_default=True,
+        help="Most further attempts for a block, with --on-failure retry.",
+    )(function)
+    return click.option(
+        "--on-failure",
+        type=click.Choice(["discard", "retry"]),
+        default="discard",
+        show_default=True,
+        help="What becomes of a block that cannot be decoded; retry: Alice discloses more of it.",
+    )(function)
+
+
 def _sizes(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
     if value is None:
         return None

@@ -28,6 +28,7 @@ from caligo.cli._options import (
     list_size_option,
     out_option,
     precision_option,
+    retry_options,
     segment_options,
     store_option,
     strategy_options,
@@ -129,6 +130,7 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
     @strategy_options
     @segment_options
     @escalation_option
+    @retry_options
     @cap_options
     @click.option(
         "--window",
@@ -194,6 +196,8 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
         segment_length: int | None,
         segment_check: str | None,
         escalation: tuple[int, ...] | None,
+        on_failure: str,
+        retries: int,
         max_rounds: int,
         max_block_leakage: int,
         max_leakage: int,
@@ -229,6 +233,8 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
             segment_length=segment_length,
             segment_check=segment_check,
             escalation=escalation,
+            on_failure=on_failure,
+            retries=retries,
             sample_bits=sample_bits,
             interleave=interleave,
             precision=precision,

@@ -24,6 +24,7 @@ from caligo.cli._options import (
     list_size_option,
     out_option,
     precision_option,
+    retry_options,
     seed_option,
     segment_options,
     store_option,
@@ -107,21 +108,7 @@ if TYPE_CHECKING:
     help="Derive the sampled positions and the verification key from S, to repeat a test. Not for keys in use: both "
     "must be unpredictable until the keys are fixed.  [default: drawn from the operating system]",
 )
-@click.option(
-    "--on-failure",
-    type=click.Choice(["discard", "retry"]),
-    default="discard",
-    show_default=True,
-    help="What becomes of a block that cannot be decoded; retry: Alice discloses more of it.",
-)
-@click.option(
-    "--retries",
-    metavar="K",
-    type=Count(minimum=1),
-    default=2,
-    show_default=True,
-    help="Most further attempts for a block, with --on-failure retry.",
-)
+@retry_options
 @click.option(
     "--follow-drift/--no-follow-drift",
     default=None,

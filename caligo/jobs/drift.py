@@ -38,7 +38,16 @@ from caligo.reconciliation.estimation import CONFIDENCE, divide_qber
 from caligo.reconciliation.strategies import CodeRequest, StrategyType
 from caligo.reconciliation.tracking import QberTracker, following_design_qber
 
-__all__ = ["LONGEST_LAG", "LONGEST_STRETCH", "RETRY_EXCESS", "Design", "Designs", "Stretches", "plan_stretches"]
+__all__ = [
+    "LONGEST_LAG",
+    "LONGEST_STRETCH",
+    "RETRY_EXCESS",
+    "Design",
+    "Designs",
+    "Stretches",
+    "further_code",
+    "plan_stretches",
+]
 
 LONGEST_STRETCH = 16
 """Windows: 2^22 key bits, or 2^24 in blocks of 2^20."""
@@ -200,7 +209,7 @@ class Designs:
         key = (code.digest, attempt)
         with self._lock:
             if key not in self._further:
-                self._further[key] = _further(self._kind, self._requests[window.segment], code, attempt)
+                self._further[key] = further_code(self._kind, self._requests[window.segment], code, attempt)
             return self._further[key]
 
     def close(self) -> None:
@@ -268,7 +277,15 @@ class Designs:
         return divide_qber(qber, planned, asks=self._kind.asks) if isinstance(planned, tuple) else qber
 
 
-def _further(kind: StrategyType, request: CodeRequest, code: PolarCode, attempt: int) -> PolarCode | None:
+def further_code(kind: StrategyType, request: CodeRequest, code: PolarCode, attempt: int) -> PolarCode | None:
+    """See `Designs.further`.
+
+    Args:
+        kind: the strategy.
+        request: what `code` was chosen by.
+        code: of the first attempt.
+        attempt: 1 for the first further one.
+    """
     if code.design_qber is None or code.assumed_qber is None:
         return None
     reached = 1.0 + RETRY_EXCESS * (2**attempt - 1)

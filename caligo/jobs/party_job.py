@@ -32,12 +32,14 @@ from numpy.typing import NDArray
 
 from caligo.bits import Packed, packed_bytes
 from caligo.channel import Qbers, mean_qber
+from caligo.codes import PolarCode
 from caligo.codes.validation import validate_count
 from caligo.errors import CaligoError, ConfigError, ConnectionLostError, ProtocolError, SuspendedError
 from caligo.jobs.conversation import Conversation, abort_reason, ends_for_good
+from caligo.jobs.drift import further_code
 from caligo.jobs.options import ReconcileOptions
 from caligo.jobs.party_report import PartyReport
-from caligo.jobs.plan import default_block_length, plan_layout
+from caligo.jobs.plan import Layout, default_block_length, plan_layout
 from caligo.jobs.report import CodeUse
 from caligo.jobs.runner import interrupts_deferred, worker_pool
 from caligo.jobs.sources import KeySource, open_source, source_name
@@ -81,7 +83,8 @@ from caligo.reconciliation.session import (
     Work,
 )
 from caligo.reconciliation.strategies import DEFAULT_TARGET_FER, CodeRequest, strategy_type
-from caligo.reconciliation.strategies.dialogue import Side, Step
+from caligo.reconciliation.strategies.dialogue import BobSide, Side, Step
+from caligo.reconciliation.strategies.retrying import RetryingAlice, RetryingBob
 from caligo.reconciliation.verification import MINIMUM_GROUP_BITS, Payload
 from caligo.states import KeyState
 from caligo.store import RunWriter
@@ -302,12 +305,10 @@ class Party:
             raise ConfigError(f"role: expected alice or bob, got {role!r}", got=str(role))
         if options.seed is not None:
             raise ConfigError("seed: expected none, since two parties draw their random values, got one; leave it out")
-        if options.follow_drift or options.on_failure != "discard":
+        if options.follow_drift:
             raise ConfigError(
-                "expected neither follow_drift nor on_failure=retry, which two machines do not do, got one; leave it "
-                "out",
+                "expected no follow_drift, which two machines do not do, got it; leave it out",
                 follow_drift=options.follow_drift,
-                on_failure=options.on_failure,
             )
         self._store = store
         self._progress = progress
@@ -509,6 +510,7 @@ class Party:
             "asymmetric": None if options.asymmetric == "auto" else options.asymmetric,
             "interleave": options.interleave or None,
             "qber_pair": options.qber if isinstance(options.qber, tuple) else None,
+            "retries": options.retries if options.on_failure == "retry" else None,
             "segment_check": options.segment_check,
             "segment_length": options.segment_length,
             "wish": options.wish,
@@ -565,27 +567,59 @@ class Party:
         with worker_pool(len(requests)) as pool:
             codes = list(pool.map(kind.choose_code, requests))
         if self.role == "bob":
-            window_bytes = self._session.window * dialogue_block_bytes(self._block_length)
             self._threads = plan_threads(
-                memory_limit(), kind, options, layout, self._threads_wanted, beside_bytes=window_bytes
+                memory_limit(), kind, options, layout, self._threads_wanted, beside_bytes=self._beside_bytes(layout)
             )
         sections = []
-        for segment, code in zip(layout.segments, codes, strict=True):
-            side: Side
-            if self.role == "alice":
-                side = kind.alice(code)
-            else:
-                side = kind.bob(
-                    code,
-                    options.list_size,
-                    precision=options.precision,
-                    engine=options.engine,
-                    escalation=options.escalation,
-                    workers=min(self._threads, segment.blocks),
-                )
+        for segment, code, request in zip(layout.segments, codes, requests, strict=True):
+            side = self._side(code, request, min(self._threads, segment.blocks))
             self._stack.callback(side.close)
             sections.append(Section(segment.first_block, segment.blocks, segment.start_bit, side))
         return sections
+
+    def _beside_bytes(self, layout: Layout) -> int:
+        """The blocks in flight, and a decoder for each further attempt."""
+        options = self.options
+        kind = strategy_type(options.strategy)
+        retries = options.retries if options.on_failure == "retry" else 0
+        decoders = sum(
+            kind.required_bytes(
+                segment.block_length,
+                options.list_size,
+                options.precision,
+                options.check,
+                options.escalation,
+                options.segment_length,
+            )
+            for segment in layout.segments
+        )
+        return self._session.window * dialogue_block_bytes(self._block_length) + retries * decoders
+
+    def _side(self, code: PolarCode, request: CodeRequest, workers: int) -> Side:
+        """This side of the strategy, with further attempts where they are wanted."""
+        options = self.options
+        kind = strategy_type(options.strategy)
+        codes = [code]
+        if options.on_failure == "retry":
+            for attempt in range(1, 1 + options.retries):
+                further = further_code(kind, request, code, attempt)
+                if further is None:
+                    break
+                codes.append(further)
+
+        def bob(code: PolarCode, workers: int) -> BobSide:
+            return kind.bob(
+                code,
+                options.list_size,
+                precision=options.precision,
+                engine=options.engine,
+                escalation=options.escalation,
+                workers=workers,
+            )
+
+        if self.role == "alice":
+            return kind.alice(code) if len(codes) == 1 else RetryingAlice(kind.alice(code), codes)
+        return bob(code, workers) if len(codes) == 1 else RetryingBob(bob, codes, workers)
 
     # --- the conversation ---------------------------------------------------------------------------------------------
 
