@@ -24,6 +24,7 @@ from caligo.jobs import PartyOptions, ReconcileOptions, reconcile_party
 from caligo.jobs.state_file import StateFile
 from caligo.reconciliation.authentication import PresharedKey
 from caligo.reconciliation.endpoint import Connected, Heard, Past, Worked
+from caligo.reconciliation.strategies import STRATEGIES, strategy_type
 from caligo.reconciliation.strategies.dialogue import Ask, Decoded, GivenUp
 from caligo.store import list_runs
 from caligo.transports import TcpTransport
@@ -171,14 +172,16 @@ def test_another_file_is_no_state(tmp_path: Path) -> None:
 
 # --- processes --------------------------------------------------------------------------------------------------------
 
-LONG_BITS = 400_000
-WORDS = ["-N", "1024", "-L", "16", "--efficiency", "2.0", "--qber", "0.02", "--psk", "psk", "--json", "--window", "8"]
+LONG_BITS = 240_000
+WORDS = ["-N", "1024", "--qber", "0.02", "--psk", "psk", "--json", "--window", "8"]
+ONCE = ["-L", "16", "--efficiency", "2.0"]
 
 
 class Pair:
     """Two commands in a directory of their own, started and started again."""
 
     def __init__(self) -> None:
+        self.words = ONCE
         for role, key in zip(("alice", "bob"), two_keys(LONG_BITS), strict=True):
             key.tofile(f"{role}.key")
         Path("psk").write_bytes(os.urandom(32))
@@ -242,11 +245,17 @@ def both_have_one_key(ended: dict[str, tuple[int, str, str]]) -> None:
 
 
 @pytest.mark.parametrize("victim", ["alice", "bob"])
-def test_a_killed_process_goes_on_from_its_state(victim: str, pair: Pair, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [ONCE, *([["--strategy", name] for name in STRATEGIES if strategy_type(name).asks])],
+    ids=lambda words: words[-1],
+)
+def test_a_killed_process_goes_on_from_its_state(words: list[str], victim: str, pair: Pair, tmp_path: Path) -> None:
+    pair.words = words
     state = Path(f"{victim}.state")
     for role in ("bob", "alice"):
         pair.start(role, "--state", f"{role}.state")
-    least = 3000 if victim == "alice" else 12_000
+    least = 2000 if victim == "alice" else 12_000
     killed = pair.running[victim]
     while (not state.exists() or state.stat().st_size < least) and killed.poll() is None:
         time.sleep(0.002)
