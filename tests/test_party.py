@@ -406,6 +406,35 @@ def test_a_full_disk_in_the_middle_ends_both_sides_and_leaves_no_key(
     assert {run.state for run in list_runs(tmp_path / "store")} == {"interrupted"}
 
 
+def test_who_cannot_put_a_key_in_place_does_not_say_that_both_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: PackedKeyWriter) -> None:
+        raise ResourceError("cannot write: No space left on device; free some space")
+
+    monkeypatch.setattr(PackedKeyWriter, "commit", full)
+    alice, bob = errors(both(over_tcp(), bob={"out": tmp_path}))
+    assert isinstance(bob, ResourceError)
+    assert alice.fields["reason"] == "resource"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_after_the_last_word_takes_no_key_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conclude = Party.conclude
+
+    def interrupted(self: Party) -> PartyReport:
+        if self.role == "bob":
+            raise KeyboardInterrupt
+        return conclude(self)
+
+    monkeypatch.setattr(Party, "conclude", interrupted)
+    alice, bob = both(over_tcp(), alice={"out": tmp_path}, bob={"out": tmp_path})
+    assert isinstance(alice, PartyReport)
+    assert isinstance(bob, KeyboardInterrupt)
+    assert "in place" in bob.__notes__[0]
+    assert (tmp_path / "alice.bin").read_bytes() == (tmp_path / "bob.bin").read_bytes() != b""
+
+
 def test_an_interrupted_side_tells_the_other() -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

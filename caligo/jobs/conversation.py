@@ -228,7 +228,9 @@ class Conversation:
 
     def _leave(self, error: BaseException) -> None:
         """Whatever ends this side, the peer need not wait for it, unless another process will go on."""
-        if isinstance(error, ConnectionLostError) and (
+        if self._session.is_closed and not isinstance(error, CaligoError):
+            self._stop(flush=True)
+        elif isinstance(error, ConnectionLostError) and (
             self._resumable or not isinstance(error, ConnectionSpoiledError)
         ):
             self._stop(flush=False)

@@ -315,6 +315,7 @@ class Party:
         self._authentication = authentication
         self._out = None if out is None else Path(out).absolute()
         self._output: KeyWriter | None = None
+        self._in_place = False
         self._run: RunWriter | None = None
         self._plan: PlanAgreed | None = None
         self._discarded_bits = 0
@@ -336,7 +337,9 @@ class Party:
             self._stack = stack
             self._state = None if state is None else stack.enter_context(StateFile(state))
             self._session = self._begin(self._terms(), reader)
-            self._endpoint = Endpoint(self._session, authentication, on_event=self._note, journal=self._state)
+            self._endpoint = Endpoint(
+                self._session, authentication, on_event=self._note, on_closed=self._put_in_place, journal=self._state
+            )
             if self._out is not None:
                 self._output = _output(self._out, role, bit_order, force)
                 stack.callback(self._output.abort)
@@ -359,6 +362,9 @@ class Party:
 
     def _say_what_is_spent(self, error: BaseException) -> None:
         """A key that bits were disclosed of is not as it was, though no record of a whole session says so."""
+        if self._in_place:
+            error.add_note("both sides were done by then, and the reconciled key is in place")
+            return
         leakage = self._session.totals.leakage
         sampled_bits = self._session.sampled_bits
         if not leakage.leakage_bits and not sampled_bits:
@@ -370,7 +376,7 @@ class Party:
             + (f"), and {sampled_bits:,} of its bits as a sample; " if sampled_bits else "); ")
             + ("" if self._state is None or ends_for_good(error) else "go on with the state that is kept, or ")
             + "throw the key away, or subtract all of this too from what another session makes of it"
-            + ("" if self.is_closed else "; no reconciled key was kept, not of blocks recorded as confirmed either")
+            + "; no reconciled key was kept, not of blocks recorded as confirmed either"
         )
         error.add_note(spent)
         if isinstance(error, CaligoError):
@@ -672,10 +678,17 @@ class Party:
             # A disk that is full must say so before this side says that it is done.
             self._output.settle()
 
+    def _put_in_place(self) -> None:
+        """The reconciled key gets its name when both sides are done, before Bob says so and Alice can hear it."""
+        with interrupts_deferred():
+            if self._output is not None:
+                self._output.commit()
+            self._in_place = True
+
     # --- after the last block --------------------------------------------------------------------------------------
 
     def conclude(self) -> PartyReport:
-        """Put the reconciled key in place, seal the record, and say what was done.
+        """Seal the record, and say what was done.
 
         Raises:
             ProtocolError: the session is not closed.
@@ -685,8 +698,6 @@ class Party:
         if not self.is_closed:
             raise ProtocolError("expected a session that both sides have closed, got one that goes on", field="session")
         with interrupts_deferred():
-            if self._output is not None:
-                self._output.commit()
             if self._state is not None:
                 self._state.remove()
             report = self._report(time.perf_counter() - self._started)

@@ -87,6 +87,8 @@ class Endpoint:
         authentication: how frames are sealed.
         on_event: told of the plan and of every group before anything that follows from it is sealed, so that a side
             that cannot keep a key never says that it has it; None leaves events to `session.take_events`.
+        on_closed: called once, when both sides are done, before this side's last word is sealed: so that a side that
+            cannot put its key in place never says that it has it.
         journal: takes down what happens; None: nothing is kept.
     """
 
@@ -96,6 +98,7 @@ class Endpoint:
         authentication: Authentication,
         *,
         on_event: Callable[[PlanAgreed | GroupSettled], None] | None = None,
+        on_closed: Callable[[], None] | None = None,
         journal: Journal | None = None,
     ) -> None:
         self.session = session
@@ -103,6 +106,7 @@ class Endpoint:
         self.connections = 0
         self._authentication = authentication
         self._on_event = on_event
+        self._on_closed = on_closed
         self._journal = journal
         self._link: Link | None = None
         self._unsent: list[Message] = []
@@ -220,3 +224,6 @@ class Endpoint:
         if self._on_event is not None:
             for event in self.session.take_events():
                 self._on_event(event)
+        if self.session.is_closed and self._on_closed is not None:
+            on_closed, self._on_closed = self._on_closed, None
+            on_closed()
