@@ -261,8 +261,13 @@ impl Partition {
     /// Splits a block into its segment words, in place.
     pub fn split(&self, block: &mut [u64]) {
         transform_words(block);
+        self.split_transform(block);
+    }
+
+    /// Turns the transform of a block into its segment words, in place.
+    pub fn split_transform(&self, transform: &mut [u64]) {
         for segment in &self.segments {
-            transform_words(&mut block[segment.words()]);
+            transform_words(&mut transform[segment.words()]);
         }
     }
 

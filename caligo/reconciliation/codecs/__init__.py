@@ -17,7 +17,7 @@ from caligo.channel import Qbers
 if TYPE_CHECKING:
     from caligo.codes import PolarCode
 
-__all__ = ["Codec", "DecodedBatch", "PolarCodec", "ReferenceCodec"]
+__all__ = ["Codec", "DecodedBatch", "InteractiveCodec", "PolarCodec", "ReferenceCodec"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -149,6 +149,10 @@ class Codec(Protocol):
 
 
 def __getattr__(name: str) -> Any:
+    if name == "InteractiveCodec":
+        from caligo.reconciliation.codecs.interactive import InteractiveCodec
+
+        return InteractiveCodec
     if name == "PolarCodec":
         from caligo.reconciliation.codecs.polar import PolarCodec
 

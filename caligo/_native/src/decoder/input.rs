@@ -57,21 +57,24 @@ pub fn require_frozen(code: &Code, frozen_values: &[u8]) -> Result<()> {
     Err(Error::StrayBits { what: "frozen_values", position })
 }
 
-/// Fills `offset` with the word that has the error's syndrome, from what was received and what Alice disclosed.
+/// Fills `offset` with the word that has the error's syndrome, from what was received and what Alice disclosed, and
+/// `transformed` with the transform of the sum of both.
 pub fn offset(
     code: &Code,
     received: &[u64],
     frozen_values: &[u8],
-    scratch: &mut [u64],
+    transformed: &mut [u64],
     offset: &mut [u64],
 ) -> Result<()> {
     require_frozen(code, frozen_values)?;
-    bits::words_from_bytes(scratch, frozen_values);
+    bits::words_from_bytes(transformed, frozen_values);
     let length = code.block_length();
     offset.copy_from_slice(received);
     polar_transform(offset, length)?;
-    for ((offset, &frozen), &info) in offset.iter_mut().zip(scratch.iter()).zip(code.info()) {
-        *offset = (*offset & !info) ^ frozen;
+    for ((offset, frozen), &info) in offset.iter_mut().zip(transformed).zip(code.info()) {
+        let u = *offset;
+        *offset = (u & !info) ^ *frozen;
+        *frozen |= u & info;
     }
     polar_transform(offset, length)
 }

@@ -286,8 +286,7 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
         }
         input::offset(&self.code, &self.base, frozen_values, &mut self.scratch, &mut self.offset)?;
         bits::xor_into(&mut self.base, &self.offset);
-        self.scratch.copy_from_slice(&self.base);
-        self.state.partition().split(&mut self.scratch);
+        self.state.partition().split_transform(&mut self.scratch);
         self.state.begin(&self.scratch, check_values.iter().copied());
         Ok(())
     }
