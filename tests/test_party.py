@@ -225,6 +225,24 @@ def test_a_program_that_carries_the_frames_comes_to_the_same_key_and_account() -
             assert own.connections == 2
 
 
+def test_groups_that_are_concluded_together_are_all_in_the_key(tmp_path: Path) -> None:
+    """All replies in one frame: Alice tags two groups at once, and Bob concludes them at once."""
+    key_bits = (1 << 21) + 1000
+    keys = two_keys(key_bits)
+    settings: dict[str, Any] = {
+        "authentication": SECRET,
+        "options": ReconcileOptions(block_length=4096, list_size=2, efficiency=2.2, threads=1, qber=0.02),
+        "party": PartyOptions(window=4096),
+        "key_bits": key_bits,
+        "out": tmp_path,
+    }
+    with Party("alice", keys[0], **settings) as alice, Party("bob", keys[1], **settings) as bob:
+        carried(alice, bob)
+        own, other = alice.conclude(), bob.conclude()
+    assert own.reconciled_bits == other.reconciled_bits > 2 << 20
+    assert (tmp_path / "alice.bin").read_bytes() == (tmp_path / "bob.bin").read_bytes()
+
+
 def test_what_leaves_a_session_early_leaves_no_key(tmp_path: Path) -> None:
     with party("alice", ALICE, out=tmp_path) as alice, party("bob", BOB, out=tmp_path) as bob:
         carried(alice, bob, 9)

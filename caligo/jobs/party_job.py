@@ -322,6 +322,7 @@ class Party:
         self._threads_wanted = options.threads or len(os.sched_getaffinity(0))
         self._threads = self._threads_wanted
         self._decode_ns = self._coded_bits = 0
+        self._concluded_blocks = 0
         self._errors_ok = self._leakage_ok = 0
         self._spoiled = 0
         with ExitStack() as stack:
@@ -659,7 +660,7 @@ class Party:
                 self._begin_run(event.seeds)
             self._progress.start("reconciling", self._session.blocks, "blocks")
             return
-        totals = self._session.totals
+        self._concluded_blocks += len(event.blocks)
         for block in event.blocks:
             self._decode_ns += block.elapsed_ns
             self._coded_bits += block.block_length
@@ -673,8 +674,9 @@ class Party:
                 self._output.append(event.key.packed, event.key.bits)
             if self._kept is not None:
                 self._kept.append(event.key.packed, event.key.bits)
-        self._progress.advance(len(event.blocks), failed=totals.blocks_failed)
-        if self._output is not None and totals.blocks_ok + totals.blocks_failed == self._session.blocks:
+        self._progress.advance(len(event.blocks), failed=self._session.totals.blocks_failed)
+        # By the events: one message may conclude several groups, and the session's totals are ahead of them.
+        if self._output is not None and self._concluded_blocks == self._session.blocks:
             # A disk that is full must say so before this side says that it is done.
             self._output.settle()
 
