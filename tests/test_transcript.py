@@ -157,3 +157,11 @@ def test_public_random_values_are_said_when_both_sides_have_their_keys_and_befor
     assert Seeds not in {type(message) for message in each.bob}
     assert each.report.sampled_bits == 2000
     assert len(disclosed(each.alice)) == each.report.leakage_bits
+
+
+@pytest.mark.parametrize("strategy", ["one-way", "interactive"])
+def test_two_error_rates_change_what_is_said_but_not_that_all_of_it_is_counted(strategy: str) -> None:
+    each = transcript(strategy, KEYS[0], qber=(0.03, 0.014))
+    assert each.report.account == "leakage_bits_both_ways"
+    assert len(disclosed(each.alice)) == each.report.leakage_bits
+    assert transcript(strategy, KEYS[0]).report.account == "leakage_bits"

@@ -104,7 +104,7 @@ async def converse(party: caligo.Party, channel: Channel, pool: Executor) -> cal
 
 async def post_process(role: str, sifted: NDArray[np.uint8], channel: Channel, pool: Executor) -> caligo.PartyReport:
     """One end of the link, from its sifted key (packed, eight bits a byte, first bit lowest) to a reconciled one."""
-    options = caligo.ReconcileOptions(qber=0.02, target_fer=0.001, threads=THREADS)
+    options = caligo.ReconcileOptions(strategy="interactive", qber=0.02, threads=THREADS)
     with caligo.Party(role, sifted, authentication=caligo.CallerChannel(), options=options) as party:
         report = await converse(party, channel, pool)
     # The stack goes on with report.key, and messages of other kinds.
