@@ -101,10 +101,15 @@ def transcript(strategy: str, key: Any, **changes: Any) -> Transcript:
     return Transcript(said[alice], said[bob], report)
 
 
-@pytest.fixture(scope="module", params=list(STRATEGIES))
+WAYS: dict[str, dict[str, Any]] = {name: {"strategy": name} for name in STRATEGIES} | {
+    "one-way, failed blocks again": {"strategy": "one-way", "on_failure": "retry", "retries": 1},
+}
+
+
+@pytest.fixture(scope="module", params=list(WAYS))
 def four(request: pytest.FixtureRequest) -> list[Transcript]:
     """Four keys, of which the last is the sum of the others; the same errors in each."""
-    return [transcript(request.param, key) for key in KEYS]
+    return [transcript(key=key, **WAYS[request.param]) for key in KEYS]
 
 
 def disclosed(messages: list[Message]) -> Any:
