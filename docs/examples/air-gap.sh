@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Two machines without a network make their keys equal: each writes files, somebody carries them. Here the machines are
 # the directories `alice-site` and `bob-site`, and `carry` is what somebody does with a medium. Both commands keep running
-# in between: a process that ends loses its session. Works in the current directory.
+# in between: a process that ends loses its session. Works in the current directory, which should be empty.
 set -euo pipefail
 shopt -s nullglob
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Two processes make their keys equal over TCP. Here they share one machine; on two, each has its own key file, the same
-# pre-shared key, and Bob names Alice's machine. Works in the current directory.
+# pre-shared key, and Bob names Alice's machine. Works in the current directory, which should be empty.
 #
 #   two-machines.sh [PORT]
 set -euo pipefail
