@@ -31,7 +31,7 @@ __all__ = ["DesignCache", "DesignKey", "default_cache_directory"]
 DesignKey: TypeAlias = tuple[str, int, int, int, str]
 """(design name, design version, block length, payload length, parameters as written by ``float.hex``, or "").
 
-Two parameters, of a pair, are joined by a space."""
+Two parameters, of a pair, are joined by a comma."""
 
 _MAGIC = b"caligo-design/1 "
 _MEMORY_BYTES = 256 << 20

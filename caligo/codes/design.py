@@ -135,7 +135,7 @@ def error_probabilities(
     cores = len(os.sched_getaffinity(0)) if threads is None else validate_count(threads, "threads", 1, MAX_THREADS)
     cache = default_cache() if cache is None else cache
     parameters = parameter if isinstance(parameter, tuple) else () if parameter is None else (parameter,)
-    written = " ".join(value.hex() for value in parameters)
+    written = ",".join(value.hex() for value in parameters)
     key: DesignKey = (design, _VERSIONS[design], block_length, payload if parameter is not None else 0, written)
 
     def compute() -> NDArray[np.float32]:

@@ -101,7 +101,8 @@ impl<T: KernelLlr> Magnitudes<T> {
     /// Those of crossover probabilities above 0 and below 0.5.
     #[must_use]
     pub fn from_crossovers(at_zero: f64, at_one: f64) -> Self {
-        Self { at_zero: T::from_crossover(at_zero), at_one: T::from_crossover(at_one) }
+        let (at_zero, at_one) = T::from_crossovers(at_zero, at_one);
+        Self { at_zero, at_one }
     }
 
     /// The magnitude, if there is one only.

@@ -207,6 +207,10 @@ pub trait Llr:
     fn key_magnitude(key: Self::Key) -> Self::Metric;
     /// LLR magnitude of a binary symmetric channel with crossover probability `qber` (0 < qber < 0.5).
     fn from_crossover(qber: f64) -> Self;
+    /// LLR magnitudes of two such channels that are met side by side.
+    fn from_crossovers(first: f64, second: f64) -> (Self, Self) {
+        (Self::from_crossover(first), Self::from_crossover(second))
+    }
     /// Quantises a finite LLR in nats.
     fn from_nats(llr: f32) -> Self;
     /// The LLR of this value, if there is one.
@@ -216,6 +220,13 @@ pub trait Llr:
     /// The LLRs of [`Llr::to_bytes`]; whether they are such.
     fn from_bytes(bytes: &[u8], llrs: &mut [Self]) -> bool;
 }
+
+/// Difference of two LLRs in nats from which it pays that f tells their int8 magnitudes apart.
+const APART_NATS: f64 = 9.0 / 16.0;
+/// Magnitudes a < b of which f tells (a, b) from (a, a) are so far apart.
+const APART: f64 = 3.0;
+/// Units of a nat where magnitudes of half a nat would be nearer.
+const FINER: f64 = 8.0 / 3.0;
 
 impl Llr for i8 {
     type Metric = u16;
@@ -279,6 +290,18 @@ impl Llr for i8 {
     fn from_crossover(qber: f64) -> Self {
         let units = libm::round(2.0 * libm::log((1.0 - qber) / qber));
         units.clamp(1.0, 127.0) as i8
+    }
+    fn from_crossovers(first: f64, second: f64) -> (Self, Self) {
+        let (a, b) = (Self::from_crossover(first), Self::from_crossover(second));
+        let nats = |qber: f64| libm::log((1.0 - qber) / qber);
+        let (first, second) = (nats(first), nats(second));
+        let difference = (first - second).abs();
+        if f64::from(a.abs_diff(b)) >= APART || difference < APART_NATS {
+            return (a, b);
+        }
+        let less = libm::round(FINER * first.min(second)).clamp(1.0, 127.0 - APART);
+        let more = (less + libm::round(FINER * difference).max(APART)).min(127.0);
+        if first < second { (less as i8, more as i8) } else { (more as i8, less as i8) }
     }
     #[inline(always)]
     #[allow(clippy::manual_clamp, reason = "this clamp makes numbers of NaNs")]
@@ -432,6 +455,13 @@ mod tests {
         assert_eq!(i8::from_crossover(0.49), 1);
         assert_eq!(i8::from_crossover(1e-30), 127);
         assert_eq!(i8::from_crossover(f64::from_bits(1)), 127);
+        assert_eq!(i8::from_crossovers(0.049, 0.024), (8, 11));
+        assert_eq!(i8::from_crossovers(0.024, 0.049), (11, 8));
+        assert_eq!(i8::from_crossovers(0.025, 0.015), (7, 8));
+        assert_eq!(i8::from_crossovers(0.02, 0.002), (8, 12));
+        assert_eq!(i8::from_crossovers(0.01, 0.01), (9, 9));
+        assert_eq!(i8::from_crossovers(1e-30, 1e-12), (127, 55));
+        assert_eq!(f32::from_crossovers(0.02, 0.4).0, 3.891_820_3);
         assert_eq!(f32::from_crossover(0.02), 3.891_820_3);
         assert!(f32::from_crossover(f64::from_bits(1)).is_finite());
         assert!(f32::from_crossover(0.5 - f64::EPSILON) > 0.0);

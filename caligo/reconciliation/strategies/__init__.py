@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from caligo.channel import Qbers, binary_entropy, mean_qber
+from caligo.channel import Qbers, binary_entropy, conditional_entropy, mean_qber
 from caligo.codes import PolarCode
 from caligo.errors import ConfigError
 from caligo.reconciliation.leakage import TwoWayLeakage
@@ -108,6 +108,11 @@ class CodeRequest:
     def unit(self) -> float:
         """What an efficiency of one discloses: payload · h2 of the design QBER, of a pair of their mean."""
         return self.payload_length * binary_entropy(mean_qber(self.design_qber))
+
+    @property
+    def least_bits(self) -> float:
+        """What has to be disclosed at least: payload · H(X|Y) of the design QBER; of a pair it is less than `unit`."""
+        return self.payload_length * conditional_entropy(self.design_qber)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

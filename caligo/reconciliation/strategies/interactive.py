@@ -97,7 +97,7 @@ def code_of(request: CodeRequest, chosen: Parameters) -> DialogueCode:
 
     # A block too short for all of it keeps one bit; an efficiency that was asked for pays for the checks too.
     most = payload - LAST_CHECK_BITS - 1
-    code = design(max(0, min(round(chosen.frozen_efficiency * request.unit), most)))
+    code = design(max(0, min(round(chosen.frozen_efficiency * request.least_bits), most)))
     if request.efficiency is None:
         return code
     return design(max(0, min(round(request.efficiency * request.unit) - code.segment_check_bits, most)))

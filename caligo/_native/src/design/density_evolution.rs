@@ -8,7 +8,8 @@
 //! one step of the decoder's own rules takes distributions to distributions without approximation: neither Tal–Vardy
 //! merging nor a Gaussian is needed. The rules (`llr.rs`, `specs/rust-polar-crate.md`):
 //!
-//! - channel: `±c`, `c = round(2·ln((1−p)/p))` within 1..=127, p that of Bob's bit; a shortened position is `+127`;
+//! - channel: `±c`, `c = round(2·ln((1−p)/p))` within 1..=127, or of a mixture one of two magnitudes, by Bob's bit; a
+//!   shortened position is `+127`;
 //! - check: `sign · (min − [max − min ≤ 2])` of the magnitudes, not below 0;
 //! - repetition: the sum, clamped to ±127;
 //! - a decision is wrong if the LLR is negative, and half the time if it is 0.
@@ -80,7 +81,7 @@ impl Mixture {
                 return Err(Error::OutOfRange { what, got, min, max });
             }
         }
-        let (zero, one) = (i8::from_crossover(self.at_zero), i8::from_crossover(self.at_one));
+        let (zero, one) = i8::from_crossovers(self.at_zero, self.at_one);
         // Without rounding where there is one channel only.
         if self.at_zero == self.at_one {
             return Ok(Density::of(&[(zero, 1.0 - self.at_zero), (-zero, self.at_zero)]));
