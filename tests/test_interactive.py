@@ -191,7 +191,7 @@ def test_caps_end_a_block() -> None:
 
 
 def test_a_request_for_anything_else_than_the_rule_gives_is_refused() -> None:
-    code = Interactive.choose_code(request())
+    code = Interactive.choose_code(request(4096))
     alice, _ = sides(code)
     row = both_keys(code, 1, 0.02)[0][0]
     _, state = alice.open(row)

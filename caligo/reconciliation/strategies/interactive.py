@@ -80,7 +80,9 @@ def code_of(request: CodeRequest, chosen: Parameters) -> DialogueCode:
         hurry=chosen.hurry,
         ahead_percent=chosen.ahead_percent,
         patience=chosen.patience,
-        most_disclosed_bits=min(payload, round(MOST_EFFICIENCY * request.unit + MOST_DEVIATIONS * deviation)),
+        most_disclosed_bits=min(
+            payload, round(MOST_EFFICIENCY * request.unit + MOST_DEVIATIONS * deviation) + MOST_BESIDE
+        ),
         most_requests=MOST_REQUESTS,
     )
 
@@ -104,9 +106,10 @@ def code_of(request: CodeRequest, chosen: Parameters) -> DialogueCode:
 
 
 MOST_EFFICIENCY = 1.6
-MOST_DEVIATIONS = 10.0
-"""Of a block no more is disclosed than this many times what the design QBER demands, and so many standard deviations of
-what its errors demand."""
+MOST_DEVIATIONS = 16.0
+MOST_BESIDE = 64
+"""Of a block no more is disclosed than this many times what the design QBER demands, so many standard deviations of
+what its errors demand, and so many bits."""
 
 MOST_REQUESTS = 400
 """For one block, whatever they are for."""
@@ -329,7 +332,8 @@ class InteractiveBob(_InteractiveSide):
             state.failures[segment] = 0
             target -= 1
             state.failures[target] += 1
-        for each in range(target, -1, -1):
+        # A segment may have nothing left; where all before it are known, the fault is its own.
+        for each in (*range(target, -1, -1), segment):
             wants = state.talk.wants(each)
             if wants:
                 return wants
