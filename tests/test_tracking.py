@@ -232,3 +232,15 @@ def test_the_coarse_grid_is_within_a_step_on_the_side_asked_for(rate: float) -> 
 def test_an_announcement_names_every_point_of_the_coarse_grid() -> None:
     points = {following_design_qber(rate, "high") for rate in np.geomspace(1e-4, 0.4, 20_000)}
     assert len(points) <= 1 << ANNOUNCEMENT_BITS
+
+
+@given(st.floats(0.005, 0.1), st.integers(1, 200), st.integers(0, 200), st.integers(0, 2**32))
+def test_rare_observations_are_not_drawn_to_one_half(rate: float, apart: int, ahead: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    tracker, bits = QberTracker(), 1 << 20
+    rates = rate * (1.0 + 0.05 * rng.standard_normal(12))
+    for number, each in enumerate(rates):
+        tracker = tracker.observe(number * apart * BIN_BITS, counts(round(each * bits), bits))
+    forecast = tracker.forecast((11 * apart + ahead) * BIN_BITS)
+    assert forecast is not None
+    assert 0.999 * rates.min() <= forecast.qber <= 1.001 * rates.max()

@@ -23,7 +23,10 @@ from caligo.reconciliation.leakage import OUTCOME_BITS, TwoWayLeakage
 from caligo.reconciliation.strategies import ReconciledBlocks
 from caligo.reconciliation.tracking import ANNOUNCEMENT_BITS, ErrorCounts, QberTracker
 
-__all__ = ["reconcile_rows"]
+__all__ = ["ALL_FAILED_EXCESS", "reconcile_rows"]
+
+ALL_FAILED_EXCESS = 1.1
+"""By how much further the error rate of a window is from its design of which no block was decoded."""
 
 
 def reconcile_rows(
@@ -102,5 +105,6 @@ def _seen(
         bits = right * window.payload_length
         seen = seen.observe(middle, ErrorCounts.compare(bob[ok].reshape(-1), decoded[ok].reshape(-1), bits))
     if right < len(ok):
-        seen = seen.observe_failure(middle, (len(ok) - right) * window.payload_length, design.qber)
+        designed = design.qber * (1.0 if right else ALL_FAILED_EXCESS)
+        seen = seen.observe_failure(middle, (len(ok) - right) * window.payload_length, designed)
     return seen

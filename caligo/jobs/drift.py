@@ -15,9 +15,11 @@ that is `ANNOUNCEMENT_BITS` of his, and a message.
 The sampled positions, which lie all over the key, say nothing about drift: they decide the plan's design, which the
 first stretches have, and which no stretch goes below until `LEARNING` stretches are known.
 
-Designs are made for the upper end of the forecast's interval, moved up to the coarse grid. Where Bob can ask, for its
-mean, moved down: how much is left to requests is what the strategy's wish says, and every part in a hundred below the
-true rate adds requests to that.
+A design is kept as long as it lies in the *band* of the forecast, and else made anew for the band's upper end, moved up
+to the coarse grid. The band is from one to two standard deviations above the mean where blocks that fail are lost, and
+from the mean to four fifths of one above it where they are tried again (:data:`BANDS`). Where Bob can ask, a design is
+for the mean itself, moved down: how much is left to requests is what the strategy's wish says, and every part in a
+hundred below the true rate adds requests to that.
 
 Where the plan has two error rates, by Bob's bit, all designs have them in its proportion.
 A design that leaves no key, or that a cap forbids, is not made: the stretch keeps the design of the one before it.
@@ -34,11 +36,12 @@ from caligo.channel import Qbers
 from caligo.codes import PolarCode
 from caligo.errors import CaligoError, ConfigError
 from caligo.jobs.plan import WINDOW_BITS, Layout, Window
-from caligo.reconciliation.estimation import CONFIDENCE, divide_qber
+from caligo.reconciliation.estimation import divide_qber
 from caligo.reconciliation.strategies import CodeRequest, StrategyType
 from caligo.reconciliation.tracking import QberTracker, following_design_qber
 
 __all__ = [
+    "BANDS",
     "LONGEST_LAG",
     "LONGEST_STRETCH",
     "RETRY_EXCESS",
@@ -54,6 +57,10 @@ LONGEST_STRETCH = 16
 
 LONGEST_LAG = 32
 """Stretches."""
+
+BANDS = {"discard": (0.68, 0.95), "retry": (0.0, 0.6)}
+"""Confidences of the two-sided intervals whose upper ends bound the band, by what becomes of a block that fails; 0: the
+mean."""
 
 LEARNING = 3
 """Stretches from which a drift can be told."""
@@ -116,6 +123,7 @@ class Designs:
         requests: what each segment's code was chosen by.
         planned: the plan's design.
         allows: whether blocks of a code may be opened.
+        band: of `BANDS`.
         follow: whether designs follow the blocks.
     """
 
@@ -127,6 +135,7 @@ class Designs:
         planned: Design,
         *,
         allows: Callable[[PolarCode], bool],
+        band: tuple[float, float],
         follow: bool,
     ) -> None:
         self._kind = kind
@@ -134,6 +143,7 @@ class Designs:
         self._latest = planned
         self._planned = planned
         self._allows = allows
+        self._band = band
         self._stretches = plan_stretches(layout)
         self._follow = follow and self._stretches.count > self._stretches.lag
         self._lock = threading.Lock()
@@ -256,7 +266,10 @@ class Designs:
         if self._kind.asks:
             qber = following_design_qber(forecast.qber, "low")
         else:
-            qber = following_design_qber(forecast.total.interval(CONFIDENCE)[1], "high")
+            low, high = (forecast.total.interval(part)[1] if part else forecast.qber for part in self._band)
+            qber = following_design_qber(high, "high")
+            if low <= self._latest.qber <= qber:
+                return self._latest
             if stretch - self._stretches.lag < LEARNING - 1:
                 qber = max(qber, self._planned.qber)
         if qber != self._latest.qber:

@@ -5,8 +5,8 @@ Covers: an estimate from a run's record, in place of sampled positions. Does not
 
 Bob knows how many errors he corrected in a confirmed block; a block that failed counts as more than it was designed
 for (:mod:`caligo.reconciliation.tracking`). The forecast for what follows the last block, as if the next key began
-there, is put as the estimate from as many positions as would tell the rate equally well. It discloses no bit of the next
-key; that its error rate goes on from the one before is the caller's word.
+there, is put as the estimate from as many positions as would tell the rate equally well. It discloses no bit of the
+next key; that its error rate goes on from the one before is the caller's word.
 """
 
 from __future__ import annotations

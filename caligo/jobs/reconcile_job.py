@@ -35,7 +35,7 @@ from caligo.errors import ConfigError
 from caligo.jobs.accounting import LeakageBudget, ReconciledWindow, Totals, VerifiedGroup, by_group
 from caligo.jobs.advice import advise
 from caligo.jobs.attempts import reconcile_rows
-from caligo.jobs.drift import Design, Designs
+from caligo.jobs.drift import BANDS, Design, Designs
 from caligo.jobs.options import ReconcileOptions
 from caligo.jobs.outputs import KeyOutputs
 from caligo.jobs.plan import Layout, Window, default_block_length, plan_layout
@@ -287,6 +287,7 @@ class _Job:
                 self._requests,
                 Design(self.design_qber, tuple(self.codes)),
                 allows=lambda code: self.options.block_caps.allow(0, code.leakage_bits),
+                band=BANDS[self.options.on_failure],
                 follow=self.options.follows_drift,
             )
             stack.callback(designs.close)

@@ -9,10 +9,10 @@ side (where missing disclosure can be asked for) or on the high side (where it c
 order of arrival, and any division of the blocks among threads, gives equal trackers. Bins more than `HORIZON_BINS`
 behind the newest are dropped, so a tracker is of bounded size.
 
-**Forecasting.** An observation that lies h bins back has weight 2^(-h / half-life). The half-life is the one of
-`HALF_LIVES` whose forecasts of every past bin from the bins before it had the greatest likelihood: long on a steady
-channel, short on one that drifts. What those forecasts missed beyond the statistics of counting is the variance of the
-drift; it grows with the distance to the newest bin. Both make the interval, that of a beta distribution with the
+**Forecasting.** An observation that lies h bins before the newest has weight 2^(-h / half-life). The half-life is the
+one of `HALF_LIVES` whose forecasts of every past bin from the bins before it had the greatest likelihood: long on a
+steady channel, short on one that drifts. What those forecasts missed beyond the statistics of counting is the variance
+of the drift; it grows with the distance to the newest bin. Both make the interval, that of a beta distribution with the
 forecast's mean and variance.
 
 **Designing.** Designs that follow forecasts are taken from a coarse grid (:func:`following_design_qber`), so that few
@@ -318,7 +318,8 @@ class QberTracker:
         total = _columns([counts.total for _, counts in known])
         choice, drift_variance, spacing = _choose(index, total)
         half_life = HALF_LIVES[choice]
-        weights = np.exp2((index - target) / half_life)
+        # Weights are relative to the newest observation, however far back it lies: what is added to counts is little.
+        weights = np.exp2((index - index[-1]) / half_life)
         drift_ahead = drift_variance * max(1.0, float(target - index[-1]) / spacing)
         mean, counting = _weighted(weights, total)
 
@@ -365,7 +366,7 @@ def _choose(index: NDArray[np.int64], counts: NDArray[np.float64]) -> tuple[int,
     errors_before = np.cumsum(weights * errors, axis=0)[:-1]
     bits_before = np.cumsum(weights * bits, axis=0)[:-1]
     squares_before = np.cumsum(weights * weights * bits, axis=0)[:-1]
-    scale = weights[1:]
+    scale = weights[:-1]
     rate = (errors_before / scale + 0.5) / (bits_before / scale + 1.0)
     likelihood = (errors[1:] * np.log(rate) + (bits - errors)[1:] * np.log1p(-rate)).sum(axis=0)
     best = half_lives.size - 1 - int(np.argmax(likelihood[::-1]))
