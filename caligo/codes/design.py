@@ -166,6 +166,14 @@ def reliability_order(probabilities: NDArray[np.float32], payload_length: int) -
     return payload_length - 1 - np.argsort(probabilities[:payload_length][::-1], kind="stable")
 
 
+def _most_reliable(probabilities: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """The first `count` >= 1 positions of `reliability_order`, ascending, without the order of all."""
+    threshold = np.partition(probabilities, count - 1)[count - 1]
+    below = np.flatnonzero(probabilities < threshold)
+    equal = np.flatnonzero(probabilities == threshold)
+    return np.sort(np.concatenate((below, equal[equal.size + below.size - count :])))
+
+
 def syndrome_bits_for_efficiency(payload_length: int, qber: float, efficiency: float, check_bits: int) -> int:
     """How many syndrome bits an efficiency pays for: ``round(efficiency · payload_length · h2(qber)) - check_bits``.
 
@@ -258,14 +266,11 @@ def design_code(
     segments = 0 if segment_length is None else -(-payload // segment_length)
     bits_each = int(_native.check_bits(segment_check))
     positions_beside(check_bits + segments * bits_each)
-    order = reliability_order(
-        error_probabilities(
-            block_length, payload_length=payload, design=design, qber=qber, sigma=sigma, threads=threads, cache=cache
-        ),
-        payload,
+    probabilities = error_probabilities(
+        block_length, payload_length=payload, design=design, qber=qber, sigma=sigma, threads=threads, cache=cache
     )
     while True:
-        chosen = order[: positions_beside(check_bits + segments * bits_each)]
+        chosen = _most_reliable(probabilities[:payload], positions_beside(check_bits + segments * bits_each))
         checked = segments if segment_length is None else len(np.unique(chosen // segment_length))
         if checked == segments:
             break

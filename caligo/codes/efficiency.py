@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from caligo import _native
 from caligo.channel import DESIGN_QBER_MAX, Qbers, binary_entropy, mean_qber, validate_qbers
 from caligo.codes.cache import DesignCache
-from caligo.codes.design import error_probabilities, reliability_order
+from caligo.codes.design import error_probabilities
 from caligo.codes.efficiency_table import CURVES
 from caligo.codes.polar_code import PolarCode
 from caligo.codes.validation import validate_name, validate_number
@@ -178,7 +178,7 @@ def efficiency_for_target_fer(
             check_bits=check_bits,
         )
     tolerable = _tolerable_sum(_effective_list_size(list_size, check), payload_length, target_fer)
-    ordered = probabilities[reliability_order(probabilities, payload_length)]
+    ordered = np.sort(probabilities[:payload_length])
     positions = int(np.searchsorted(np.cumsum(ordered, dtype=np.float64), tolerable, side="right"))
     positions = max(positions, check_bits + 1)
     return (payload_length - positions + check_bits) / (payload_length * binary_entropy(mean_qber(qber)))

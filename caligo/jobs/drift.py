@@ -62,6 +62,9 @@ BANDS = {"discard": (0.68, 0.95), "retry": (0.0, 0.6)}
 """Confidences of the two-sided intervals whose upper ends bound the band, by what becomes of a block that fails; 0: the
 mean."""
 
+CODES_KEPT = 32
+"""For rates that come again."""
+
 LEARNING = 3
 """Stretches from which a drift can be told."""
 
@@ -107,7 +110,7 @@ class Design:
 
     Args:
         qber: design QBER; of a pair, the mean that was asked for.
-        codes: of each segment of the layout.
+        codes: of each segment of the layout; of segments that the stretch does not touch, the plan's.
     """
 
     qber: float
@@ -142,6 +145,10 @@ class Designs:
         self._requests = tuple(requests)
         self._latest = planned
         self._planned = planned
+        self._layout = layout
+        self._made: dict[tuple[float, int], PolarCode | None] = {
+            (planned.qber, number): code for number, code in enumerate(planned.codes)
+        }
         self._allows = allows
         self._band = band
         self._stretches = plan_stretches(layout)
@@ -269,20 +276,41 @@ class Designs:
             low, high = (forecast.total.interval(part)[1] if part else forecast.qber for part in self._band)
             qber = following_design_qber(high, "high")
             if low <= self._latest.qber <= qber:
-                return self._latest
-            if stretch - self._stretches.lag < LEARNING - 1:
+                qber = self._latest.qber
+            elif stretch - self._stretches.lag < LEARNING - 1:
                 qber = max(qber, self._planned.qber)
-        if qber != self._latest.qber:
-            try:
-                codes = tuple(
-                    self._kind.choose_code(replace(request, design_qber=self._divided(qber, request)))
-                    for request in self._requests
-                )
-            except ConfigError:
+        for possible in (qber, self._latest.qber):
+            codes = self._codes(possible, stretch)
+            if codes is not None:
+                self._latest = Design(possible, codes)
                 return self._latest
-            if all(map(self._allows, codes)):
-                self._latest = Design(qber, codes)
+        self._latest = self._planned
         return self._latest
+
+    def _codes(self, qber: float, stretch: int) -> tuple[PolarCode, ...] | None:
+        """The codes of the segments that a stretch touches, the plan's for the others; None where one may not be."""
+        start, end = stretch * self._stretches.bits, (stretch + 1) * self._stretches.bits
+        codes = list(self._planned.codes)
+        for number, (segment, request) in enumerate(zip(self._layout.segments, self._requests, strict=True)):
+            if segment.start_bit >= end or segment.start_bit + segment.key_bits <= start:
+                continue
+            key = (qber, number)
+            if key not in self._made:
+                while len(self._made) >= CODES_KEPT:
+                    del self._made[next(iter(self._made))]
+                self._made[key] = self._made_for(qber, request)
+            code = self._made[key]
+            if code is None:
+                return None
+            codes[number] = code
+        return tuple(codes)
+
+    def _made_for(self, qber: float, request: CodeRequest) -> PolarCode | None:
+        try:
+            code = self._kind.choose_code(replace(request, design_qber=self._divided(qber, request)))
+        except ConfigError:
+            return None
+        return code if self._allows(code) else None
 
     def _divided(self, qber: float, request: CodeRequest) -> Qbers:
         """A design QBER, or where the plan has a pair, one in its proportion."""
