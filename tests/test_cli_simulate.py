@@ -64,6 +64,16 @@ def test_a_bsc_simulation_reports_counts_that_fit_together(caligo: Caligo) -> No
     assert document["precision"] == "int8"
 
 
+def test_two_error_rates_are_simulated_and_counted_against_their_mean(caligo: Caligo) -> None:
+    at_both = ["--qber", "0.05,0.01", *BSC[2:], "--frames", "300", "--seed", "3"]
+    document = caligo.result(*at_both)
+    assert (document["qber"], document["qber_pair"]) == (pytest.approx(0.03), [0.05, 0.01])
+    assert document["efficiency"] == pytest.approx(1.5, abs=0.01)
+    one = caligo.result(*BSC, "--frames", "300", "--seed", "3")
+    assert one["qber_pair"] is None
+    assert document["frame_errors"] < one["frame_errors"]
+
+
 def test_an_escalation_finds_what_its_list_sizes_find(caligo: Caligo) -> None:
     document = caligo.result(*BSC, "--frames", "300", "--escalation", "1", "--efficiency", "1.4")
     assert document["escalation"] == [1]

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo import _native
-from caligo.channel import binary_entropy
+from caligo.channel import binary_entropy, mean_qber
 from caligo.codes import PolarCode
 from caligo.errors import ConfigError
 from caligo.memory import peak_rss_bytes
@@ -228,7 +228,7 @@ def bench_decoder(
         "segment_length": code.segment_length,
         "segment_check": code.segment_check,
         "channel": "bsc" if isinstance(channel, BscChannel) else "awgn",
-        "qber": channel.qber if isinstance(channel, BscChannel) else None,
+        "qber": mean_qber(channel.qber) if isinstance(channel, BscChannel) else None,
         "ebn0_db": channel.ebn0_db if isinstance(channel, AwgnChannel) else None,
         "efficiency": efficiency,
         "info_length": info_length,

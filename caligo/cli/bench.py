@@ -77,7 +77,7 @@ def decoder(
     block_length: int | None,
     list_size: int | None,
     channel: str,
-    qber: float | None,
+    qber: float | tuple[float, float] | None,
     efficiency: float | None,
     ebn0: float | None,
     info_length: int | None,

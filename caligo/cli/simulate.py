@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @json_option
 def command(
     channel: str,
-    qber: float | None,
+    qber: float | tuple[float, float] | None,
     efficiency: float | None,
     ebn0: float | None,
     info_length: int | None,
@@ -83,6 +83,7 @@ def command(
     Over the BSC give --qber with --efficiency or --info-length; over AWGN (BPSK) give --ebn0 and --info-length. The
     default precision is int8 for the BSC and f32 for AWGN.
     """
+    from caligo.channel import mean_qber
     from caligo.simulation import Simulation, design_for_channel
     from caligo.store import RunWriter
 
@@ -110,7 +111,8 @@ def command(
     ) as simulation:
         configuration: dict[str, Any] = {
             "channel": channel,
-            "qber": qber,
+            "qber": None if qber is None else mean_qber(qber),
+            "qber_pair": list(qber) if isinstance(qber, tuple) else None,
             "ebn0_db": ebn0,
             "block_length": code.block_length,
             "payload_length": code.payload_length,

@@ -242,9 +242,9 @@ class PolarCode:
         """Information bits (checks excluded) per payload bit."""
         return self.info_length / self.payload_length
 
-    def efficiency(self, qber: float) -> float:
-        """``leakage_bits / (payload_length · h2(qber))``, for a QBER in (0, 0.5): of a pair, the mean."""
-        return self.leakage_bits / (self.payload_length * binary_entropy(validate_qber(qber)))
+    def efficiency(self, qber: Qbers) -> float:
+        """``leakage_bits / (payload_length · h2(qber))``, for a QBER in (0, 0.5), or the mean of a pair."""
+        return self.leakage_bits / (self.payload_length * binary_entropy(mean_qber(validate_qbers(qber))))
 
     @cached_property
     def info_mask(self) -> NDArray[np.uint8]:
