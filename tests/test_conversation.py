@@ -68,7 +68,7 @@ def scripted(
     key_bits = blocks * block_length
     agreed = terms(key_bits, strategy="toy", block_length=block_length, efficiency=1.5, max_rounds=100)
     code = code_for(agreed, 0.02)
-    shop = Blocks(lambda _: ScriptedSide(code, rounds, step_s), block_length)
+    shop = Blocks(lambda _: ScriptedSide(code, rounds, step_s), block_length, agreed.qber)
     zeros = np.zeros(key_bits // 8, dtype=np.uint8)
     alice = AliceSession(MemoryKey(zeros, key_bits), agreed, shop, window=window, session=SESSION, seeds=SEEDS)
     bob = BobSession(MemoryKey(zeros, key_bits), agreed, shop, window=window)

@@ -270,6 +270,23 @@ def test_connections_that_break_again_and_again_change_nothing(cuts: list[int]) 
     assert bob.connections > 1
 
 
+def test_a_last_word_that_is_lost_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    send, lost = TcpTransport.send, []
+
+    def lose(self: TcpTransport, data: bytes) -> None:
+        if data[5] == 12 and not self.listens and not lost:
+            lost.append(data)
+            self._drop()
+        else:
+            send(self, data)
+
+    monkeypatch.setattr(TcpTransport, "send", lose)
+    alice, bob = reports(both(over_tcp()))
+    assert lost
+    assert np.array_equal(alice.key, bob.key)
+    assert (alice.connections, bob.connections) == (2, 2)
+
+
 GARBAGE = {
     "added": lambda data: data + b"GET / HTTP/1.1\r\n\r\n" + bytes(5000),
     "frame added": lambda data: data + frame(50),

@@ -478,7 +478,7 @@ plausible = st.one_of(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(
     st.sampled_from(["alice", "bob"]),
     st.integers(0, 60),

@@ -29,7 +29,7 @@ from caligo.errors import (
     ResourceError,
 )
 from caligo.reconciliation.endpoint import Endpoint
-from caligo.reconciliation.messages import AbortReason
+from caligo.reconciliation.messages import AbortReason, Role
 from caligo.reconciliation.session import BobSession, Work
 from caligo.reconciliation.strategies.dialogue import Step
 from caligo.reconciliation.wire import Frame
@@ -43,6 +43,7 @@ _FLUSH_S = 5.0
 _PAUSE_S = 0.05
 _TOGETHER_S = 0.001
 _GREETING_S = 5.0
+_FAREWELL_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,8 @@ class Conversation:
                 self._connect()
             while not self._session.is_closed:
                 self._turn()
+            if self._session.role is Role.BOB and self._transport.reopens:
+                self._see_off()
             self._stop(flush=True)
         except BaseException as error:
             self._leave(error)
@@ -213,6 +216,29 @@ class Conversation:
             self._connect()
         except ConnectionLostError as nobody:
             raise self._strange or nobody from nobody
+
+    def _see_off(self) -> None:
+        """Bob has all he needs; Alice has not if his last word was lost. For a moment he is there to say it again."""
+        until = time.monotonic() + min(_FAREWELL_S, self._timeout_s)
+        self._alone_since = until - self._timeout_s
+        try:
+            if self._wires is None:
+                self._connect()
+            while True:
+                item = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
+                if isinstance(item, _Decoded) or item.connection != self._connections:
+                    continue
+                if isinstance(item.what, CaligoError):
+                    self._stop(flush=False)
+                    self._connect()
+                    continue
+                heard_before = self._session.is_live
+                self._endpoint.receive(item.what)
+                self._send()
+                if heard_before:
+                    return
+        except (CaligoError, queue.Empty):
+            return
 
     def _stop(self, *, flush: bool) -> None:
         wires, self._wires = self._wires, None

@@ -51,10 +51,10 @@ class PartyReport:
         epsilon_correctness: bound on the probability that a wrong block was accepted, given authentic messages.
         rounds_mean: requests per block.
         rounds_max: most requests for one block.
-        messages_sent: frames.
-        messages_received: frames.
-        bytes_sent: of all frames.
-        bytes_received: of all frames.
+        messages_sent: frames that say something.
+        messages_received: frames that say something.
+        bytes_sent: of these.
+        bytes_received: of these.
         window: most blocks in flight.
         connections: how often this side was connected.
         payload_mbps: key bits in blocks, in 10^6 per second of the whole job.

@@ -19,7 +19,7 @@ from caligo.reconciliation.link import Link
 from caligo.reconciliation.messages import AbortReason, KeepAlive, Message
 from caligo.reconciliation.session import AliceSession, BobSession, GroupSettled, PlanAgreed, Work
 from caligo.reconciliation.strategies.dialogue import Step
-from caligo.reconciliation.wire import Frame, decode_messages, read_frame
+from caligo.reconciliation.wire import OPTIONAL, TYPE_OFFSET, Frame, decode_messages, read_frame
 
 __all__ = ["Connected", "Endpoint", "Heard", "Journal", "Past", "Worked"]
 
@@ -142,11 +142,11 @@ class Endpoint:
             self._link = Link(self.session.role, self._authentication)
         if isinstance(frame, bytes):
             frame = read_frame(frame)
-        self.frames_received += 1
-        self.bytes_received += len(frame.sealed) + len(frame.tag)
         messages = self._link.receive(frame)
         if not messages:
             return
+        self.frames_received += 1
+        self.bytes_received += len(frame.sealed) + len(frame.tag)
         was_live = self.session.is_live
         said = self.session.receive(*messages)
         if self.session.failure is None and self.session.is_live:
@@ -208,8 +208,9 @@ class Endpoint:
         if self._link is None or not messages:
             return []
         frames = self._link.send(messages)
-        self.frames_sent += len(frames)
-        self.bytes_sent += sum(map(len, frames))
+        telling = [len(frame) for frame in frames if frame[TYPE_OFFSET] < OPTIONAL]
+        self.frames_sent += len(telling)
+        self.bytes_sent += sum(telling)
         return frames
 
     def _note(self, past: Past) -> None:

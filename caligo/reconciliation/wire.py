@@ -59,6 +59,7 @@ __all__ = [
     "MAX_TAGS",
     "OPTIONAL",
     "TAG_BYTES",
+    "TYPE_OFFSET",
     "VERSION",
     "Frame",
     "FrameReader",
@@ -82,6 +83,8 @@ TAG_BYTES: Final = (4, 32)
 
 _HEADER = struct.Struct("<4sBBBBI16sQ")
 HEADER_BYTES: Final = _HEADER.size
+TYPE_OFFSET: Final = 5
+"""Where a frame has its type."""
 MAX_PAYLOAD_BYTES: Final = 1 << 22
 MAX_FRAME_BYTES: Final = HEADER_BYTES + MAX_PAYLOAD_BYTES + max(TAG_BYTES)
 

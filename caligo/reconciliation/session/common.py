@@ -342,6 +342,8 @@ class Session(Generic[AnySide_co]):
                 self._set_up(message)
             elif isinstance(message, Close):
                 self._close(message)
+                if self._close_sent is not None:
+                    out.append(KeepAlive())  # Bob, whose word was the last, need not wonder whether it came
             else:
                 self._require(self._agreed and self._close_sent is None, message)
                 self._converse(message, out)
