@@ -308,11 +308,13 @@ class Talk:
         """Bits of a segment and of later ones, by what the segments up to it needed."""
         code = self.code
         needed = sum(self.taken[: segment + 1]) * (segment + 1) // (segment + 1 + CALM_SEGMENTS)
-        segments = code.reliability_segments
-        among = np.flatnonzero(segments <= segment)[:needed]
-        if not len(among):
+        if not needed:
             return own, ()
-        counts = np.bincount(segments[: among[-1] + 1], minlength=code.segments).tolist()
+        # Mostly few of the least reliable ones are enough.
+        looked_at, segments = 4 * needed, code.reliability_segments
+        while len(among := np.flatnonzero(segments[:looked_at] <= segment)) < needed and looked_at < len(segments):
+            looked_at *= 4
+        counts = np.bincount(segments[: among[:needed][-1] + 1], minlength=code.segments).tolist()
         shares = [
             code.rule.ahead_percent * count // 100 - taken for count, taken in zip(counts, self.taken, strict=True)
         ]
