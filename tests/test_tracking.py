@@ -165,11 +165,17 @@ def test_both_conditional_rates_are_estimated_and_told_apart() -> None:
     assert forecast.is_asymmetric()
     for (low, high), rate in ((forecast.at_zero.interval(), 0.049), (forecast.at_one.interval(), 0.024)):
         assert low < rate < high
+    for side in ("low", "high"):
+        designed = forecast.design_qbers(side)
+        assert isinstance(designed, tuple)
+        assert designed[0] / designed[1] == pytest.approx(4.9 / 2.4, rel=0.03)
+        assert sum(designed) / 2 == pytest.approx(forecast.design_qber(side), abs=1.01e-4)
     symmetric = [pair[1].is_asymmetric() for seed in range(40) for pair in followed([0.02] * 10, seed)[-1:]]
     assert sum(symmetric) <= 3
     bare = QberTracker().observe(0, counts(20, 1000)).forecast(BLOCK)
     assert bare is not None
     assert (bare.at_zero, bare.at_one, bare.is_asymmetric()) == (None, None, False)
+    assert bare.design_qbers("high") == bare.design_qber("high")
 
 
 def test_farther_ahead_is_less_certain_on_a_channel_that_drifts() -> None:

@@ -40,9 +40,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caligo.bits import Packed, count_ones
-from caligo.channel import DESIGN_QBER_MAX, DESIGN_QBER_MIN, validate_qber
+from caligo.channel import DESIGN_QBER_MAX, DESIGN_QBER_MIN, Qbers, validate_qber
 from caligo.errors import ConfigError, ShapeError
-from caligo.reconciliation.estimation import CONFIDENCE, design_qber_above, design_qber_below
+from caligo.reconciliation.estimation import CONFIDENCE, design_qber_above, design_qber_below, divide_qber
 from caligo.statistics import Proportion, beta_interval
 
 __all__ = [
@@ -238,6 +238,24 @@ class QberForecast:
             return False
         (low_zero, high_zero), (low_one, high_one) = self.at_zero.interval(confidence), self.at_one.interval(confidence)
         return high_zero < low_one or high_one < low_zero
+
+    def design_qbers(self, side: Side, confidence: float = CONFIDENCE) -> Qbers:
+        """The pair of QBERs to design the next code for where there are two rates, else `design_qber`.
+
+        Args:
+            side: as of `design_qber`, which the pair's mean is.
+            confidence: of each two-sided interval.
+
+        Returns:
+            Points of the design grid.
+
+        Raises:
+            ConfigError: an unknown side, or `confidence` outside (0, 1).
+        """
+        mean = self.design_qber(side, confidence)
+        if self.at_zero is None or self.at_one is None or not self.is_asymmetric(confidence):
+            return mean
+        return divide_qber(mean, (self.at_zero.rate, self.at_one.rate), asks=side == "low")
 
 
 @dataclass(frozen=True, slots=True)
