@@ -219,7 +219,8 @@ class InteractiveDecoder:
         check_values: NDArray[np.uint32],
         states: NDArray[np.uint8],
     ) -> None: ...
-    # `stopped`: the segment that no survivor passes, or `segment_count` when all are decided. A signal (Ctrl-C) ends the call
+    # `stopped`: the segment that no survivor passes, or `segment_count` when all are decided. Where a block stopped before and
+    # still stands, only `list_size` is tried. A signal (Ctrl-C) ends the call
     # between blocks.
     def run(self, states: NDArray[np.uint8], stopped: NDArray[np.uint32], elapsed_ns: NDArray[np.uint64]) -> None: ...
     # Alice's u at information positions of segments that are not decided, none of them disclosed before; `state` is one row.

@@ -175,6 +175,7 @@ fn begin<'a, T: KernelLlr>(
         disclosed: vec![false; code.block_length()],
         check_values,
         decided: vec![],
+        stopped: None,
     };
     Waiting { naive, states, u }
 }
@@ -281,7 +282,7 @@ fn hold_against_the_rules<T: KernelLlr>(
             for (decoder, state) in decoders.iter_mut().zip(&mut block.states) {
                 decoder.rollback(state, from).unwrap();
             }
-            block.naive.decided.truncate(from);
+            block.naive.rollback(from);
             tally.rollbacks += 1;
         }
         if from < case.segments.len() {

@@ -120,7 +120,8 @@ class InteractiveCodec:
         precision: arithmetic of the decoder, ``int8`` (LLRs in half nats) or ``f32``.
         engine: name of the kernels to use; None takes the fastest this CPU has.
         threads: workspaces, and blocks decoded at the same time.
-        escalation: list sizes tried on a segment before `list_size`; see `PolarCodec`.
+        escalation: list sizes tried on a segment before `list_size`, but not again where it has failed; see
+            `PolarCodec`.
         soft: blocks come with LLRs; else as hard decisions.
 
     Raises:

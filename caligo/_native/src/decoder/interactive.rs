@@ -12,7 +12,7 @@
 //! | part | bytes |
 //! |---|---|
 //! | fingerprint of code, segments, precision and input | 8 |
-//! | next segment, 0 | 4 + 4 |
+//! | next segment, 1 more than where the last run stopped (else 0) | 4 + 4 |
 //! | magnitudes where Bob has 0 and 1, as `f32`; 0 for soft input | 4 + 4 |
 //! | linear check values that are looked for | 4 a segment, rounded up |
 //! | linear check values of the words before each segment, up to the next | 4 a segment, rounded up |
@@ -32,7 +32,7 @@ use super::input;
 use super::segments::{Parts, Root, SegmentedState};
 use super::workspace::AlignedBuffer;
 use crate::bits;
-use crate::code::{Code, ListSizes, Partition, Segment};
+use crate::code::{Attempt, Code, ListSizes, Partition, Segment};
 use crate::error::{Error, Result};
 use crate::llr::Llr;
 use crate::memory;
@@ -61,7 +61,7 @@ struct Layout {
 
 const FINGERPRINT: Range<usize> = 0..8;
 const NEXT: Range<usize> = 8..12;
-const ZERO: Range<usize> = 12..16;
+const STOPPED: Range<usize> = 12..16;
 const MAGNITUDES: [Range<usize>; 2] = [16..20, 20..24];
 const HEADER_BYTES: usize = 24;
 
@@ -296,7 +296,7 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
         let Layout { target, base, disclosed, word, .. } = &self.layout;
         state[FINGERPRINT].copy_from_slice(&self.fingerprint.to_le_bytes());
         state[NEXT].fill(0);
-        state[ZERO].fill(0);
+        state[STOPPED].fill(0);
         for (range, magnitude) in MAGNITUDES.into_iter().zip(magnitudes) {
             state[range].copy_from_slice(&magnitude.to_le_bytes());
         }
@@ -308,7 +308,8 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
     }
 
     /// Decides segments from where the block stands, each with the attempts it needs, until one has no survivor with its check
-    /// or all are decided; returns the segment where the block then stands, their number in the end.
+    /// or all are decided; returns the segment where the block then stands, their number in the end. Where the last run stopped
+    /// there is one attempt, the last: a few bits more seldom make up for a shorter list.
     ///
     /// # Errors
     /// [`Error::Length`]; [`Error::ForeignState`].
@@ -336,7 +337,13 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
                 let bytes = &state[part.clone()][8 * cut.start..8 * cut.end];
                 bits::words_from_bytes(&mut words[cut.clone()], bytes);
             }
-            if !self.state.run_to(self.engine, &self.code, root, segment + 1) {
+            let found = if segment == next && number(&state[STOPPED]) == next as u64 + 1 {
+                let last = Attempt { list_size: self.list_sizes.largest(), last: true };
+                self.state.retry(self.engine, &self.code, root, last)
+            } else {
+                self.state.run_to(self.engine, &self.code, root, segment + 1)
+            };
+            if !found {
                 break;
             }
         }
@@ -349,6 +356,8 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
             bytes_from_values(&mut state[before.clone()], parts.before);
             state[NEXT].copy_from_slice(&(stopped as u32).to_le_bytes());
         }
+        let again = if stopped < count { stopped as u32 + 1 } else { 0 };
+        state[STOPPED].copy_from_slice(&again.to_le_bytes());
         Ok(stopped)
     }
 
@@ -410,6 +419,9 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
         if segment > next {
             return Err(Error::Standing { what: "segment", expected: segment, got: next });
         }
+        if segment == next {
+            return Ok(());
+        }
         self.load_decided(state, next);
         let disclosed = &state[self.layout.disclosed.clone()];
         bits::words_from_bytes(self.state.parts().disclosed, disclosed);
@@ -418,6 +430,7 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
         let word = &self.state.parts().word[..end];
         bits::bytes_from_words(&mut state[self.layout.word.clone()][..8 * end], word);
         state[NEXT].copy_from_slice(&(segment as u32).to_le_bytes());
+        state[STOPPED].fill(0);
         Ok(())
     }
 
@@ -451,11 +464,10 @@ impl<T: KernelLlr> InteractiveDecoder<T> {
     /// The segment where a state of this decoder stands.
     fn require_state(&self, state: &[u8]) -> Result<usize> {
         self.require_state_length(state)?;
-        let number = |range: Range<usize>| state[range].iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
-        if number(FINGERPRINT) != self.fingerprint || number(ZERO) != 0 {
+        if number(&state[FINGERPRINT]) != self.fingerprint {
             return Err(Error::ForeignState { what: "code, cut, precision or input" });
         }
-        let next = number(NEXT) as usize;
+        let next = number(&state[NEXT]) as usize;
         if next > self.segment_count() {
             return Err(Error::ForeignState { what: "segment" });
         }
@@ -497,6 +509,10 @@ fn borrowed<'a>(bytes: &'a [u8], copy: &'a mut [u64]) -> &'a [u64] {
         bits::words_from_bytes(copy, bytes);
         copy
     })
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
 fn bytes_from_values(bytes: &mut [u8], values: &[u32]) {

@@ -437,6 +437,8 @@ pub struct Interactive<'a, T: Llr> {
     pub check_values: Vec<u32>,
     /// The segment words of Alice's block that are decided.
     pub decided: Vec<Vec<bool>>,
+    /// Where the last run stopped, if the block is still there.
+    pub stopped: Option<usize>,
 }
 
 impl<T: Llr> Interactive<'_, T> {
@@ -451,7 +453,17 @@ impl<T: Llr> Interactive<'_, T> {
         let channel: Vec<T> = self.magnitudes.iter().zip(&offset).map(|(llr, &bit)| llr.negate_if(bit)).collect();
         let base = transform(&sum(&self.received, &offset));
         self.node(0, &channel, &base, 0);
-        self.decided.len()
+        let stopped = self.decided.len();
+        self.stopped = (stopped < self.segments.len()).then_some(stopped);
+        stopped
+    }
+
+    /// Sends the block back.
+    pub fn rollback(&mut self, segment: usize) {
+        if segment < self.decided.len() {
+            self.decided.truncate(segment);
+            self.stopped = None;
+        }
     }
 
     /// The bits of a node, if it is decided, and the segment that follows it. `base` is the transform of y ⊕ v.
@@ -504,6 +516,9 @@ impl<T: Llr> Interactive<'_, T> {
             attempts = vec![Attempt { list_size: largest, last: false }];
         } else if self.disclosed[range].contains(&true) && largest > 1 {
             attempts.retain(|attempt| attempt.list_size > 1);
+        }
+        if self.stopped == Some(index) {
+            attempts.retain(|attempt| attempt.last);
         }
         for attempt in attempts {
             let narrow = T::Metric::narrow_threshold(code.log_length());
