@@ -26,7 +26,7 @@ from caligo.reconciliation.tracking import ANNOUNCEMENT_BITS, ErrorCounts, QberT
 __all__ = ["ALL_FAILED_EXCESS", "reconcile_rows"]
 
 ALL_FAILED_EXCESS = 1.1
-"""By how much further the error rate of a window is from its design of which no block was decoded."""
+"""By how much further the error rate of a window of several blocks is from its design if none was decoded."""
 
 
 def reconcile_rows(
@@ -105,6 +105,6 @@ def _seen(
         bits = right * window.payload_length
         seen = seen.observe(middle, ErrorCounts.compare(bob[ok].reshape(-1), decoded[ok].reshape(-1), bits))
     if right < len(ok):
-        designed = design.qber * (1.0 if right else ALL_FAILED_EXCESS)
+        designed = design.qber * (ALL_FAILED_EXCESS if len(ok) > 1 and not right else 1.0)
         seen = seen.observe_failure(middle, (len(ok) - right) * window.payload_length, designed)
     return seen

@@ -4,13 +4,14 @@ Covers: stretches of a key, what is known when each is designed, designing ahead
 blocks that failed. Does not cover: forecasts (:mod:`caligo.reconciliation.tracking`), the choice of a code for a QBER
 (:mod:`caligo.reconciliation.strategies`).
 
-**Following.** A key is cut in *stretches* of equal length: a 64th of it, but at least a window and at most
-`LONGEST_STRETCH` windows. Stretch s is designed for what the blocks of stretches 0 to s − lag say, where the lag is an
-eighth of the stretches, at least 2 and at most `LONGEST_LAG`. Both follow from the layout, so the designs of a key are
-the same for any number of threads, and so many stretches can be worked on at a time. Blocks count that passed their
-check, by the errors that were corrected in them, and blocks that failed, as more than what they were designed for;
-neither waits for verification, which comes a group later. Bob, who knows these counts, names the design of a stretch;
-that is `ANNOUNCEMENT_BITS` of his, and a message.
+**Following.** A key is cut in *stretches* of equal length: a 64th of it, but at least a window and `LEAST_BLOCKS`
+blocks, and at most `LONGEST_STRETCH` times that; a key of fewer than `LEAST_STRETCHES` is not followed. Stretch s is
+designed for what the blocks of stretches 0 to s − lag say, where the lag is an eighth of the stretches, at least 2 and
+at most `LONGEST_LAG`. Both follow from the layout, so the designs of a key are the same for any number of threads, and
+so many stretches can be worked on at a time. Blocks count that passed their check, by the errors that were corrected in
+them, and blocks that failed, as more than what they were designed for; neither waits for verification, which comes a
+group later. Bob, who knows these counts, names the design of a stretch; that is `ANNOUNCEMENT_BITS` of his, and a
+message.
 
 The sampled positions, which lie all over the key, say nothing about drift: they decide the plan's design, which the
 first stretches have, and which no stretch goes below until `LEARNING` stretches are known.
@@ -52,8 +53,14 @@ __all__ = [
     "plan_stretches",
 ]
 
+LEAST_BLOCKS = 4
+"""In a stretch: a design takes as long as decoding several blocks, and says little by one of them."""
+
+LEAST_STRETCHES = 8
+"""A key of fewer has one design: before a drift is known, it is over."""
+
 LONGEST_STRETCH = 16
-"""Windows: 2^22 key bits, or 2^24 in blocks of 2^20."""
+"""Times the least: 2^22 key bits, or 2^26 in blocks of 2^20."""
 
 LONGEST_LAG = 32
 """Stretches."""
@@ -97,9 +104,8 @@ def plan_stretches(layout: Layout) -> Stretches:
     Args:
         layout: of the key.
     """
-    window = max(WINDOW_BITS, layout.segments[0].payload_length)
-    windows = -(-layout.key_bits // window)
-    bits = window * min(max(windows // 64, 1), LONGEST_STRETCH)
+    least = max(WINDOW_BITS, LEAST_BLOCKS * layout.segments[0].payload_length)
+    bits = least * min(max(layout.key_bits // (64 * least), 1), LONGEST_STRETCH)
     count = -(-layout.key_bits // bits)
     return Stretches(bits, count, min(max(count // 8, 2), LONGEST_LAG))
 
@@ -152,7 +158,7 @@ class Designs:
         self._allows = allows
         self._band = band
         self._stretches = plan_stretches(layout)
-        self._follow = follow and self._stretches.count > self._stretches.lag
+        self._follow = follow and self._stretches.count >= LEAST_STRETCHES
         self._lock = threading.Lock()
         self._tracker = QberTracker()
         self._seen: dict[int, QberTracker] = {}
