@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_dialogue import Party, alice_session, bob_session, talk, terms, two_keys
 
-from caligo.errors import ConfigError, ExitCode, KeyFileError, ProtocolError, SuspendedError
+from caligo.errors import ConfigError, ExitCode, KeyFileError, ProtocolError, ResourceError, SuspendedError
 from caligo.jobs import PartyOptions, ReconcileOptions, reconcile_party
 from caligo.jobs.state_file import StateFile
 from caligo.reconciliation.authentication import PresharedKey
@@ -27,6 +28,7 @@ from caligo.reconciliation.endpoint import Connected, Heard, Past, Worked
 from caligo.reconciliation.strategies import STRATEGIES, strategy_type
 from caligo.reconciliation.strategies.dialogue import Ask, Decoded, GivenUp
 from caligo.store import list_runs
+from caligo.telemetry.progress import NoProgress
 from caligo.transports import TcpTransport
 
 KEY_BITS = 256 * 12 + 13
@@ -287,6 +289,54 @@ def test_with_a_state_room_on_the_disk_is_all_it_takes_to_go_on(pair: Pair) -> N
     for role in ("bob", "alice"):
         pair.start(role, "--state", f"{role}.state")
     both_have_one_key(pair.end())
+
+
+def test_a_peer_that_knows_nothing_of_the_session_does_not_end_it(tmp_path: Path) -> None:
+    """Bob is started again without his state: both say so, and a Bob who has it can still go on with Alice."""
+    keys = dict(zip(("alice", "bob"), two_keys(60_000), strict=True))
+    options = ReconcileOptions(qber=0.02, block_length=1024, efficiency=2.2, list_size=2)
+
+    class Stop(NoProgress):
+        def __init__(self, after: int) -> None:
+            self.left = after
+
+        def advance(self, steps: int = 1, **_: int) -> None:
+            self.left -= steps
+            if self.left < 0:
+                raise ResourceError("full")
+
+    def run(bobs_state: Path, stop: bool) -> list[Any]:
+        here = TcpTransport.listen(("127.0.0.1", 0))
+        ends = {"alice": here, "bob": TcpTransport.connect(here.address)}
+        states = {"alice": tmp_path / "alice", "bob": bobs_state}
+
+        def side(role: Any) -> Any:
+            with ends[role] as end:
+                return reconcile_party(
+                    role,
+                    keys[role],
+                    end,
+                    authentication=SECRET,
+                    options=options,
+                    party=PartyOptions(timeout_s=2.0, window=4),
+                    key_bits=60_000,
+                    state=states[role],
+                    progress=Stop(-1) if stop and role == "bob" else NoProgress(),
+                )
+
+        with ThreadPoolExecutor(2) as pool:
+            futures = [pool.submit(side, role) for role in ends]
+            return [future.exception() or future.result() for future in futures]
+
+    alice, bob = run(tmp_path / "bob", stop=True)
+    assert isinstance(alice, SuspendedError)
+    assert isinstance(bob, ResourceError)
+    for error in run(tmp_path / "another", stop=False):
+        assert isinstance(error, ProtocolError)
+        assert not isinstance(error, SuspendedError)
+    alice, bob = run(tmp_path / "bob", stop=False)
+    assert np.array_equal(alice.key, bob.key)
+    assert alice.leakage == bob.leakage
 
 
 def test_a_state_of_other_options_or_another_key_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

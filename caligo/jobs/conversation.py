@@ -5,8 +5,8 @@ Covers: threads, time limits, connecting again after a loss, giving up in order.
 
 The calling thread alone touches the endpoint. One thread receives, one sends, a pool decodes; they hand over through
 queues, so nobody waits for the network while there is something to decode. What has come by the time that this thread
-looks is answered together, in few frames. What waits to be sent is bounded by the
-window; what was received and not yet looked at by `_WAITING_FRAMES`.
+looks is answered together, in few frames. What waits to be sent is bounded by the window; what was received and not yet
+looked at by `_WAITING_FRAMES`.
 """
 
 from __future__ import annotations

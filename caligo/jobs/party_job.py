@@ -357,7 +357,7 @@ class Party:
     ) -> None:
         if error is not None:
             self._say_what_is_spent(error)
-            if self._state is not None and ends_for_good(error):
+            if self._state is not None and ends_for_good(error) and not self._session.met_another:
                 self._state.remove()
         self._stack.__exit__(kind, error, trace)
 

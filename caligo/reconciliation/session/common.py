@@ -173,6 +173,7 @@ class Session(Generic[AnySide_co]):
         self._window = self._asked_window
         self._session = NO_SESSION
         self._stage = Stage.NONE
+        self._met = False
         self._hello: Hello | None = None
         self._setup_sent: list[Message] = []
         self._setup_received: list[Message] = []
@@ -214,6 +215,11 @@ class Session(Generic[AnySide_co]):
         return self._stage is Stage.LIVE
 
     @property
+    def met_another(self) -> bool:
+        """Whether something has been said in this session, and whoever came last knows another one or none."""
+        return bool(self._setup_sent or self._setup_received) and not self._met
+
+    @property
     def blocks(self) -> int:
         """Blocks in all; 0 before the plan is agreed."""
         return self._blocks
@@ -250,6 +256,7 @@ class Session(Generic[AnySide_co]):
             nonce: 32 bytes, fresh from the operating system.
         """
         self._stage = Stage.HELLO
+        self._met = False
         self._hello = None
         return Hello(self.role, nonce, self._session, self._asked_window, self.terms)
 
@@ -336,6 +343,7 @@ class Session(Generic[AnySide_co]):
                 self._greet(self._hello)
             self._stage = Stage.LIVE
             self._repeat(message, out)
+            self._met = True
         else:
             self._require(self._stage is Stage.LIVE, message)
             if isinstance(message, Seeds | Sample | Plan):
