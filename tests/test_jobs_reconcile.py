@@ -310,7 +310,9 @@ def test_efficiency_counts_the_decoded_blocks_with_their_tags() -> None:
 def test_one_process_counts_what_two_machines_count(
     strategy: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = {"qber": 0.02, "block_length": 1024, "list_size": 4, "strategy": strategy, "target_fer": 0.1} | changes
+    asked = {"qber": 0.02, "block_length": 1024, "list_size": 4, "strategy": strategy} | changes
+    if not strategy_type(strategy).asks and "efficiency" not in asked:
+        asked["target_fer"] = 0.1
     options = ReconcileOptions(**asked)
     keys = two_keys(40_000)
     drawn = SecurityRandomness(bytes(range(32)), bytes(range(32, 64)))
@@ -815,8 +817,8 @@ def test_stray_bits_beyond_the_key_are_refused() -> None:
         {"wish": "everything"},
         {"max_rounds": -1},
         {"on_failure": "pray"},
-        {"retries": 0},
-        {"retries": 5},
+        {"retries": 0, "on_failure": "retry"},
+        {"retries": 5, "on_failure": "retry"},
         {"follow_drift": 1},
         {"max_leakage_bits": 0.5},
         {"max_block_leakage_bits": -1},
@@ -838,6 +840,28 @@ def test_a_setting_outside_its_range_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as caught:
         reconcile(*two_keys(8_000), **{"list_size": 4, **wrong})
     assert caught.value.exit_code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    ("unused", "names"),
+    [
+        ({"strategy": "interactive", "target_fer": 0.3}, "interactive"),
+        ({"strategy": "incremental", "target_fer": 0.3}, "incremental"),
+        ({"strategy": "interactive", "check": "crc16"}, "interactive"),
+        ({"strategy": "incremental", "check": "none"}, "incremental"),
+        ({"retries": 2}, "on_failure retry"),
+        ({"strategy": "segmented", "segment_length": 1 << 14, "qber": 0.02}, "segmented"),
+        ({"strategy": "segmented", "segment_length": 1 << 14}, "segmented"),
+        ({"strategy": "segmented", "segment_length": 1 << 11, "block_length": 1 << 10, "qber": 0.02}, "segmented"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused_with_what_to_do(unused: dict[str, Any], names: str) -> None:
+    keys = two_keys(8_000)
+    with pytest.raises(ConfigError, match=names) as caught:
+        reconcile(*keys, **unused)
+    assert "leave it out" in str(caught.value)
+    with pytest.raises(ConfigError, match=names), memory_pair()[0] as end:
+        reconcile_party("bob", keys[1], end, authentication=CallerChannel(), options=ReconcileOptions(**unused))
 
 
 def test_numpy_numbers_are_numbers(tmp_path: Path) -> None:

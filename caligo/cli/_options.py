@@ -299,14 +299,13 @@ def segment_options(function: Command) -> Command:
 
 
 def retry_options(function: Command) -> Command:
-    """Adds `on_failure: str` and `retries: int`."""
+    """Adds `on_failure: str` and `retries: int | None`."""
     function = click.option(
         "--retries",
         metavar="K",
         type=Count(minimum=1),
-        default=2,
-        show_default=True,
-        help="Most further attempts for a block, with --on-failure retry.",
+        default=None,
+        help="Most further attempts for a block, with --on-failure retry.  [default: 2]",
     )(function)
     return click.option(
         "--on-failure",

@@ -197,7 +197,7 @@ def party_command(role: Literal["alice", "bob"]) -> click.Command:
         segment_check: str | None,
         escalation: tuple[int, ...] | None,
         on_failure: str,
-        retries: int,
+        retries: int | None,
         max_rounds: int,
         max_block_leakage: int,
         max_leakage: int,

@@ -149,7 +149,7 @@ def command(
     store: Path,
     seed: int | None,
     on_failure: str,
-    retries: int,
+    retries: int | None,
     follow_drift: bool | None,
     strict: bool,
     as_json: bool,

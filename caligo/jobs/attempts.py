@@ -62,7 +62,7 @@ def reconcile_rows(
     given_up, elapsed_ns = outcome.given_up.copy(), outcome.elapsed_ns.copy()
     attempts = np.ones(len(ok), dtype=np.int64)
     disclosed = code
-    for attempt in range(1, 1 + (options.retries if options.on_failure == "retry" else 0)):
+    for attempt in range(1, 1 + options.further_attempts):
         rows = np.flatnonzero(~ok & ~given_up)
         further = designs.further(window, code, attempt) if rows.size else None
         if further is None:

@@ -6,6 +6,7 @@ Covers: the options, their ranges and which of them exclude each other. Does not
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from caligo.codes.validation import validate_count
 from caligo.errors import ConfigError
 from caligo.randomness import MAX_SAMPLE_BITS, validate_seed
 from caligo.reconciliation.estimation import design_qbers_for
-from caligo.reconciliation.strategies import DEFAULT_STRATEGY, NO_CAPS, BlockCaps, strategy_type
+from caligo.reconciliation.strategies import DEFAULT_STRATEGY, DEFAULT_TARGET_FER, NO_CAPS, BlockCaps, strategy_type
 
 __all__ = ["DEFAULT_LIST_SIZE", "MAX_RETRIES", "ReconcileOptions"]
 
@@ -25,6 +26,9 @@ DEFAULT_LIST_SIZE = 32
 _MOST_ROUNDS = 1 << 20
 _MOST_BITS = 1 << 62
 """Beyond any key; a message and a record hold it."""
+
+DEFAULT_CHECK = "crc32"
+DEFAULT_RETRIES = 2
 
 MAX_RETRIES = 4
 """By then a block has been given as much as if its QBER were 1.6 times what it was designed for."""
@@ -44,12 +48,13 @@ class ReconcileOptions:
         list_size: paths the decoder keeps: 1, 2, 4, 8, 16 or 32.
         efficiency: syndrome and check bits over payload · h2(design QBER); None: what `target_fer` needs. A shortened
             block behind whole ones takes what `target_fer` needs where that is more.
-        target_fer: frame error rate to aim at, 0 < target_fer < 1; None: 0.01.
-        check: check value disclosed with each block.
+        target_fer: frame error rate to aim at, 0 < target_fer < 1; None: 0.01. Not where Bob asks until he has the
+            block.
+        check: check value disclosed with each block. Not to be chosen where Bob asks: such strategies have their own.
         strategy: name of the strategy, one of `caligo.reconciliation.strategies.STRATEGIES`.
         wish: what matters most to a strategy that knows different ways, one of its `wishes`; None: its own choice.
-        segment_length: positions of a segment, a power of two from 64 on, for ``segmented``; None: 2^16. A block too
-            short for two segments is not cut.
+        segment_length: positions of a segment, a power of two from 64 on, for ``segmented``, at most the longest
+            block; None: 2^16. A block too short for two segments is not cut.
         segment_check: check value disclosed with each segment, likewise; None: ``crc16``.
         escalation: list sizes tried before `list_size`, increasing: (1, 8); None: the strategy's own, which is as
             good and the fastest; (): none.
@@ -60,7 +65,7 @@ class ReconcileOptions:
             it would disclose more.
         on_failure: what becomes of a block of which no candidate passed its check: ``discard``, or ``retry``: Alice
             discloses more of it, for strategies in which Bob does not ask of himself.
-        retries: most further attempts for a block, 1 to `MAX_RETRIES`.
+        retries: most further attempts for a block, 1 to `MAX_RETRIES`, where failed blocks are tried again; None: 2.
         follow_drift: design each stretch of the key for what the blocks before it say (:mod:`caligo.jobs.drift`); None:
             where the QBER is estimated.
         sample_bits: positions to sample when `qber` is None; None: about key_bits^(2/3).
@@ -82,7 +87,7 @@ class ReconcileOptions:
     list_size: int = DEFAULT_LIST_SIZE
     efficiency: float | None = None
     target_fer: float | None = None
-    check: str = "crc32"
+    check: str = DEFAULT_CHECK
     strategy: str = DEFAULT_STRATEGY
     wish: str | None = None
     segment_length: int | None = None
@@ -92,7 +97,7 @@ class ReconcileOptions:
     max_block_leakage_bits: int = NO_CAPS.max_leakage_bits
     max_leakage_bits: int = 0
     on_failure: str = "discard"
-    retries: int = 2
+    retries: int | None = None
     follow_drift: bool | None = None
     sample_bits: int | None = None
     interleave: bool = False
@@ -115,6 +120,9 @@ class ReconcileOptions:
             segment_length=self.segment_length,
             segment_check=self.segment_check,
         )
+        if kind.asks:
+            self._require_unused("target_fer", self.target_fer is None, "Bob asks until he has the block")
+            self._require_unused("check", self.check == DEFAULT_CHECK, "its segments have checks of their own")
         if self.escalation is not None:
             object.__setattr__(self, "escalation", tuple(int(size) for size in self.escalation))
         if self.segment_length is not None:
@@ -161,7 +169,15 @@ class ReconcileOptions:
                 "cap is reached (--max-rounds)",
                 strategy=self.strategy,
             )
-        self._set("retries", validate_count(self.retries, "retries", 1, MAX_RETRIES))
+        if self.retries is not None:
+            self._set("retries", validate_count(self.retries, "retries", 1, MAX_RETRIES))
+            if self.on_failure != "retry":
+                raise ConfigError(
+                    f"retries: expected none with on_failure {self.on_failure}, got {self.retries}; add on_failure "
+                    "retry (--on-failure retry), or leave it out",
+                    what="retries",
+                    got=self.retries,
+                )
         if self.follow_drift is not None and not isinstance(self.follow_drift, bool):
             raise ConfigError(f"follow_drift: expected True, False or None, got {self.follow_drift!r}")
         if not isinstance(self.interleave, bool):
@@ -172,6 +188,20 @@ class ReconcileOptions:
             validate_seed(self.seed)
 
     @property
+    def further_attempts(self) -> int:
+        """Most further attempts for a block that failed."""
+        if self.on_failure != "retry":
+            return 0
+        return DEFAULT_RETRIES if self.retries is None else self.retries
+
+    @property
+    def aimed_fer(self) -> float | None:
+        """Frame error rate that codes are chosen for; None where they are not."""
+        if self.efficiency is not None or strategy_type(self.strategy).asks:
+            return None
+        return DEFAULT_TARGET_FER if self.target_fer is None else self.target_fer
+
+    @property
     def follows_drift(self) -> bool:
         """Whether designs follow the blocks."""
         return self.qber is None if self.follow_drift is None else self.follow_drift
@@ -180,6 +210,36 @@ class ReconcileOptions:
     def block_caps(self) -> BlockCaps:
         """Where a block is given up."""
         return BlockCaps(self.max_rounds, self.max_block_leakage_bits)
+
+    def require_blocks(self, block_lengths: Iterable[int]) -> None:
+        """Refuse what asks for longer blocks than there are.
+
+        Args:
+            block_lengths: of all blocks.
+
+        Raises:
+            ConfigError: no block is as long as the segments that were asked for.
+        """
+        longest = max(block_lengths)
+        if self.segment_length is not None and self.segment_length > longest:
+            raise ConfigError(
+                f"segment_length: expected at most the {longest} positions of the longest block, got "
+                f"{self.segment_length}; the strategy {self.strategy} would cut no block: give shorter segments, or "
+                "leave it out",
+                what="segment_length",
+                strategy=self.strategy,
+                got=self.segment_length,
+            )
+
+    def _require_unused(self, name: str, unused: bool, reason: str) -> None:
+        if not unused:
+            raise ConfigError(
+                f"{name}: expected none, since in the strategy {self.strategy} {reason}, got {getattr(self, name)!r}; "
+                "leave it out, or choose the strategy one-way or segmented",
+                what=name,
+                strategy=self.strategy,
+                got=str(getattr(self, name)),
+            )
 
     def _set(self, name: str, value: float) -> None:
         """Keep a checked number as a plain one: NumPy's have no place in a record."""

@@ -491,7 +491,8 @@ class Party:
                     got=sample_bits,
                     key_bits=self._key_bits,
                 )
-        plan_layout(self._key_bits - sample_bits, self._block_length)
+        layout = plan_layout(self._key_bits - sample_bits, self._block_length)
+        options.require_blocks(segment.block_length for segment in layout.segments)
         target_fer = DEFAULT_TARGET_FER if options.target_fer is None else options.target_fer
         return Terms(
             key_bits=self._key_bits,
@@ -517,7 +518,7 @@ class Party:
             "asymmetric": None if options.asymmetric == "auto" else options.asymmetric,
             "interleave": options.interleave or None,
             "qber_pair": options.qber if isinstance(options.qber, tuple) else None,
-            "retries": options.retries if options.on_failure == "retry" else None,
+            "retries": options.further_attempts or None,
             "segment_check": options.segment_check,
             "segment_length": options.segment_length,
             "wish": options.wish,
@@ -588,7 +589,6 @@ class Party:
         """The blocks in flight, and a decoder for each further attempt."""
         options = self.options
         kind = strategy_type(options.strategy)
-        retries = options.retries if options.on_failure == "retry" else 0
         decoders = sum(
             kind.required_bytes(
                 segment.block_length,
@@ -600,19 +600,18 @@ class Party:
             )
             for segment in layout.segments
         )
-        return self._session.window * dialogue_block_bytes(self._block_length) + retries * decoders
+        return self._session.window * dialogue_block_bytes(self._block_length) + options.further_attempts * decoders
 
     def _side(self, code: PolarCode, request: CodeRequest, workers: int) -> Side:
         """This side of the strategy, with further attempts where they are wanted."""
         options = self.options
         kind = strategy_type(options.strategy)
         codes = [code]
-        if options.on_failure == "retry":
-            for attempt in range(1, 1 + options.retries):
-                further = further_code(kind, request, code, attempt)
-                if further is None:
-                    break
-                codes.append(further)
+        for attempt in range(1, 1 + options.further_attempts):
+            further = further_code(kind, request, code, attempt)
+            if further is None:
+                break
+            codes.append(further)
 
         def bob(code: PolarCode, workers: int) -> BobSide:
             return kind.bob(

@@ -211,7 +211,8 @@ class _Job:
                 key_bits=self._whole_bits,
             )
         block_length = self.options.block_length or default_block_length(self._whole_bits)
-        plan_layout(self._whole_bits - sample, block_length)
+        layout = plan_layout(self._whole_bits - sample, block_length)
+        self.options.require_blocks(segment.block_length for segment in layout.segments)
 
     def estimate(self) -> None:
         """Disclose the sampled positions, remove them from both keys, plan for what they say."""
@@ -233,6 +234,7 @@ class _Job:
         remaining = self._keys[0].key_bits
         self.block_length = options.block_length or default_block_length(self._whole_bits)
         self.layout: Layout = plan_layout(remaining, self.block_length)
+        options.require_blocks(segment.block_length for segment in self.layout.segments)
         interleaving = interleaving_bytes(remaining) if options.interleave else 0
         self.threads = plan_threads(
             memory_limit(), self._type, options, self.layout, self._threads_wanted, beside_bytes=interleaving
@@ -394,9 +396,7 @@ class _Job:
             design_qber=self.design_qber,
             design_qber_pair=self.assumed_qber if isinstance(self.assumed_qber, tuple) else None,
             account=leakage_account(self.assumed_qber),
-            target_fer=None
-            if options.efficiency is not None
-            else (DEFAULT_TARGET_FER if options.target_fer is None else options.target_fer),
+            target_fer=options.aimed_fer,
             leakage_bits=totals.leakage.leakage_bits,
             leakage_bits_both_ways=totals.leakage.leakage_bits_both_ways,
             leakage=totals.leakage.by_kind(),

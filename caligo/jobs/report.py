@@ -95,7 +95,7 @@ class ReconciliationReport:
             have; None: designed for one rate.
         account: name of the account that privacy amplification may rely on: ``leakage_bits``, or where there is a pair
             ``leakage_bits_both_ways``, since what Bob says depends on his bits then.
-        target_fer: frame error rate aimed at; None if the efficiency was given.
+        target_fer: frame error rate aimed at; None if the efficiency was given, or Bob asks until he has the block.
         leakage_bits: bits that Alice disclosed for all blocks, failed ones too, tags included.
         leakage_bits_both_ways: these, and what Bob's replies say about the keys.
         leakage: both by kind; ``reply`` is Bob's, all others are Alice's.
