@@ -335,8 +335,16 @@ def test_one_process_counts_what_two_machines_count(
         alice, bob = (side.result() for side in sides)
     assert here.messages == sum(not isinstance(message, KeepAlive) for message in heard)
     assert alice.leakage == bob.leakage
-    said = ("leakage", "leakage_bits_both_ways", "rounds_mean", "rounds_max", "blocks_ok", "epsilon_correctness")
-    assert [getattr(here, name) for name in said] == [getattr(bob, name) for name in said]
+    said = {
+        "account", "block_length", "blocks", "blocks_discarded", "blocks_failed", "blocks_ok", "check", "design_qber",
+        "epsilon_correctness", "estimated_qber", "failed_check", "failed_verification", "given_up", "key_bits",
+        "leakage", "leakage_bits", "leakage_bits_both_ways", "messages", "reconciled_bits", "rounds_max", "rounds_mean",
+        "sampled_bits",
+    }  # fmt: skip
+    ours = here.to_json()
+    for side in (alice, bob):
+        theirs = side.to_json()
+        assert {name: ours[name] for name in said} == {name: theirs[name] for name in said}
 
 
 def two_parties(keys: tuple[Packed, Packed], *options: ReconcileOptions) -> list[PartyReport]:

@@ -96,7 +96,7 @@ def reports(outcome: Sequence[PartyReport | BaseException]) -> tuple[PartyReport
 
 
 SIDED = {
-    "role", "corrected_errors", "efficiency", "messages_sent", "messages_received", "bytes_sent", "bytes_received",
+    "role", "corrected_errors", "efficiency", "frames_sent", "frames_received", "bytes_sent", "bytes_received",
     "payload_mbps", "coded_mbps_per_core", "elapsed_s", "threads", "peak_rss_bytes", "run", "out", "connections",
     "warnings",
 }  # fmt: skip
@@ -148,7 +148,7 @@ def test_both_sides_end_with_one_key_and_one_account(way: str, options: dict[str
     assert bob.efficiency is not None
     left_out = alice.key_bits - alice.reconciled_bits
     assert 0 <= bits.hamming_distance(ALICE, BOB) - bob.corrected_errors <= 30 + 0.06 * left_out
-    assert (alice.messages_sent, alice.bytes_sent) == (bob.messages_received, bob.bytes_received)
+    assert (alice.frames_sent, alice.bytes_sent) == (bob.frames_received, bob.bytes_received)
 
 
 def test_many_threads_and_windows_give_the_same_key() -> None:
@@ -652,8 +652,9 @@ def test_people_read_both_accounts() -> None:
         ["--directory", "frames", "--authentication", "caller", "--qber", "0.02", "--strict"],
     )
     assert alice.returncode == 0, alice.stderr
-    for words in ("both ways", "Bob knows", "answer", "recorded in"):
+    for words in ("by both", "reply", "messages", "frames", "recorded in"):
         assert words in alice.stdout
+    assert "corrected" not in alice.stdout
     assert "times the Shannon limit" in bob.stdout
 
 
@@ -668,6 +669,7 @@ def test_people_read_both_accounts() -> None:
         (["--directory", "d", "--psk", "open-psk"], ExitCode.BAD_INPUT, "chmod 600"),
         (["--directory", "d", "--psk", "missing"], ExitCode.BAD_INPUT, "missing"),
         (["--connect", "nowhere", "--psk", "psk"], ExitCode.USAGE, "HOST:PORT"),
+        (["--connect", "localhost:99999", "--psk", "psk"], ExitCode.USAGE, "0 to 65535"),
         (["--listen", "127.0.0.1:0", "--psk", "psk", "--timeout", "0.2"], ExitCode.PROTOCOL, "none came in time"),
         (["--directory", "d", "--psk", "psk", "--timeout", "0.2"], ExitCode.PROTOCOL, "--timeout"),
     ],

@@ -121,6 +121,55 @@ def format_value(value: object) -> str:
     return str(value)
 
 
+def print_leakage(leakage: Mapping[str, int], by_alice: int, by_both: int, key_bits: int) -> None:
+    """What was disclosed, as a table on standard output.
+
+    Args:
+        leakage: bits by kind; kinds without any are left out.
+        by_alice: sum of Alice's.
+        by_both: these and Bob's.
+        key_bits: of the key.
+    """
+    table = Table("disclosed", ">bits", ">share of the key", title="What was leaked")
+    kinds = [(kind, leaked) for kind, leaked in leakage.items() if leaked]
+    for name, leaked in (*kinds, ("by Alice", by_alice), ("by both", by_both)):
+        table.add(name, leaked, f"{leaked / key_bits:.3%}")
+    table.print()
+
+
+def outcome_text(ok: int, blocks: int, failures: Mapping[str, int]) -> str:
+    """How many blocks are reconciled, and what became of the others.
+
+    Args:
+        ok: reconciled blocks.
+        blocks: all.
+        failures: what happened, as `failed their check`, to how many.
+    """
+    others = [f"{count:,} {what}" for what, count in failures.items() if count]
+    return ", ".join([f"{ok:,} of {blocks:,} blocks reconciled", *others])
+
+
+def talk_text(messages: int, rounds_mean: float, rounds_max: int) -> str:
+    """How much was said."""
+    return f"{messages:,} messages, {rounds_mean:.2f} requests per block, {rounds_max:,} at most"
+
+
+def efficiency_text(efficiency: float | None, strategy: str, blocks_failed: int) -> str:
+    """What the reconciled blocks cost, and that others did too."""
+    if efficiency is None:
+        return "-"
+    beside = f"; of the reconciled blocks alone, not of {blocks_failed:,} that failed" if blocks_failed else ""
+    return f"{efficiency:.4f} times the Shannon limit, {strategy}{beside}"
+
+
+def checks_text(check: str, leakage: Mapping[str, int]) -> str:
+    """The checks of a block: its own, those of its segments."""
+    checks = [check] if check != "none" else []
+    if leakage.get("segment_check"):
+        checks.append("a check for each segment")
+    return " and ".join(checks) or "no check"
+
+
 def account_text(account: str, pair: tuple[float, float] | None) -> str:
     """Which account to rely on, and why if it is not the usual one."""
     if pair is None:

@@ -35,15 +35,18 @@ from caligo.cli._options import (
     threads_option,
 )
 from caligo.cli._output import (
-    Table,
     account_text,
+    efficiency_text,
     emit_json,
     format_bytes,
     format_seconds,
     format_value,
     message,
+    outcome_text,
     print_facts,
+    print_leakage,
     progress,
+    talk_text,
     warn,
 )
 from caligo.errors import ConfigError, ExitCode
@@ -322,39 +325,39 @@ def _transport(
 
 
 def _print_report(report: PartyReport) -> None:
-    table = Table("disclosed", ">bits", ">share of the key", title="What was leaked")
-    for kind, leaked in report.leakage.items():
-        if kind != "reply":
-            table.add(kind, leaked, f"{leaked / report.key_bits:.3%}")
-    table.add("in all", report.leakage_bits, f"{report.leakage_bits / report.key_bits:.3%}")
-    table.add("both ways", report.leakage_bits_both_ways, f"{report.leakage_bits_both_ways / report.key_bits:.3%}")
-    table.print()
+    print_leakage(report.leakage, report.leakage_bits, report.leakage_bits_both_ways, report.key_bits)
     estimated = ""
     if report.estimated_qber is not None:
         estimated = (
             f"{report.estimated_qber:.3%} estimated (95 %: {report.estimated_qber_low:.3%} to "
             f"{report.estimated_qber_high:.3%}) from {report.sampled_bits:,} sampled bits, now discarded; "
         )
+    corrected: dict[str, object] = {}
+    if report.corrected_errors is not None:
+        corrected = {"corrected": f"{report.corrected_errors:,} bits in the reconciled blocks"}
     print_facts(
         {
-            "outcome": f"{report.blocks_ok:,} of {report.blocks:,} blocks reconciled, {report.failed_check:,} failed "
-            f"their check, {report.given_up:,} were given up, {report.failed_verification:,} failed their verification",
+            "outcome": outcome_text(
+                report.blocks_ok,
+                report.blocks,
+                {
+                    "failed their check": report.failed_check,
+                    "were given up": report.given_up,
+                    "failed their verification": report.failed_verification,
+                },
+            ),
+            "talk": talk_text(report.messages, report.rounds_mean, report.rounds_max),
             "key": f"{report.reconciled_bits:,} of {report.key_bits:,} bits reconciled",
             "error rate": f"{estimated}designed for {report.design_qber:.3%}",
             "rely on": account_text(report.account, report.design_qber_pair),
-            "corrected": "Bob knows"
-            if report.corrected_errors is None
-            else f"{report.corrected_errors:,} bits in the reconciled blocks",
-            "efficiency": "-"
-            if report.efficiency is None
-            else f"{report.efficiency:.4f} times the Shannon limit, {report.strategy}",
+            **corrected,
+            "efficiency": efficiency_text(report.efficiency, report.strategy, report.blocks_failed),
             "verification": f"wrong with probability at most {report.epsilon_correctness:.1e}"
             if report.blocks_ok
             else "-",
-            "rounds": f"{report.rounds_mean:.2f} a block, at most {report.rounds_max}",
             "in flight": f"at most {report.window:,} blocks",
-            "messages": f"{report.messages_sent:,} sent ({format_bytes(report.bytes_sent)}), "
-            f"{report.messages_received:,} received ({format_bytes(report.bytes_received)}), authentication: "
+            "frames": f"{report.frames_sent:,} sent ({format_bytes(report.bytes_sent)}), "
+            f"{report.frames_received:,} received ({format_bytes(report.bytes_received)}), authentication: "
             f"{report.authentication}",
             "whole job": f"{format_seconds(report.elapsed_s)}, {format_value(report.payload_mbps)} Mbit/s of key, "
             f"{report.threads} thread(s)",

@@ -32,14 +32,18 @@ from caligo.cli._options import (
     threads_option,
 )
 from caligo.cli._output import (
-    Table,
     account_text,
+    checks_text,
+    efficiency_text,
     emit_json,
     format_bytes,
     format_seconds,
     format_value,
+    outcome_text,
     print_facts,
+    print_leakage,
     progress,
+    talk_text,
     warn,
 )
 from caligo.errors import ExitCode
@@ -216,13 +220,7 @@ def command(
 
 def print_report(report: ReconciliationReport) -> None:
     """What a reconciliation did, for people; `caligo demo` shows the same."""
-    table = Table("disclosed", ">bits", ">share of the key", title="What was leaked")
-    for kind, leaked in report.leakage.items():
-        if leaked:
-            table.add(kind, leaked, f"{leaked / report.key_bits:.3%}")
-    for name, leaked in (("by Alice", report.leakage_bits), ("by both", report.leakage_bits_both_ways)):
-        table.add(name, leaked, f"{leaked / report.key_bits:.3%}")
-    table.print()
+    print_leakage(report.leakage, report.leakage_bits, report.leakage_bits_both_ways, report.key_bits)
     estimated = ""
     if report.estimated_qber is not None:
         estimated = (
@@ -236,21 +234,26 @@ def print_report(report: ReconciliationReport) -> None:
         )
     short = f", {report.discarded_bits:,} at the end too few for a block" if report.discarded_bits else ""
     facts = {
-        "outcome": f"{report.blocks_ok:,} of {report.blocks:,} blocks reconciled, {report.failed_check:,} failed their "
-        f"check, {report.given_up:,} were given up, {report.failed_verification:,} failed their verification, "
-        f"{report.undetected_errors:,} undetected errors"
-        + (f"; {report.blocks_retried:,} took further attempts" if report.blocks_retried else ""),
-        "talk": f"{report.messages:,} messages, {report.rounds_mean:.2f} requests per block, "
-        f"{report.rounds_max:,} at most",
+        "outcome": outcome_text(
+            report.blocks_ok,
+            report.blocks,
+            {
+                "failed their check": report.failed_check,
+                "were given up": report.given_up,
+                "failed their verification": report.failed_verification,
+                "undetected errors": report.undetected_errors,
+                "took further attempts": report.blocks_retried,
+            },
+        ),
+        "talk": talk_text(report.messages, report.rounds_mean, report.rounds_max),
         "key": f"{report.reconciled_bits:,} of {report.key_bits:,} bits reconciled{short}",
         "equal": report.keys_equal if report.blocks_ok else "nothing was reconciled",
         "error rate": f"{report.true_qber:.3%}{estimated}; designed for {_designed(report)}",
         "rely on": account_text(report.account, report.design_qber_pair),
-        "efficiency": "-"
-        if report.efficiency is None
-        else f"{report.efficiency:.4f} times the Shannon limit, {report.strategy}",
+        "efficiency": efficiency_text(report.efficiency, report.strategy, report.blocks_failed),
         "verification": f"wrong with probability at most {report.epsilon_correctness:.1e}" if report.blocks_ok else "-",
-        "blocks": f"{report.block_length:,} bits, list size {report.list_size}, {report.check}, engine {report.engine}",
+        "blocks": f"{report.block_length:,} bits, list size {report.list_size}, "
+        f"{checks_text(report.check, report.leakage)}, engine {report.engine}",
         "whole job": f"{format_seconds(report.elapsed_s)}, {format_value(report.payload_mbps)} Mbit/s of key, "
         f"{report.threads} thread(s)",
         "one core": f"{format_value(report.coded_mbps_per_core)} Mbit/s coded",

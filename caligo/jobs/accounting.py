@@ -24,7 +24,7 @@ from caligo.reconciliation.strategies import ReconciledBlocks
 from caligo.reconciliation.verification import TAG_BITS, Payload, group_epsilon, worth_telling_apart
 from caligo.states import KeyState
 
-__all__ = ["AccountedBlock", "ReconciledWindow", "Totals", "VerifiedGroup", "by_group"]
+__all__ = ["AccountedBlock", "ReconciledWindow", "Totals", "VerifiedGroup", "by_group", "exchanged_messages"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -235,16 +235,30 @@ class Totals:
         self.epsilon += group.epsilon
 
     def messages(self, *, sampled: bool) -> int:
-        """Messages that two machines would have sent for all this, on one connection.
-
-        Two greetings each way, the random values, a plan each way, a last word each way, where positions are sampled
-        these each way; an opening and an outcome for each block, a request and an answer for each round, tags and a
-        verdict for each comparison of tags, one message for each design that follows the blocks.
+        """Messages that two machines would have sent for all this; see `exchanged_messages`.
 
         Args:
             sampled: positions were sampled.
         """
-        return 9 + 2 * sampled + self.announcements + 2 * (self.blocks + self.rounds + self.comparisons)
+        return self.announcements + exchanged_messages(
+            sampled=sampled, blocks=self.blocks, rounds=self.rounds, comparisons=self.comparisons
+        )
+
+
+def exchanged_messages(*, sampled: bool, blocks: int, rounds: int, comparisons: int) -> int:
+    """Messages of both sides for all blocks, on one connection; frames on a wire may carry several.
+
+    Two greetings each way, the random values, a plan each way, a last word each way, where positions are sampled these
+    each way; an opening and an outcome for each block, a request and an answer for each round, tags and a verdict for
+    each comparison of tags. Designs that follow the blocks take one message each beside these.
+
+    Args:
+        sampled: positions were sampled.
+        blocks: of the key.
+        rounds: requests in all.
+        comparisons: of tags, of groups or of the blocks of a group.
+    """
+    return 9 + 2 * sampled + 2 * (blocks + rounds + comparisons)
 
 
 class LeakageBudget:
@@ -295,8 +309,8 @@ class LeakageBudget:
             leakage = totals.leakage
             raise LeakageCapError(
                 f"max_leakage: expected at most {self._cap} bits to be disclosed, got {leakage.leakage_bits} after "
-                f"{totals.blocks} of {blocks} blocks, and the next would exceed it; use neither key, or begin again "
-                "with a greater cap",
+                f"{totals.blocks} of {blocks} blocks, and the next blocks, which are worked on together, would "
+                "exceed it; use neither key, or begin again with a greater cap",
                 max_leakage_bits=self._cap,
                 leakage_bits=leakage.leakage_bits,
                 leakage_bits_both_ways=leakage.leakage_bits_both_ways,

@@ -202,6 +202,11 @@ class ReconcileOptions:
         return DEFAULT_TARGET_FER if self.target_fer is None else self.target_fer
 
     @property
+    def block_check(self) -> str:
+        """Name of the check that is disclosed with each block."""
+        return "none" if strategy_type(self.strategy).asks else self.check
+
+    @property
     def follows_drift(self) -> bool:
         """Whether designs follow the blocks."""
         return self.qber is None if self.follow_drift is None else self.follow_drift

@@ -35,6 +35,7 @@ from caligo.channel import Qbers, mean_qber
 from caligo.codes import PolarCode
 from caligo.codes.validation import validate_count
 from caligo.errors import CaligoError, ConfigError, ConnectionLostError, ProtocolError, SuspendedError
+from caligo.jobs.accounting import exchanged_messages
 from caligo.jobs.conversation import Conversation, abort_reason, ends_for_good
 from caligo.jobs.drift import further_code
 from caligo.jobs.options import ReconcileOptions
@@ -377,7 +378,7 @@ class Party:
             + (f"), and {sampled_bits:,} of its bits as a sample; " if sampled_bits else "); ")
             + ("" if self._state is None or ends_for_good(error) else "go on with the state that is kept, or ")
             + "throw the key away, or subtract all of this too from what another session makes of it"
-            + "; no reconciled key was kept, not of blocks recorded as confirmed either"
+            + "; no reconciled key was kept, even if the record has blocks that were confirmed"
         )
         error.add_note(spent)
         if isinstance(error, CaligoError):
@@ -724,11 +725,12 @@ class Party:
             block_length=self._block_length,
             list_size=options.list_size,
             strategy=options.strategy,
-            check=options.check,
+            check=options.block_check,
             authentication=self._authentication.name,
             blocks=self._session.blocks,
             blocks_ok=totals.blocks_ok,
             blocks_failed=totals.blocks_failed,
+            blocks_discarded=totals.blocks_failed,
             failed_check=totals.failed_check,
             given_up=totals.given_up,
             failed_verification=totals.failed_verification,
@@ -746,8 +748,14 @@ class Party:
             epsilon_correctness=float(totals.epsilon),
             rounds_mean=totals.rounds / self._session.blocks if self._session.blocks else 0.0,
             rounds_max=totals.rounds_max,
-            messages_sent=self._endpoint.frames_sent,
-            messages_received=self._endpoint.frames_received,
+            messages=exchanged_messages(
+                sampled=estimate is not None,
+                blocks=self._session.blocks,
+                rounds=totals.rounds,
+                comparisons=totals.comparisons,
+            ),
+            frames_sent=self._endpoint.frames_sent,
+            frames_received=self._endpoint.frames_received,
             bytes_sent=self._endpoint.bytes_sent,
             bytes_received=self._endpoint.bytes_received,
             window=self._session.window,

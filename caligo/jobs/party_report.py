@@ -28,11 +28,12 @@ class PartyReport:
         block_length: N of the whole blocks.
         list_size: paths Bob's decoder keeps.
         strategy: name of the strategy.
-        check: name of the check.
+        check: name of the check of a block; ``none`` where a strategy has checks of segments alone.
         authentication: ``psk`` or ``caller``.
         blocks: all blocks.
         blocks_ok: blocks that passed check and verification.
         blocks_failed: the others.
+        blocks_discarded: blocks that are in neither reconciled key: those that failed.
         failed_check: blocks without a candidate.
         given_up: blocks that Bob stopped asking about.
         failed_verification: decoded blocks whose group's tags differed.
@@ -51,8 +52,9 @@ class PartyReport:
         epsilon_correctness: bound on the probability that a wrong block was accepted, given authentic messages.
         rounds_mean: requests per block.
         rounds_max: most requests for one block.
-        messages_sent: frames that say something.
-        messages_received: frames that say something.
+        messages: of both sides for all blocks, as if on one connection; a frame may carry several.
+        frames_sent: that say something, on all connections.
+        frames_received: likewise.
         bytes_sent: of these.
         bytes_received: of these.
         window: most blocks in flight.
@@ -83,6 +85,7 @@ class PartyReport:
     blocks: int
     blocks_ok: int
     blocks_failed: int
+    blocks_discarded: int
     failed_check: int
     given_up: int
     failed_verification: int
@@ -100,8 +103,9 @@ class PartyReport:
     epsilon_correctness: float
     rounds_mean: float
     rounds_max: int
-    messages_sent: int
-    messages_received: int
+    messages: int
+    frames_sent: int
+    frames_received: int
     bytes_sent: int
     bytes_received: int
     window: int

@@ -380,7 +380,7 @@ class _Job:
             list_size=options.list_size,
             strategy=options.strategy,
             wish=options.wish,
-            check=options.check,
+            check=options.block_check,
             blocks=totals.blocks,
             blocks_ok=totals.blocks_ok,
             blocks_failed=totals.blocks - totals.blocks_ok,

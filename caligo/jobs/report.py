@@ -76,7 +76,7 @@ class ReconciliationReport:
         list_size: paths the decoder kept.
         strategy: name of the strategy.
         wish: what was wished of it; None: nothing.
-        check: name of the check.
+        check: name of the check of a block; ``none`` where a strategy has checks of segments alone.
         blocks: all blocks.
         blocks_ok: blocks that passed check and verification.
         blocks_failed: the others.

@@ -38,8 +38,10 @@ def parse_address(text: str) -> tuple[str, int]:
         ConfigError: it is none.
     """
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if not colon or not port.isascii() or not port.isdigit():
         raise ConfigError(f"address: expected HOST:PORT, got {text!r}; write it as localhost:7000", got=text)
+    if int(port) > 65535:
+        raise ConfigError(f"address: expected a port from 0 to 65535, got {port}; choose another", got=text)
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 

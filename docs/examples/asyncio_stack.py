@@ -128,7 +128,7 @@ async def main() -> int:
     assert np.array_equal(alice.key, bob.key), "the keys differ"
     print(
         f"{alice.reconciled_bits} equal bits; {alice.leakage_bits} disclosed, {alice.leakage_bits_both_ways} both "
-        f"ways; {alice.messages_sent} messages one way, {alice.messages_received} the other"
+        f"ways; {alice.frames_sent} frames one way, {alice.frames_received} the other"
     )
     return 0
 

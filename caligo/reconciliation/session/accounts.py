@@ -101,6 +101,7 @@ class Totals:
         failed_verification: decoded blocks that are not.
         reconciled_bits: payload of the blocks that are OK.
         tags: of groups and of blocks, that were compared.
+        comparisons: messages that carried them.
         epsilon: sum of what each tag leaves to chance.
     """
 
@@ -115,6 +116,7 @@ class Totals:
     failed_verification: int = 0
     reconciled_bits: int = 0
     tags: int = 0
+    comparisons: int = 0
     epsilon: Fraction = Fraction(0)
 
     @property

@@ -595,10 +595,11 @@ class Session(Generic[AnySide_co]):
         return gathered
 
     def _count_tags(self, *bits: int) -> None:
-        """Enter tags of so many bits each into the account, with the verdicts that follow them."""
+        """Enter the tags of one message, of so many bits each, into the account, with the verdicts that follow them."""
         self.totals.opened += Leakage(verification_bits=TAG_BITS * len(bits))
         self.totals.reply_bits += VERDICT_BITS * len(bits)
         self.totals.tags += len(bits)
+        self.totals.comparisons += 1
         self.totals.epsilon += sum(map(group_epsilon, bits), Fraction(0))
 
     def _conclude_known(self) -> None:
