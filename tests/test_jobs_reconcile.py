@@ -545,6 +545,36 @@ def test_a_qber_far_from_the_truth_is_pointed_out() -> None:
     assert not right.warnings
 
 
+def test_far_more_failures_than_were_aimed_at_are_pointed_out() -> None:
+    keys = two_keys(200_000, 0.02)
+    bad = reconcile(*keys, qber=0.015, block_length=2048, list_size=4)
+    assert 0.05 * bad.blocks + 2 < bad.blocks_failed < bad.blocks / 2
+    assert any(f"{bad.blocks_failed} of {bad.blocks} blocks failed" in warning for warning in bad.warnings)
+    aimed = reconcile(*keys, qber=0.02, block_length=2048, list_size=4, target_fer=0.2)
+    assert aimed.blocks_failed > 0.05 * aimed.blocks + 2
+    assert not aimed.warnings
+
+
+@pytest.mark.parametrize(
+    ("cap", "named"),
+    [
+        ({"strategy": "interactive", "max_rounds": 2}, "--max-rounds"),
+        ({"strategy": "incremental", "max_block_leakage_bits": 740}, "--max-block-leakage"),
+        ({"qber": 0.013, "on_failure": "retry", "max_block_leakage_bits": 740}, "--max-block-leakage"),
+    ],
+)
+def test_where_a_cap_failed_the_blocks_it_is_named_and_not_the_target(cap: dict[str, Any], named: str) -> None:
+    keys = two_keys(150_000, 0.02)
+    options = ReconcileOptions(**{"qber": 0.02, "block_length": 4096, "list_size": 4, "threads": 2} | cap)
+    here = reconcile(*keys, options=options)
+    assert here.given_up > 5
+    for report in (here, *two_parties(keys, options, options)):
+        (warning,) = (text for text in report.warnings if "blocks failed" in text)
+        assert named in warning
+        assert "--target-fer" not in warning
+        assert "--qber" not in warning
+
+
 # --- further attempts, and designs that follow the blocks -------------------------------------------------------------
 
 

@@ -36,6 +36,7 @@ from caligo.codes import PolarCode
 from caligo.codes.validation import validate_count
 from caligo.errors import CaligoError, ConfigError, ConnectionLostError, ProtocolError, SuspendedError
 from caligo.jobs.accounting import exchanged_messages
+from caligo.jobs.advice import advise_on_failures
 from caligo.jobs.conversation import Conversation, abort_reason, ends_for_good
 from caligo.jobs.drift import further_code
 from caligo.jobs.options import ReconcileOptions
@@ -781,19 +782,25 @@ class Party:
                 for section in sections
                 for code in (section.side.code,)
             ),
-            warnings=tuple(self._advise(totals.blocks_failed)),
+            warnings=tuple(self._advise()),
             run=None if self._run is None else os.fspath(self._run.path),
             out=None if self._out is None else os.fspath(self._out),
             key=None if self._kept is None else self._kept.packed.copy(),
         )
 
-    def _advise(self, failed: int) -> list[str]:
-        warnings = []
-        if 2 * failed > self._session.blocks:
-            warnings.append(
-                f"{failed} of {self._session.blocks} blocks failed: check that both sides have the same sifted bits "
-                "(--bit-order, --key-bits), and give a greater QBER or leave it out to have it estimated (--qber)"
+    def _advise(self) -> list[str]:
+        totals = self._session.totals
+        warnings = list(
+            advise_on_failures(
+                self.options,
+                blocks=self._session.blocks,
+                failed=totals.blocks_failed,
+                given_up=totals.given_up,
+                rounds_max=totals.rounds_max,
+                otherwise="check that both sides have the same sifted bits (--bit-order, --key-bits), and give a "
+                "greater QBER or leave it out to have it estimated (--qber)",
             )
+        )
         if self._spoiled:
             warnings.append(
                 f"{self._spoiled} connections were given up because something between the two sides "
