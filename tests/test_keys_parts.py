@@ -181,7 +181,7 @@ KEY = bytes(range(10))
 DAMAGED = [
     ("qcrypto", packet(random_bits(1, 40), 9, tag=0x107), "final key"),
     ("qcrypto", packet(random_bits(1, 40), 9, tag=0x03000000), "big-endian"),
-    ("qcrypto", packet(random_bits(1, 40), 9, tag=0xDEADBEEF), "0xdeadbeef"),
+    ("qcrypto", packet(random_bits(1, 40), 9, tag=0xDEADBEEF), "no tag at all"),
     ("qcrypto", packet(random_bits(1, 40), 9, per_entry=2), "1 bit per entry"),
     ("qcrypto", GOOD[:10], "truncated"),
     ("qcrypto", GOOD[:-1], "truncated"),
@@ -232,6 +232,18 @@ def test_any_other_file_is_refused_not_crashed_on(tmp_path: Path, kind: str, con
     path.write_bytes(content)
     with pytest.raises(KeyFileError):
         open_key(path, format=kind)
+
+
+@pytest.mark.parametrize("kind", ["qcrypto", "ait"])
+def test_a_key_of_another_format_is_refused_without_a_bit_of_it(tmp_path: Path, kind: str) -> None:
+    """Random bytes fail at one of a few fields, and the refusal says which, not what they hold."""
+    path, said = tmp_path / "key", set()
+    for seed in range(400):
+        path.write_bytes(random_bits(seed, 4000).tobytes())
+        with pytest.raises(KeyFileError) as caught:
+            open_key(path, format=kind)
+        said.add((str(caught.value), repr(sorted(caught.value.fields.items()))))
+    assert len(said) <= 4
 
 
 @in_one_directory

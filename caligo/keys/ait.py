@@ -157,8 +157,8 @@ class AitKeyReader(FormatReader):
         key_id, number, disclosed, rate_bytes, _ = _FIXED.unpack(fixed)
         try:
             state = KeyState(number)
-        except ValueError as error:
-            raise self._refuse(f"a state of 1 to 9 in {where}", f"{number}", _NAME) from error
+        except ValueError:
+            raise self._refuse(f"a state of 1 to 9 in {where}", "another number", _NAME) from None
         if state is KeyState.OTHER:
             raise self._refuse(
                 f"key bits in {where}", "state OTHER, whose content only its module understands", "take a later stage"
@@ -181,9 +181,11 @@ class AitKeyReader(FormatReader):
             raise self._refuse(f"the number of {what} of {where}", "the end of the file", _NAME)
         (size,) = _LENGTH.unpack(self._file.read(at, _LENGTH.size).tobytes())
         if most is not None and size > most:
-            raise self._refuse(f"at most {most} {what} in {where}", f"{size}", _NAME)
+            raise self._refuse(f"at most {most} {what} in {where}", "more", _NAME)
         if size > left:
-            raise self._refuse(f"{size} {what} in {where}", f"{left}: the file is truncated", _NAME)
+            raise self._refuse(
+                f"all the {what} of {where}", f"{left} bytes, fewer than it says: the file is truncated", _NAME
+            )
         return size, at + _LENGTH.size
 
     def _check(self, key_bits: int | None) -> None:

@@ -185,12 +185,12 @@ class QcryptoKeyReader(FormatReader):
         if tag not in (TAG, TAG_EXTENDED):
             raise self._refuse(f"tag 0x3 or 0x103 {where}", _tag_name(tag), _MAKE)
         if bits_per_entry != 1:
-            raise self._refuse(f"1 bit per entry {where}", f"{bits_per_entry}", f"that is no sifted key: {_MAKE}")
+            raise self._refuse(f"1 bit per entry {where}", "another number", f"that is no sifted key: {_MAKE}")
         packet = _Packet(at + _HEADER.size, tag, epoch, entries)
         if packet.end > file.size_bytes:
             raise self._refuse(
-                f"{4 * _words(entries)} bytes for the {entries} entries {where}",
-                f"{left - _HEADER.size}: the file is truncated",
+                f"all the entries of the header {where}",
+                f"{left - _HEADER.size} bytes, fewer than they take: the file is truncated, or no sifted key",
                 "copy it again",
             )
         used = entries % _WORD_BITS
@@ -328,8 +328,9 @@ def _epoch_name(epoch: int) -> str:
 
 
 def _tag_name(tag: int) -> str:
+    """What a tag says, if it is one: the first bytes of a file of another format may be key bits, and are not shown."""
     swapped = int.from_bytes(tag.to_bytes(4, "little"), "big")
     if swapped in (TAG, TAG_EXTENDED):
         return f"{tag:#x}, as a big-endian machine writes it"
     kind = _OTHERS.get(tag & 0xFF) if tag >> 8 in (0, 1) else None
-    return f"{tag:#x}" if kind is None else f"{tag:#x}, type {tag & 0xFF} ({kind})"
+    return "no tag at all" if kind is None else f"{tag:#x}, type {tag & 0xFF} ({kind})"
