@@ -61,6 +61,7 @@ def test_the_run_is_told_before_any_work(tmp_path: Path) -> None:
     assert writer.path.parent == tmp_path / "runs"
     run = load_run(writer.path)
     assert (run.state, run.running, list(run.records())) == (State.OPEN, True, [])
+    assert writer.path.stat().st_mode & 0o777 == 0o700
     writer.seal()
 
 
@@ -76,6 +77,7 @@ def test_a_sealed_run_gives_back_what_was_recorded(tmp_path: Path) -> None:
     assert run.record_counts == load_run(writer.path, verify=False).record_counts == {"records-main.jsonl": 3}
     assert [info.name for info in list_runs(tmp_path)] == [writer.name]
     assert {path.stat().st_mode & 0o777 for path in writer.path.iterdir()} == {0o444}
+    assert writer.path.stat().st_mode == writer.path.parent.stat().st_mode
 
 
 @settings(max_examples=40)

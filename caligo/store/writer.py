@@ -389,6 +389,8 @@ class RunWriter:
             for entry in (*listed, layout.SEAL_FILE):
                 with suppress(OSError):
                     os.chmod(self.path / entry, 0o444)
+            with suppress(OSError):
+                os.chmod(self.path, self.path.parent.stat().st_mode & 0o777)
 
     def interrupt(self, reason: str, error: BaseException | None = None) -> None:
         """End the run unfinished: what was recorded stays, ``interrupted.json`` says why.
@@ -477,7 +479,8 @@ def _make_run_directory(runs: Path, path: Path, document: bytes) -> None:
         runs.mkdir(parents=True, exist_ok=True)
         for directory in new:
             files.sync_directory(directory.parent)
-        nascent.mkdir()
+        # Random values are public only once they have been said.
+        nascent.mkdir(0o700)
         try:
             files.put_whole(nascent / layout.RUN_FILE, document)
             if path.exists():
