@@ -27,7 +27,7 @@ from caligo.codes.dialogue_code import (
     Talk,
     design_dialogue_code,
 )
-from caligo.errors import ConfigError, ProtocolError
+from caligo.errors import ConfigError, ProtocolError, ResourceError
 from caligo.reconciliation.strategies import WISHES, BlockCaps, CodeRequest, strategy_type
 from caligo.reconciliation.strategies.dialogue import Ask, play
 from caligo.reconciliation.strategies.interactive import Interactive, InteractiveAlice, InteractiveBob
@@ -286,3 +286,14 @@ def test_two_error_rates_disclose_less_than_their_mean() -> None:
         assert outcome.ok.all()
         leakage.append(sum(each.leakage_bits for each in outcome.leakage))
     assert leakage[1] < leakage[0] - 60 * 4096 * 0.01 * binary_entropy(0.031)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_closed_strategy_says_so(strategy: str) -> None:
+    kind = strategy_type(strategy)
+    code = kind.choose_code(request())
+    closed = kind(code, 8)
+    closed.close()
+    closed.close()
+    with pytest.raises(ResourceError, match="closed"):
+        closed.reconcile(*both_keys(code, 1, 0.02))

@@ -9,6 +9,7 @@ comes out does not depend on the number of threads. Native decoding releases the
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -41,6 +42,8 @@ class WorkspacePool(Generic[Workspace]):
             ThreadPoolExecutor(self._count, thread_name_prefix="caligo-decoder") if self._count > 1 else None
         )
         self._closed = False
+        self._calls = 0
+        self._changed = threading.Condition()
 
     @contextmanager
     def lend(self) -> Iterator[Workspace]:
@@ -49,9 +52,22 @@ class WorkspacePool(Generic[Workspace]):
         Raises:
             ResourceError: the pool is closed.
         """
-        self._require_open()
-        with self._lent() as workspace:
+        with self._call(), self._lent() as workspace:
             yield workspace
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        """Keep the pool open meanwhile."""
+        with self._changed:
+            if self._closed:
+                raise ResourceError("the codec is closed; make another one")
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._calls -= 1
+                self._changed.notify_all()
 
     @contextmanager
     def _lent(self) -> Iterator[Workspace]:
@@ -71,7 +87,10 @@ class WorkspacePool(Generic[Workspace]):
         Raises:
             ResourceError: the pool is closed.
         """
-        self._require_open()
+        with self._call():
+            self._split(blocks, work)
+
+    def _split(self, blocks: int, work: Callable[[Workspace, slice], None]) -> None:
         if blocks == 0:
             return
 
@@ -93,16 +112,14 @@ class WorkspacePool(Generic[Workspace]):
                 future.cancel()
             wait(futures)
 
-    def _require_open(self) -> None:
-        if self._closed:
-            raise ResourceError("the codec is closed; make another one")
-
     def close(self) -> None:
         """Wait for running calls, then release threads and workspaces; a second call does nothing."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._changed.wait_for(lambda: not self._calls)
         if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._executor.shutdown()
         for _ in range(self._count):
             self._idle.get()

@@ -18,9 +18,7 @@ rule looks at nothing but which segments failed.
 from __future__ import annotations
 
 import math
-import queue
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,6 +39,7 @@ from caligo.codes.dialogue_code import (
 )
 from caligo.errors import ConfigError, ProtocolError
 from caligo.reconciliation.codecs.boundary import require_batch, require_escalation
+from caligo.reconciliation.codecs.pool import WorkspacePool
 from caligo.reconciliation.messages import Bits
 from caligo.reconciliation.strategies import NO_CAPS, WISHES, BlockCaps, CodeRequest, ReconciledBlocks
 from caligo.reconciliation.strategies.dialogue import Ask, Decoded, Disclosed, GivenUp, OpeningSizes, Step, play
@@ -237,10 +236,8 @@ class InteractiveBob(_InteractiveSide):
         if code.assumed_qber is None:
             raise ConfigError("expected a code designed for a QBER, got one that is not; design it with qber=...")
         self._qber = code.assumed_qber
-        self._idle: queue.SimpleQueue[InteractiveDecoder] = queue.SimpleQueue()
-        self._workers = workers
-        for _ in range(workers):
-            decoder = _native.InteractiveDecoder(
+        decoders = [
+            _native.InteractiveDecoder(
                 code.block_length,
                 code.info_mask,
                 code.parts,
@@ -250,10 +247,12 @@ class InteractiveBob(_InteractiveSide):
                 precision=precision,
                 engine=engine,
             )
-            self._idle.put(decoder)
-        self.engine = str(decoder.engine)
-        self.decoder_bytes = int(decoder.allocated_bytes)
-        self._state_bytes = int(decoder.state_bytes)
+            for _ in range(workers)
+        ]
+        self.engine = str(decoders[0].engine)
+        self.decoder_bytes = int(decoders[0].allocated_bytes)
+        self._state_bytes = int(decoders[0].state_bytes)
+        self._decoders = WorkspacePool(decoders)
 
     @property
     def batch(self) -> int:
@@ -281,7 +280,7 @@ class InteractiveBob(_InteractiveSide):
         saved = np.empty((len(states), self._state_bytes), dtype=np.uint8)
         stopped = np.empty(len(states), dtype=np.uint32)
         elapsed = np.empty(len(states), dtype=np.uint64)
-        with self._decoder() as decoder:
+        with self._decoders.lend() as decoder:
             self._prepare(decoder, states, saved)
             decoder.run(saved, stopped, elapsed)
             ended = np.flatnonzero(stopped == parts)
@@ -346,17 +345,7 @@ class InteractiveBob(_InteractiveSide):
 
     def close(self) -> None:
         """Release the decoders; waits for those at work."""
-        for _ in range(self._workers):
-            self._idle.get()
-        self._workers = 0
-
-    @contextmanager
-    def _decoder(self) -> Iterator[InteractiveDecoder]:
-        decoder = self._idle.get()
-        try:
-            yield decoder
-        finally:
-            self._idle.put(decoder)
+        self._decoders.close()
 
 
 class Interactive:
