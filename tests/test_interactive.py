@@ -236,6 +236,11 @@ def test_requests_grow_and_are_smaller_on_the_way_back() -> None:
     assert [rule.bits(0, False, requests) for requests in (19, 20, 39, 40)] == [10, 20, 20, 30]
 
 
+def test_more_is_never_foreseen_than_is_needed() -> None:
+    with pytest.raises(ConfigError, match="ahead_percent"):
+        RequestRule(12, 4, 0, 12, 99, 101, 2, 10_000, 100)
+
+
 def test_what_is_disclosed_ahead_is_what_more_frozen_bits_would_have_been() -> None:
     rule = RequestRule(12, 4, 0, 12, 99, 100, 2, 10_000, 100)
     code = design_dialogue_code(

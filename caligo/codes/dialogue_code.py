@@ -72,7 +72,7 @@ class RequestRule:
         most_bits: bits of the named segment in one request, >= 1.
         hurry: requests, >= 1.
         ahead_percent: how much of what later segments will probably need is disclosed before they fail, see
-            :meth:`Talk.wants`; 0: nothing.
+            :meth:`Talk.wants`; 0..100, 0: nothing.
         patience: failures of a segment before Bob goes back, >= 1.
         most_disclosed_bits: a request that would bring the block's disclosure above this is not made.
         most_requests: nor one beyond this number.
@@ -94,7 +94,8 @@ class RequestRule:
     def __post_init__(self) -> None:
         for field in fields(self):
             least = 0 if field.name in ("growth_percent", "ahead_percent") else 1
-            validate_count(getattr(self, field.name), field.name, least)
+            most = 100 if field.name == "ahead_percent" else None
+            validate_count(getattr(self, field.name), field.name, least, most)
 
     def bits(self, asked: int, goes_back: bool, requests: int = 0) -> int:
         """Bits of the named segment in a request, if it has so many left.
