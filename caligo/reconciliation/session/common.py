@@ -5,6 +5,7 @@ Covers: all that does not depend on who discloses and who decodes. Does not cove
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -150,7 +151,7 @@ def wrong(what: str, expected: object, got: object, remedy: str) -> ProtocolErro
 OUT_OF_STEP = "the peer does not follow the protocol"
 
 
-class Session(Generic[AnySide_co]):
+class Session(ABC, Generic[AnySide_co]):
     """What both sides have in common.
 
     Args:
@@ -376,8 +377,8 @@ class Session(Generic[AnySide_co]):
             self._window = min(self._asked_window, hello.window)
         self._identify(hello.session)
 
-    def _identify(self, session: bytes) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _identify(self, session: bytes) -> None: ...
 
     def _position(self) -> Resume:
         turns = []
@@ -409,11 +410,11 @@ class Session(Generic[AnySide_co]):
         if self._close_sent is not None and not theirs.closed:
             out.append(self._close_sent)
 
-    def _repeat_blocks(self, settled_before: int, turns: dict[int, int], out: list[Message]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _repeat_blocks(self, settled_before: int, turns: dict[int, int], out: list[Message]) -> None: ...
 
-    def _repeat_groups(self, received: int, out: list[Message]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _repeat_groups(self, received: int, out: list[Message]) -> None: ...
 
     @staticmethod
     def _lost(flight: Flight[Any], received: int) -> list[Message]:
@@ -437,8 +438,8 @@ class Session(Generic[AnySide_co]):
     def _sampling(self) -> bool:
         return self.terms.sample_bits > 0
 
-    def _expected_setup(self) -> list[type[Message]]:
-        raise NotImplementedError
+    @abstractmethod
+    def _expected_setup(self) -> list[type[Message]]: ...
 
     def _set_up(self, message: Seeds | Sample | Plan) -> None:
         expected = self._expected_setup()
@@ -512,13 +513,13 @@ class Session(Generic[AnySide_co]):
 
     # --- blocks -------------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def _advance(self, out: list[Message]) -> None:
         """Do what has become possible."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _converse(self, message: Message, out: list[Message]) -> None:
         """Take a message about blocks or groups."""
-        raise NotImplementedError
 
     def _section_of(self, block: int) -> Section[AnySide_co]:
         return next(section for section in reversed(self._sections) if block >= section.first_block)
