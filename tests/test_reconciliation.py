@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from caligo import bits
 from caligo.channel import DESIGN_QBER_MAX, DESIGN_QBER_MIN, binary_entropy, design_qber, mean_qber
-from caligo.errors import ConfigError, KeyFileError, ShapeError
+from caligo.errors import ConfigError, KeyFileError, ResourceError, ShapeError
 from caligo.reconciliation.codecs import PolarCodec
 from caligo.reconciliation.estimation import (
     MAX_DEFAULT_SAMPLE,
@@ -471,3 +471,18 @@ def test_an_estimate_needs_samples_of_one_shape() -> None:
         estimate_qber(np.zeros(0, np.uint8), np.zeros(0, np.uint8), 0)
     with pytest.raises(ShapeError):
         estimate_qber(np.zeros(2, np.uint8), np.zeros(3, np.uint8), 16)
+
+
+@pytest.mark.parametrize("name", ["one-way", "segmented"])
+def test_a_closed_side_of_bob_says_so(name: str) -> None:
+    kind = strategy_type(name)
+    code = kind.choose_code(CodeRequest(1024, 1024, 0.02, 8))
+    row = np.zeros(128, dtype=np.uint8)
+    disclosed, _ = kind.alice(code).open(row)
+    side = kind.bob(code, 8, workers=2)
+    state = side.start(row, disclosed)
+    side.step([state])
+    side.close()
+    side.close()
+    with pytest.raises(ResourceError, match="closed"):
+        side.step([state])

@@ -10,7 +10,6 @@ disclosed. For a target frame error rate the efficiency is that of :func:`caligo
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Sequence
 from typing import Literal, cast
 
@@ -24,6 +23,7 @@ from caligo.errors import ConfigError, ProtocolError
 from caligo.reconciliation.codecs import Codec, DecodedBatch
 from caligo.reconciliation.codecs.boundary import require_escalation, require_list_size
 from caligo.reconciliation.codecs.polar import PolarCodec
+from caligo.reconciliation.codecs.pool import WorkspacePool
 from caligo.reconciliation.leakage import OUTCOME_BITS, Leakage, TwoWayLeakage
 from caligo.reconciliation.messages import Bits
 from caligo.reconciliation.parties import Alice, Bob
@@ -392,11 +392,13 @@ class OneWayBob(_OneWaySide):
         if code.assumed_qber is None:
             raise ConfigError("expected a code designed for a QBER, got one that is not; design it with qber=...")
         self._qber = code.assumed_qber
-        self._idle: queue.SimpleQueue[PolarCodec] = queue.SimpleQueue()
-        self._workers = workers
         arithmetic = cast(Literal["int8", "f32"], precision)
-        for _ in range(workers):
-            self._idle.put(PolarCodec(code, list_size, precision=arithmetic, engine=engine, escalation=escalation))
+        self._codecs = WorkspacePool(
+            [
+                PolarCodec(code, list_size, precision=arithmetic, engine=engine, escalation=escalation)
+                for _ in range(workers)
+            ]
+        )
 
     @property
     def batch(self) -> int:
@@ -415,11 +417,8 @@ class OneWayBob(_OneWaySide):
             [spread_bits(disclosed.frozen.row, code.frozen_mask, code.block_length) for _, disclosed in states]
         )
         check_values = np.stack([self._check_values(disclosed) for _, disclosed in states])
-        codec = self._idle.get()
-        try:
+        with self._codecs.lend() as codec:
             batch = codec.decode(rows, frozen_values, check_values, self._qber)
-        finally:
-            self._idle.put(codec)
         return [
             Decoded(decoded, int(elapsed)) if ok else GivenUp(int(elapsed))
             for decoded, ok, elapsed in zip(batch.decoded, batch.ok, batch.elapsed_ns, strict=True)
@@ -443,9 +442,7 @@ class OneWayBob(_OneWaySide):
 
     def close(self) -> None:
         """Release the decoders; waits for those at work."""
-        for _ in range(self._workers):
-            self._idle.get().close()
-        self._workers = 0
+        self._codecs.close()
 
 
 def _check_bytes(values: NDArray[np.uint32], check: str) -> bytes:
