@@ -8,6 +8,6 @@ Nothing here prints to stdout and nothing here holds key material.
 
 from caligo.telemetry.logs import configure_logging
 from caligo.telemetry.progress import NO_PROGRESS, NoProgress, Progress
-from caligo.telemetry.spans import Span, Telemetry
+from caligo.telemetry.spans import Phase, Snapshot, Span, Telemetry
 
-__all__ = ["NO_PROGRESS", "NoProgress", "Progress", "Span", "Telemetry", "configure_logging"]
+__all__ = ["NO_PROGRESS", "NoProgress", "Phase", "Progress", "Snapshot", "Span", "Telemetry", "configure_logging"]

@@ -1,6 +1,7 @@
 """Logs: to stderr, for people or one JSON object a line for machines.
 
-Covers: the set-up of the logger ``caligo`` and its two formats. Does not cover: what is logged.
+Covers: the set-up of the logger ``caligo``, its two formats, and the rank on every line of a job of several. Does not
+cover: what is logged.
 
 Fields go in as ``logger.info("designed", extra={"block_length": 1024})``. Only numbers, short texts, booleans and
 null come out; anything else, and so anything that could hold key bits, is replaced by the name of its type, as a
@@ -79,14 +80,31 @@ class PlainFormatter(logging.Formatter):
 class _Handler(logging.StreamHandler[TextIO]):
     """The handler that :func:`configure_logging` put there, and may replace."""
 
+    def __init__(self, stream: TextIO, rank: int | None) -> None:
+        super().__init__(stream)
+        self._rank = rank
 
-def configure_logging(level: str | int = "WARNING", *, structured: bool = False, stream: TextIO | None = None) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show the record, with the rank, unless it says another, as of a rank it is about."""
+        if self._rank is not None and not hasattr(record, "rank"):
+            record.rank = self._rank
+        super().emit(record)
+
+
+def configure_logging(
+    level: str | int = "WARNING",
+    *,
+    structured: bool = False,
+    stream: TextIO | None = None,
+    rank: int | None = None,
+) -> None:
     """Send caligo's logs to stderr. May be called again; the last call holds.
 
     Args:
         level: the least level shown.
         structured: JSON lines instead of text.
         stream: where to, instead of stderr.
+        rank: number of this process in its job, for a field ``rank`` on every line; None in a job of one.
 
     Raises:
         ValueError: an unknown level.
@@ -95,7 +113,7 @@ def configure_logging(level: str | int = "WARNING", *, structured: bool = False,
     logger.setLevel(level)
     for handler in [handler for handler in logger.handlers if isinstance(handler, _Handler)]:
         logger.removeHandler(handler)
-    added = _Handler(stream if stream is not None else sys.stderr)
+    added = _Handler(stream if stream is not None else sys.stderr, rank)
     added.setFormatter(JsonFormatter() if structured else PlainFormatter())
     logger.addHandler(added)
     logger.propagate = False
