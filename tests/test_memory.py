@@ -20,6 +20,7 @@ from caligo.memory import (
     memory_limits,
     peak_rss_bytes,
     plan_memory,
+    stated_limit,
 )
 from caligo.memory.limits import parse_cgroup_limit, parse_cgroup_paths, parse_meminfo
 from caligo.memory.usage import parse_high_water_mark
@@ -46,6 +47,7 @@ UNSET = "9223372036854771712\n"
     [
         ({}, {}, NO_LIMIT, 64 * GIB, "memory of the machine"),
         ({}, {}, 2 * GIB, 2 * GIB, "ulimit"),
+        (V2 | {"sys/fs/cgroup/slurm/memory.high": f"{7 * GIB}\n"}, {}, NO_LIMIT, 7 * GIB, "memory.high"),
         (V2 | {"sys/fs/cgroup/slurm/job_7/memory.max": f"{3 * GIB}\n"}, {}, NO_LIMIT, 3 * GIB, "v2 /slurm/job_7"),
         (V2 | {"sys/fs/cgroup/memory.max": f"{5 * GIB}\n"}, {}, NO_LIMIT, 5 * GIB, "control group v2 /"),
         (V2 | {"sys/fs/cgroup/slurm/job_7/step_0/memory.max": "max\n"}, {}, NO_LIMIT, 64 * GIB, "machine"),
@@ -62,6 +64,13 @@ UNSET = "9223372036854771712\n"
         ({}, {"SLURM_MEM_PER_NODE": "0"}, NO_LIMIT, 64 * GIB, "machine"),
         ({}, {"SLURM_MEM_PER_CPU": "2048", "SLURM_CPUS_PER_TASK": "2"}, NO_LIMIT, 4 * GIB, "SLURM_CPUS_PER_TASK"),
         ({}, {"SLURM_MEM_PER_CPU": "2048", "SLURM_CPUS_ON_NODE": "8"}, NO_LIMIT, 16 * GIB, "SLURM_CPUS_ON_NODE"),
+        (
+            {},
+            {"SLURM_MEM_PER_CPU": "1024", "SLURM_CPUS_PER_TASK": "8", "SLURM_CPUS_ON_NODE": "4"},
+            NO_LIMIT,
+            4 * GIB,
+            "SLURM_CPUS_ON_NODE",
+        ),
         ({}, {"SLURM_MEM_PER_CPU": "nonsense", "SLURM_CPUS_PER_TASK": "2"}, NO_LIMIT, 64 * GIB, "machine"),
     ],
 )
@@ -81,6 +90,26 @@ def test_limits_of_a_node_are_divided_by_its_ranks_and_limits_of_a_process_are_n
     assert "8 ranks" in limits[1].source
     with pytest.raises(ConfigError):
         memory_limit(ranks_on_node=0)
+
+
+def test_the_group_of_one_task_is_not_divided_and_those_above_it_are(tmp_path: Path) -> None:
+    groups = {
+        "proc/self/cgroup": "0::/job_7/step_0/user/task_3\n",
+        "sys/fs/cgroup/job_7/step_0/user/task_3/memory.max": str(3 * GIB),
+        "sys/fs/cgroup/job_7/memory.max": str(8 * GIB),
+    }
+    limits = memory_limits(ranks_on_node=4, root=machine(tmp_path, groups), environ={}, address_space=NO_LIMIT)
+    assert [limit for limit, _ in limits] == [2 * GIB, 3 * GIB, 16 * GIB]
+
+
+def test_what_the_user_states_and_a_limit_on_data_hold_for_each_process(tmp_path: Path) -> None:
+    root = machine(tmp_path, {})
+    stated = stated_limit(2 * GIB, "--memory-per-rank")
+    for data, expected in ((3 * GIB, (2 * GIB, "--memory-per-rank")), (GIB, (GIB, "data limit (ulimit -d)"))):
+        limit = memory_limit(ranks_on_node=8, stated=stated, root=root, environ={}, address_space=NO_LIMIT, data=data)
+        assert limit == expected
+    with pytest.raises(ConfigError, match="--memory-per-rank"):
+        stated_limit(0, "--memory-per-rank")
 
 
 def test_a_machine_that_says_nothing_is_an_error(tmp_path: Path) -> None:

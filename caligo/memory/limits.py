@@ -1,16 +1,19 @@
 """How much memory this process may use, and who says so.
 
 The limit is the smallest finite one of: control group version 2 (`memory.max` of the group and of every group above
-it), version 1 (`memory.limit_in_bytes` likewise), Slurm (`SLURM_MEM_PER_CPU` times the CPUs, `SLURM_MEM_PER_NODE`), the
-limit on address space (`ulimit -v`), and the memory of the machine. Those that hold for a whole node are divided by the
-ranks that share it.
+it, and `memory.high`, past which the kernel slows a process to a crawl), version 1 (`memory.limit_in_bytes` likewise),
+Slurm (`SLURM_MEM_PER_CPU` times the CPUs, `SLURM_MEM_PER_NODE`), the limits on address space (`ulimit -v`) and data
+(`ulimit -d`), the memory of the machine, and what the user states. Those that hold for a whole node are divided by the
+ranks that share it; the group that Slurm makes for one task holds for that one.
 
-Covers: Linux. Does not cover: how much of it is in use by others, and swap.
+Covers: Linux. Does not cover: how much of it is in use by others, swap, and the limit on resident memory (`ulimit -m`),
+which Linux does not heed.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import resource
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -36,12 +39,33 @@ class MemoryLimit(NamedTuple):
     source: str
 
 
+def stated_limit(limit_bytes: int, source: str) -> MemoryLimit:
+    """A bound for each process that a user states; alone where a plan is for another machine.
+
+    Args:
+        limit_bytes: the bound, >= 1.
+        source: where it was stated, such as `--memory-per-rank`.
+
+    Raises:
+        ConfigError: `limit_bytes` < 1.
+    """
+    if limit_bytes < 1:
+        raise ConfigError(
+            f"expected at least one byte from {source}, got {limit_bytes}; state a size such as 2GiB",
+            limit_bytes=limit_bytes,
+            source=source,
+        )
+    return MemoryLimit(limit_bytes, source)
+
+
 def memory_limit(
     *,
     ranks_on_node: int = 1,
+    stated: MemoryLimit | None = None,
     root: Path = Path("/"),
     environ: Mapping[str, str] | None = None,
     address_space: int | None = None,
+    data: int | None = None,
 ) -> MemoryLimit:
     """The smallest finite limit; see `memory_limits` for the arguments.
 
@@ -52,7 +76,14 @@ def memory_limit(
         ResourceError: no limit and no size of the machine can be found.
         ConfigError: `ranks_on_node` < 1.
     """
-    limits = memory_limits(ranks_on_node=ranks_on_node, root=root, environ=environ, address_space=address_space)
+    limits = memory_limits(
+        ranks_on_node=ranks_on_node,
+        stated=stated,
+        root=root,
+        environ=environ,
+        address_space=address_space,
+        data=data,
+    )
     if not limits:
         raise ResourceError(
             "expected the size of this machine's memory in /proc/meminfo, got none; mount /proc, or state a budget"
@@ -63,17 +94,21 @@ def memory_limit(
 def memory_limits(
     *,
     ranks_on_node: int = 1,
+    stated: MemoryLimit | None = None,
     root: Path = Path("/"),
     environ: Mapping[str, str] | None = None,
     address_space: int | None = None,
+    data: int | None = None,
 ) -> list[MemoryLimit]:
     """Every finite limit, the smallest first.
 
     Args:
         ranks_on_node: processes of this job that share the node, >= 1.
+        stated: what the user allows each process, one limit among the others.
         root: where `proc` and `sys` are; other than `/` in tests.
         environ: environment variables; None for those of this process.
         address_space: limit on address space in bytes; None asks the system.
+        data: limit on data in bytes; None asks the system.
 
     Raises:
         ConfigError: `ranks_on_node` < 1.
@@ -83,17 +118,25 @@ def memory_limits(
             f"expected ranks_on_node >= 1, got {ranks_on_node}; count this process too", ranks_on_node=ranks_on_node
         )
     environ = os.environ if environ is None else environ
-    if address_space is None:
-        address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
-        if address_space == resource.RLIM_INFINITY:
-            address_space = _UNSET_BYTES
-    of_node = [*_cgroup_limits(root), *slurm_node_limits(environ)]
+    of_groups = list(_cgroup_limits(root))
+    of_node = [limit for group, limit in of_groups if not _is_of_one_task(group)]
+    of_node += slurm_node_limits(environ)
     total = parse_meminfo(_text(root / "proc/meminfo"))
     if total is not None:
         of_node.append(MemoryLimit(total, "memory of the machine"))
-    found = [_divided(limit, ranks_on_node) for limit in of_node] + slurm_task_limits(environ)
-    if 0 < address_space < _UNSET_BYTES:
-        found.append(MemoryLimit(address_space, "address space limit (ulimit -v)"))
+    found = [_divided(limit, ranks_on_node) for limit in of_node]
+    found += [limit for group, limit in of_groups if _is_of_one_task(group)]
+    found += slurm_task_limits(environ)
+    for value, which, source in (
+        (address_space, resource.RLIMIT_AS, "address space limit (ulimit -v)"),
+        (data, resource.RLIMIT_DATA, "data limit (ulimit -d)"),
+    ):
+        if value is None:
+            value = resource.getrlimit(which)[0]  # infinity is -1
+        if 0 < value < _UNSET_BYTES:
+            found.append(MemoryLimit(value, source))
+    if stated is not None:
+        found.append(stated)
     return sorted(found)
 
 
@@ -142,7 +185,7 @@ def slurm_node_limits(environ: Mapping[str, str]) -> list[MemoryLimit]:
         found.append(MemoryLimit(per_node * _MIB, "SLURM_MEM_PER_NODE"))
     per_cpu = _number(environ.get("SLURM_MEM_PER_CPU"))
     cpus = _number(environ.get("SLURM_CPUS_ON_NODE"))
-    if per_cpu and cpus and not _number(environ.get("SLURM_CPUS_PER_TASK")):
+    if per_cpu and cpus:
         found.append(MemoryLimit(per_cpu * cpus * _MIB, "SLURM_MEM_PER_CPU x SLURM_CPUS_ON_NODE"))
     return found
 
@@ -156,11 +199,13 @@ def slurm_task_limits(environ: Mapping[str, str]) -> list[MemoryLimit]:
     return []
 
 
-def _cgroup_limits(root: Path) -> Iterator[MemoryLimit]:
+def _cgroup_limits(root: Path) -> Iterator[tuple[PurePosixPath, MemoryLimit]]:
     paths = parse_cgroup_paths(_text(root / "proc/self/cgroup"))
-    for version, mounts, name in (
-        (2, ("sys/fs/cgroup", "sys/fs/cgroup/unified"), "memory.max"),
-        (1, ("sys/fs/cgroup/memory",), "memory.limit_in_bytes"),
+    unified = ("sys/fs/cgroup", "sys/fs/cgroup/unified")
+    for version, mounts, name, remark in (
+        (2, unified, "memory.max", ""),
+        (2, unified, "memory.high", " (memory.high)"),
+        (1, ("sys/fs/cgroup/memory",), "memory.limit_in_bytes", ""),
     ):
         group = PurePosixPath("/", paths.get(version, "/").lstrip("/"))
         # In a container the path may be the host's, and exist nowhere here; the root of the mount is then its group.
@@ -168,7 +213,11 @@ def _cgroup_limits(root: Path) -> Iterator[MemoryLimit]:
             for mount in mounts:
                 limit = parse_cgroup_limit(_text(root / mount / str(above).lstrip("/") / name))
                 if limit is not None:
-                    yield MemoryLimit(limit, f"control group v{version} {above}")
+                    yield above, MemoryLimit(limit, f"control group v{version} {above}{remark}")
+
+
+def _is_of_one_task(group: PurePosixPath) -> bool:
+    return any(re.fullmatch(r"task_\d+", part) for part in group.parts)
 
 
 def _divided(limit: MemoryLimit, ranks: int) -> MemoryLimit:

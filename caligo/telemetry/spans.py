@@ -11,10 +11,10 @@ coroutine keeps one open while others go on. The cost of a span: ``benchmarks/te
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
 import weakref
-from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -22,8 +22,10 @@ from typing import Any, NamedTuple, Self
 
 from caligo.errors import ConfigError, ProtocolError
 
-_FIELDS = 3
-"""Numbers that a lane keeps of a span: number of its name, start, duration."""
+_KEPT = struct.Struct("<Iqq")
+"""What a lane keeps of a span: number of its name, start, duration."""
+_pack = _KEPT.pack
+_now = time.monotonic_ns
 
 
 class Span(NamedTuple):
@@ -112,7 +114,7 @@ class _Lane:
         self.number = number
         self.timers: dict[str, _Timer] = {}
         self.counters: dict[str, int] = {}
-        self.kept = array("q")
+        self.kept = bytearray()
         self.dropped = 0
         self.thread_name = ""
         self.owner: weakref.ref[threading.Thread] | None = None
@@ -129,31 +131,29 @@ class _Lane:
 class _Timer:
     """Times the bodies of ``with`` in one lane under one name; they may lie inside each other."""
 
-    __slots__ = ("_lane", "_number", "_starts", "_tickets", "sums")
+    __slots__ = ("_keep", "_lane", "_number", "_starts", "_tickets", "sums")
 
     def __init__(self, lane: _Lane, number: int, tickets: Iterator[int]) -> None:
         self._lane = lane
         self._number = number
         self._tickets = tickets
+        self._keep = lane.kept.extend
         self._starts: list[int] = []
         self.sums = (0, 0, 0)
 
     def __enter__(self) -> None:
-        self._starts.append(time.monotonic_ns())
+        self._starts.append(_now())
 
     def __exit__(self, *_: object) -> None:
-        end = time.monotonic_ns()
+        end = _now()
         start = self._starts.pop()
         self.add(start, end - start)
 
     def add(self, start_ns: int, duration_ns: int) -> None:
-        count, total, longest = self.sums
-        self.sums = (count + 1, total + duration_ns, longest if longest > duration_ns else duration_ns)
+        spans, total, longest = self.sums
+        self.sums = (spans + 1, total + duration_ns, longest if longest > duration_ns else duration_ns)
         for _ in self._tickets:
-            kept = self._lane.kept
-            kept.append(self._number)
-            kept.append(start_ns)
-            kept.append(duration_ns)
+            self._keep(_pack(self._number, start_ns, duration_ns))
             return
         self._lane.dropped += 1
 
@@ -162,7 +162,7 @@ class Telemetry:
     """Collects spans and counters of one piece of work; safe to share between threads.
 
     Args:
-        span_limit: spans kept at most, 24 bytes each.
+        span_limit: spans kept at most, 20 bytes each.
 
     Attributes:
         epoch_ns: what has to be added to the monotonic clock for time since 1970, as it was when this was made.
@@ -230,10 +230,10 @@ class Telemetry:
     def iterate_spans(self) -> Iterator[Span]:
         """Spans kept, lane by lane, in the order they ended; those still running are not among them."""
         for lane in list(self._lanes):
-            kept = lane.kept[:]
+            kept = bytes(lane.kept)
             names = list(lane.timers)
-            for at in range(0, len(kept) - _FIELDS + 1, _FIELDS):
-                yield Span(names[kept[at]], lane.number, kept[at + 1], kept[at + 2])
+            for number, start_ns, duration_ns in _KEPT.iter_unpack(kept):
+                yield Span(names[number], lane.number, start_ns, duration_ns)
 
     @property
     def spans(self) -> tuple[Span, ...]:
