@@ -9,5 +9,18 @@ Nothing here prints to stdout and nothing here holds key material.
 from caligo.telemetry.logs import configure_logging
 from caligo.telemetry.progress import NO_PROGRESS, NoProgress, Progress
 from caligo.telemetry.spans import Phase, Snapshot, Span, Telemetry
+from caligo.telemetry.trace import MergedTrace, merge_traces, write_spans
 
-__all__ = ["NO_PROGRESS", "NoProgress", "Phase", "Progress", "Snapshot", "Span", "Telemetry", "configure_logging"]
+__all__ = [
+    "NO_PROGRESS",
+    "MergedTrace",
+    "NoProgress",
+    "Phase",
+    "Progress",
+    "Snapshot",
+    "Span",
+    "Telemetry",
+    "configure_logging",
+    "merge_traces",
+    "write_spans",
+]
