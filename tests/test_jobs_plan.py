@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from caligo.codes import efficiency_for_target_fer
 from caligo.errors import ConfigError, KeyFileError
-from caligo.jobs.plan import default_block_length, minimum_payload, plan_layout
-from caligo.reconciliation.verification import MINIMUM_GROUP_BITS
+from caligo.jobs.plan import Group, default_block_length, minimum_payload, plan_layout
+from caligo.reconciliation.verification import MINIMUM_GROUP_BITS, group_sizes
 
 block_lengths = st.integers(1, 22).map(lambda n: 1 << n)
 
@@ -60,6 +60,21 @@ def test_windows_take_every_block_once_in_order_within_one_group(
         position += window.key_bits
     if block < layout.blocks:
         assert len(list(itertools.islice(layout.windows(window_bits), 5001))) == 5001
+
+
+@given(st.integers(1 << 8, 1 << 27), st.integers(9, 24).map(lambda n: 1 << n))
+def test_a_group_is_found_without_those_before_it(key_bits: int, block_length: int) -> None:
+    layout = plan_layout(key_bits, block_length)
+    sizes = list(group_sizes([(segment.blocks, segment.payload_length) for segment in layout.segments]))
+    assert layout.group_count == len(sizes)
+    first = 0
+    for index, blocks in enumerate(sizes):
+        assert layout.group(index) == Group(index, first, blocks)
+        windows = list(layout.windows_of(layout.group(index)))
+        assert layout.start_bit(first) == windows[0].start_bit
+        assert [window.ends_group for window in windows] == [False] * (len(windows) - 1) + [True]
+        first += blocks
+    assert layout.start_bit(first) == layout.key_bits - layout.discarded_bits
 
 
 def test_a_plan_for_ten_billion_bits_takes_no_memory_or_time() -> None:

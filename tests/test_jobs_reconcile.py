@@ -29,7 +29,7 @@ from caligo.errors import (
     ProtocolError,
     ShapeError,
 )
-from caligo.jobs import ReconcileOptions, ReconciliationReport, drift, reconcile, reconcile_job, reconcile_party
+from caligo.jobs import ReconcileOptions, ReconciliationReport, drift, reconcile, reconcile_party, reconcile_work
 from caligo.jobs.party_report import PartyReport
 from caligo.jobs.plan import Layout, plan_layout
 from caligo.memory import FIXED_BYTES, MemoryLimit, block_buffer_bytes
@@ -209,7 +209,7 @@ def test_the_reconciled_key_is_alices_without_samples_and_failed_blocks() -> Non
     alice, bob = two_keys(10_000)
     report = reconcile(alice, bob, seed=7, **QUICK | {"efficiency": None, "target_fer": 0.01})
     positions = sampled_positions(
-        reconcile_job._replayed_randomness(7).sampling_seed,
+        reconcile_work.replayed_randomness(7).sampling_seed,
         10_000,
         report.sampled_bits,
     )
@@ -401,7 +401,7 @@ def test_the_estimate_sees_the_sampled_positions_alone() -> None:
     alice, bob = two_keys(20_000)
     sampled = reconcile(alice, bob, seed=5, **QUICK)
     positions = sampled_positions(
-        reconcile_job._replayed_randomness(5).sampling_seed,
+        reconcile_work.replayed_randomness(5).sampling_seed,
         20_000,
         sampled.sampled_bits,
     )
@@ -781,7 +781,7 @@ def test_a_failure_in_the_middle_leaves_a_readable_run_and_no_output(
 
 
 def test_decoders_that_do_not_fit_the_memory_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconcile_job, "memory_limit", lambda: MemoryLimit(1 << 20, "test"))
+    monkeypatch.setattr(reconcile_work, "memory_limit", lambda: MemoryLimit(1 << 20, "test"))
     with pytest.raises(MemoryBudgetError, match="test"):
         reconcile(*two_keys(10_000), qber=0.02, **QUICK)
 
@@ -789,7 +789,7 @@ def test_decoders_that_do_not_fit_the_memory_limit_are_refused(monkeypatch: pyte
 def test_threads_that_do_not_fit_the_memory_limit_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = required_bytes(1024, 4, "int8", escalation=default_escalation(1024, 4, "crc32"))
     decoder += block_buffer_bytes(1024)
-    monkeypatch.setattr(reconcile_job, "memory_limit", lambda: MemoryLimit(FIXED_BYTES + 3 * decoder, "test"))
+    monkeypatch.setattr(reconcile_work, "memory_limit", lambda: MemoryLimit(FIXED_BYTES + 3 * decoder, "test"))
     report = reconcile(*two_keys(10_240), qber=0.02, threads=8, **QUICK)
     assert report.threads == 3
     assert report.keys_equal

@@ -436,8 +436,8 @@ def _play(contestant: _Contestant, ground: _Ground, progress: Progress) -> _Play
                 yield ReconciledWindow(window, hers, outcome, _ones_in_rows(hers ^ his), wrong)
 
         for windows in by_group(reconciled()):
-            group = VerifiedGroup.of(windows, ground.hash_key)
-            totals.add(group, group.blocks())
+            if windows is not None:
+                totals.add(VerifiedGroup.of(windows, ground.hash_key).account())
     return _Played(contestant, totals, engine, assumed_qber)
 
 

@@ -1,14 +1,16 @@
 """From reconciled windows to sums: what became of every block, what was disclosed for it, what all of them add up to.
 
 Covers: windows joined into verification groups, both parties' verification of a group, the state and leakage of each
-block and its record, totals over the groups. Does not cover: reconciling, and what verification is
-(:mod:`caligo.reconciliation`); the report (:mod:`.report`).
+block and its record, the account of a group in few bytes, totals over the groups. Does not cover: reconciling, and what
+verification is (:mod:`caligo.reconciliation`); the report (:mod:`.report`).
+
+Totals are a monoid: however the groups are divided among processes, the sums of the parts are those of the whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -17,14 +19,44 @@ from numpy.typing import NDArray
 
 from caligo.codes import PolarCode
 from caligo.errors import LeakageCapError
-from caligo.jobs.plan import Window
+from caligo.jobs.plan import Group, Layout, Window
 from caligo.reconciliation.leakage import VERDICT_BITS, Leakage, TwoWayLeakage
 from caligo.reconciliation.parties import Alice, Bob
 from caligo.reconciliation.strategies import ReconciledBlocks
+from caligo.reconciliation.tracking import QberTracker
 from caligo.reconciliation.verification import TAG_BITS, Payload, group_epsilon, worth_telling_apart
 from caligo.states import KeyState
 
-__all__ = ["AccountedBlock", "ReconciledWindow", "Totals", "VerifiedGroup", "by_group", "exchanged_messages"]
+__all__ = [
+    "AccountedBlock",
+    "GroupAccount",
+    "LeakageBudget",
+    "ReconciledWindow",
+    "Totals",
+    "VerifiedGroup",
+    "by_group",
+    "exchanged_messages",
+]
+
+_BLOCK = np.dtype(
+    [
+        ("state", "u1"),
+        ("wrong", "?"),
+        ("given_up", "?"),
+        ("attempts", "u1"),
+        ("design", "<u2"),
+        ("check_bits", "<u4"),
+        ("syndrome_bits", "<u4"),
+        ("segment_check_bits", "<u4"),
+        ("verification_bits", "<u4"),
+        ("answer_bits", "<u4"),
+        ("reply_bits", "<u4"),
+        ("true_errors", "<u4"),
+        ("rounds", "<u4"),
+        ("elapsed_ns", "<u8"),
+    ]
+)
+"""One block of an account in bytes; what follows from the layout is not in it."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,7 +71,9 @@ class ReconciledWindow:
         wrong: whether each block differs from hers now.
         attempts: that each block took; None: one.
         code: of the first attempt, where there is one.
+        design_qber: what that code was asked for.
         announced: Bob named its design, which follows the blocks before.
+        seen: what Bob learned of the error rate.
     """
 
     place: Window
@@ -49,7 +83,9 @@ class ReconciledWindow:
     wrong: NDArray[np.bool_]
     attempts: NDArray[np.int64] | None = None
     code: PolarCode | None = None
+    design_qber: float = 0.0
     announced: bool = False
+    seen: QberTracker = field(default_factory=QberTracker)
 
 
 _TAG = TwoWayLeakage(Leakage(verification_bits=TAG_BITS), reply_bits=VERDICT_BITS)
@@ -107,11 +143,11 @@ class VerifiedGroup:
         """The same where blocks are not told apart: every hashed one has failed."""
         return VerifiedGroup(self.windows, Payload(), Payload(), self.hashed_bits, [False] * len(self.hashed_bits))
 
-    @property
-    def epsilon(self) -> Fraction:
-        """Sum over its tags of what each leaves to chance."""
-        told_apart = sum((group_epsilon(bits) for bits in self.hashed_bits), Fraction(0)) if self.told_apart else 0
-        return told_apart + group_epsilon(sum(self.hashed_bits)) if self.hashed_bits else Fraction(0)
+    def account(self) -> GroupAccount:
+        """What is kept of it when its bits are gone."""
+        return GroupAccount(
+            tuple(self.blocks()), announced=sum(window.announced for window in self.windows), told_apart=self.told_apart
+        )
 
     @property
     def states(self) -> list[KeyState]:
@@ -152,6 +188,7 @@ class VerifiedGroup:
                     given_up=bool(window.outcome.given_up[row]),
                     attempts=1 if window.attempts is None else int(window.attempts[row]),
                     code=window.code,
+                    design_qber=window.design_qber,
                 )
 
 
@@ -171,6 +208,7 @@ class AccountedBlock:
     given_up: bool
     attempts: int
     code: PolarCode | None
+    design_qber: float = 0.0
 
     def record(self) -> dict[str, Any]:
         """What the store keeps of it."""
@@ -192,29 +230,145 @@ class AccountedBlock:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class GroupAccount:
+    """The blocks of one verified group, without their bits.
+
+    Args:
+        blocks: in order.
+        announced: designs that Bob named for it.
+        told_apart: its tags differed, and each hashed block had one of its own.
+    """
+
+    blocks: tuple[AccountedBlock, ...]
+    announced: int = 0
+    told_apart: bool = False
+
+    @property
+    def hashed_bits(self) -> list[int]:
+        """Payload of each block that was hashed: of those that passed their check."""
+        return [block.payload_bits for block in self.blocks if block.state is not KeyState.UNCORRECTED]
+
+    @property
+    def comparisons(self) -> int:
+        """Comparisons of tags: of the group's, and of its blocks' where they were told apart."""
+        return any(block.state is not KeyState.UNCORRECTED for block in self.blocks) + self.told_apart
+
+    @property
+    def epsilon(self) -> Fraction:
+        """Sum over its tags of what each leaves to chance."""
+        hashed = self.hashed_bits
+        told_apart = sum((group_epsilon(bits) for bits in hashed), Fraction(0)) if self.told_apart else 0
+        return told_apart + group_epsilon(sum(hashed)) if hashed else Fraction(0)
+
+    def to_bytes(self) -> bytes:
+        """The account without what the layout says: designs, then 46 bytes a block."""
+        designs = sorted({block.design_qber for block in self.blocks})
+        places = {qber: number for number, qber in enumerate(designs)}
+        rows = np.array(
+            [
+                (
+                    block.state,
+                    block.wrong,
+                    block.given_up,
+                    block.attempts,
+                    places[block.design_qber],
+                    block.leakage.opened.check_bits,
+                    block.leakage.opened.syndrome_bits,
+                    block.leakage.opened.segment_check_bits,
+                    block.leakage.opened.verification_bits,
+                    block.leakage.answer_bits,
+                    block.leakage.reply_bits,
+                    block.true_errors,
+                    block.rounds,
+                    block.elapsed_ns,
+                )
+                for block in self.blocks
+            ],
+            dtype=_BLOCK,
+        )
+        head = np.array([self.announced, self.told_apart, len(designs), len(self.blocks)], dtype="<u4")
+        return head.tobytes() + np.array(designs, dtype="<f8").tobytes() + rows.tobytes()
+
+    @classmethod
+    def from_bytes(
+        cls, data: bytes, group: Group, layout: Layout, code_of: Callable[[float, int], PolarCode | None]
+    ) -> GroupAccount:
+        """The inverse of `to_bytes`.
+
+        Args:
+            data: all of it.
+            group: whose account it is.
+            layout: of the key.
+            code_of: (design QBER, segment) -> the code.
+
+        Raises:
+            ValueError: the bytes are not the account of such a group.
+        """
+        announced, told_apart, designs, blocks = (int(value) for value in np.frombuffer(data, "<u4", 4))
+        if blocks != group.blocks or len(data) != 16 + 8 * designs + _BLOCK.itemsize * blocks:
+            raise ValueError("the account of another group, or not whole")
+        qbers = np.frombuffer(data, "<f8", designs, 16).tolist()
+        rows = np.frombuffer(data, _BLOCK, blocks, 16 + 8 * designs).tolist()
+        found = []
+        index = group.first_block
+        for number, segment in enumerate(layout.segments):
+            end = min(segment.first_block + segment.blocks, group.first_block + group.blocks)
+            while index < end:
+                state, wrong, given_up, attempts, design, check, syndrome, checks, tags, answer, reply, *rest = rows[
+                    index - group.first_block
+                ]
+                true_errors, rounds, elapsed_ns = rest
+                found.append(
+                    AccountedBlock(
+                        index=index,
+                        state=KeyState(state),
+                        block_length=segment.block_length,
+                        payload_bits=segment.payload_length,
+                        leakage=TwoWayLeakage(Leakage(syndrome, check, tags, checks), answer, reply),
+                        true_errors=true_errors,
+                        elapsed_ns=elapsed_ns,
+                        wrong=wrong,
+                        rounds=rounds,
+                        given_up=given_up,
+                        attempts=attempts,
+                        code=code_of(qbers[design], number),
+                        design_qber=qbers[design],
+                    )
+                )
+                index += 1
+        return cls(tuple(found), announced, bool(told_apart))
+
+
 class Totals:
-    """Sums over the groups."""
+    """Sums over groups; `a + b` are those of both, whatever their order, and `Totals()` of none."""
 
     def __init__(self) -> None:
         self.blocks = self.blocks_ok = self.failed_check = self.given_up = self.failed_verification = 0
         self.undetected_errors = self.payload_ok = self.errors = self.errors_ok = 0
         self.coded_bits = self.elapsed_ns = self.rounds = self.rounds_max = self.comparisons = 0
         self.blocks_retried = self.announcements = 0
-        self.codes: dict[PolarCode, int] = {}
         self.leakage = TwoWayLeakage()
         self.leakage_ok = TwoWayLeakage()
         self.epsilon = Fraction(0)
+        self._codes: dict[PolarCode, tuple[int, int]] = {}
 
-    def add(self, group: VerifiedGroup, blocks: Iterable[AccountedBlock]) -> None:
+    @property
+    def codes(self) -> dict[PolarCode, int]:
+        """Blocks of each code, in the order of their first blocks."""
+        used = sorted(self._codes.items(), key=lambda use: (use[1][0], use[0].digest))
+        return {code: blocks for code, (_, blocks) in used}
+
+    def add(self, group: GroupAccount) -> None:
         """Count a group and its blocks."""
-        for block in blocks:
+        for block in group.blocks:
             self.blocks += 1
             self.leakage += block.leakage
             self.errors += block.true_errors
             self.coded_bits += block.block_length * block.attempts
             self.blocks_retried += block.attempts > 1
             if block.code is not None:
-                self.codes[block.code] = self.codes.get(block.code, 0) + 1
+                self._use(block.code, block.index, 1)
             self.elapsed_ns += block.elapsed_ns
             self.rounds += block.rounds
             self.rounds_max = max(self.rounds_max, block.rounds)
@@ -230,9 +384,31 @@ class Totals:
                 self.failed_check += 1
             else:
                 self.failed_verification += 1
-        self.announcements += sum(window.announced for window in group.windows)
-        self.comparisons += bool(group.hashed_bits) + group.told_apart
+        self.announcements += group.announced
+        self.comparisons += group.comparisons
         self.epsilon += group.epsilon
+
+    def __add__(self, other: Totals) -> Totals:
+        if not isinstance(other, Totals):
+            return NotImplemented
+        both = Totals()
+        for name, value in vars(self).items():
+            if name not in ("_codes", "rounds_max"):
+                setattr(both, name, value + getattr(other, name))
+        both.rounds_max = max(self.rounds_max, other.rounds_max)
+        for part in (self, other):
+            for code, (first, blocks) in part._codes.items():
+                both._use(code, first, blocks)
+        return both
+
+    def __eq__(self, other: object) -> bool:
+        return vars(self) == vars(other) if isinstance(other, Totals) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _use(self, code: PolarCode, first: int, blocks: int) -> None:
+        known = self._codes.get(code)
+        self._codes[code] = (first, blocks) if known is None else (min(known[0], first), known[1] + blocks)
 
     def messages(self, *, sampled: bool) -> int:
         """Messages that two machines would have sent for all this; see `exchanged_messages`.
@@ -262,10 +438,11 @@ def exchanged_messages(*, sampled: bool, blocks: int, rounds: int, comparisons: 
 
 
 class LeakageBudget:
-    """What may still be disclosed under a cap, in the order of the key, and so the same for any number of threads.
+    """What may still be disclosed under a cap, group by group in the order of the key, and so the same however the work
+    is divided.
 
-    A window that would exceed the cap ends the work: it and what follows is not opened. Its group is verified without
-    it. A group that it would be too dear to tell apart is not.
+    A window that would exceed the cap ends the work: it and what follows is not opened, and its group is verified
+    without it. A group that it would be too dear to tell apart is not.
 
     Args:
         cap_bits: most bits that Alice may disclose, 0: no cap.
@@ -274,26 +451,48 @@ class LeakageBudget:
     def __init__(self, cap_bits: int) -> None:
         self._cap = cap_bits
         self._spent = 0
-        self._exceeded = False
+        self.exceeded = False
+        """A window was refused: there is no more to do."""
 
-    def within(self, windows: Iterable[ReconciledWindow]) -> Iterator[ReconciledWindow]:
-        """The windows that the cap allows, each group's tag included."""
-        group = -1
+    def windows_within(self, group: GroupAccount, windows: Iterable[Window]) -> int:
+        """How many of a group's windows the cap allows, the group's tag included.
+
+        Args:
+            group: the next one in the order of the key.
+            windows: of it, in order.
+        """
+        if not self._cap:
+            return sum(1 for _ in windows)
+        blocks = iter(group.blocks)
+        allowed = 0
         for window in windows:
-            bits = sum(leakage.leakage_bits for leakage in window.outcome.leakage)
-            if window.place.group != group:
-                bits += TAG_BITS
+            bits = 0 if allowed else TAG_BITS
+            for _ in range(window.blocks):
+                leakage = next(blocks).leakage
+                bits += leakage.leakage_bits - leakage.opened.verification_bits
             if not self._spend(bits):
-                self._exceeded = True
-                return
-            group = window.place.group
-            yield window
+                self.exceeded = True
+                break
+            allowed += 1
+        return allowed
 
-    def affordable(self, group: VerifiedGroup) -> VerifiedGroup:
-        """The group, told apart only if the cap allows it."""
-        if group.told_apart and not self._spend(TAG_BITS * len(group.hashed_bits)):
-            return group.undivided()
-        return group
+    def affords_telling_apart(self, group: GroupAccount) -> bool:
+        """Whether a group whose blocks were told apart may have been, tags of blocks included."""
+        return not group.told_apart or self._spend(TAG_BITS * len(group.hashed_bits))
+
+    def affordable(self, group: VerifiedGroup, hash_key: bytes) -> VerifiedGroup | None:
+        """What the cap allows of a group; None where that is nothing.
+
+        Args:
+            group: the next one in the order of the key.
+            hash_key: to verify what is left of it.
+        """
+        allowed = self.windows_within(group.account(), (window.place for window in group.windows))
+        if not allowed:
+            return None
+        if allowed < len(group.windows):
+            group = VerifiedGroup.of(group.windows[:allowed], hash_key)
+        return group if self.affords_telling_apart(group.account()) else group.undivided()
 
     def require_unspent(self, blocks: int, totals: Totals) -> None:
         """End the job if there were windows beyond the cap.
@@ -305,7 +504,7 @@ class LeakageBudget:
         Raises:
             LeakageCapError: there were; with the account.
         """
-        if self._exceeded:
+        if self.exceeded:
             leakage = totals.leakage
             raise LeakageCapError(
                 f"max_leakage: expected at most {self._cap} bits to be disclosed, got {leakage.leakage_bits} after "
@@ -326,13 +525,19 @@ class LeakageBudget:
         return True
 
 
-def by_group(windows: Iterable[ReconciledWindow]) -> Iterator[list[ReconciledWindow]]:
-    """Collect consecutive windows of one group."""
+def by_group(windows: Iterable[ReconciledWindow | None]) -> Iterator[list[ReconciledWindow] | None]:
+    """Collect consecutive windows of one group, until its last one has come or there are no more.
+
+    None goes through: there is nothing at present.
+    """
     collected: list[ReconciledWindow] = []
     for window in windows:
-        if collected and collected[-1].place.group != window.place.group:
+        if window is None:
+            yield None
+            continue
+        collected.append(window)
+        if window.place.ends_group:
             yield collected
             collected = []
-        collected.append(window)
     if collected:
         yield collected

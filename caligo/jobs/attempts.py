@@ -36,7 +36,7 @@ def reconcile_rows(
     window: Window,
     alice: NDArray[np.uint8],
     bob: NDArray[np.uint8],
-) -> tuple[ReconciledBlocks, NDArray[np.int64], Design]:
+) -> tuple[ReconciledBlocks, NDArray[np.int64], Design, QberTracker]:
     """Let both parties reconcile a window.
 
     Args:
@@ -48,7 +48,8 @@ def reconcile_rows(
         bob: his, likewise.
 
     Returns:
-        What became of the blocks, the attempts that each took, and the design of the first.
+        What became of the blocks, the attempts that each took, the design of the first, and what Bob has learned of
+        the error rate.
     """
     design = designs.of(window)
     code = design.codes[window.segment]
@@ -81,7 +82,6 @@ def reconcile_rows(
             for row in rows:
                 leakage[row] += TwoWayLeakage(answer_bits=more, reply_bits=OUTCOME_BITS)
         disclosed = further
-    designs.observe(window, _seen(window, design, bob, decoded, ok))
     outcome = replace(
         outcome,
         decoded=decoded,
@@ -91,7 +91,7 @@ def reconcile_rows(
         elapsed_ns=elapsed_ns,
         leakage=tuple(leakage),
     )
-    return outcome, attempts, design
+    return outcome, attempts, design, _seen(window, design, bob, decoded, ok)
 
 
 def _seen(

@@ -1,8 +1,8 @@
 """Which code a window of the key gets: the plan's, or one that follows the error rate along the key.
 
-Covers: stretches of a key, what is known when each is designed, designing ahead on a thread, the further codes of
-blocks that failed. Does not cover: forecasts (:mod:`caligo.reconciliation.tracking`), the choice of a code for a QBER
-(:mod:`caligo.reconciliation.strategies`).
+Covers: stretches of a key, what is known when each is designed, designing ahead on a thread, designs that another
+process has decided, the further codes of blocks that failed. Does not cover: forecasts
+(:mod:`caligo.reconciliation.tracking`), the choice of a code for a QBER (:mod:`caligo.reconciliation.strategies`).
 
 **Following.** A key is cut in *stretches* of equal length: a 64th of it, but at least a window and `LEAST_BLOCKS`
 blocks, and at most `LONGEST_STRETCH` times that; a key of fewer than `LEAST_STRETCHES` is not followed. Stretch s is
@@ -29,7 +29,7 @@ A design that leaves no key, or that a cap forbids, is not made: the stretch kee
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -134,6 +134,7 @@ class Designs:
         allows: whether blocks of a code may be opened.
         band: of `BANDS`.
         follow: whether designs follow the blocks.
+        told: the designs of stretches are decided elsewhere and come by `tell`.
     """
 
     def __init__(
@@ -146,28 +147,32 @@ class Designs:
         allows: Callable[[PolarCode], bool],
         band: tuple[float, float],
         follow: bool,
+        told: bool = False,
     ) -> None:
         self._kind = kind
         self._requests = tuple(requests)
         self._latest = planned
         self._planned = planned
         self._layout = layout
-        self._made: dict[tuple[float, int], PolarCode | None] = {
-            (planned.qber, number): code for number, code in enumerate(planned.codes)
-        }
+        self._made: dict[tuple[float, int], PolarCode | None] = {}
         self._allows = allows
         self._band = band
         self._stretches = plan_stretches(layout)
         self._follow = follow and self._stretches.count >= LEAST_STRETCHES
+        self._told = told
         self._lock = threading.Lock()
+        self._making = threading.Lock()
         self._tracker = QberTracker()
         self._seen: dict[int, QberTracker] = {}
         self._ends: dict[int, int] = {}
         self._done_before = self._complete = 0
         self._designs: dict[int, Future[Design]] = {}
+        self._qbers: dict[int, float] = {}
+        self._decided = self._stretches.lag
         self._failure: BaseException | None = None
         self._further: dict[tuple[str, int], PolarCode | None] = {}
-        self._designer = ThreadPoolExecutor(1, thread_name_prefix="caligo-designer") if self._follow else None
+        decides = self._follow and not told
+        self._designer = ThreadPoolExecutor(1, thread_name_prefix="caligo-designer") if decides else None
 
     def of(self, window: Window) -> Design:
         """The design of a window; waits for the windows that it depends on, all of which come before it.
@@ -179,8 +184,57 @@ class Designs:
         if not self._follow or stretch < self._stretches.lag:
             return self._planned
         with self._lock:
-            future = self._future(stretch)
+            if self._told:
+                qber = self._qbers[stretch]
+            else:
+                future = self._future(stretch)
+        if self._told:
+            return Design(qber, self._codes(qber, stretch) or self._planned.codes)
         return future.result()
+
+    @property
+    def follows(self) -> bool:
+        """Whether designs follow the blocks: it was asked for, and the key is long enough."""
+        return self._follow
+
+    @property
+    def lagging_bits(self) -> int:
+        """Key bits that can be worked on ahead of the first one that is not done."""
+        return (self._stretches.lag - 1) * self._stretches.bits
+
+    def decided_bits(self) -> int:
+        """Key bits, from the first, whose stretches have designs."""
+        if not self._follow:
+            return self._layout.key_bits
+        with self._lock:
+            while self._decided in self._qbers:
+                self._decided += 1
+            return self._decided * self._stretches.bits
+
+    def stretches(self, windows: Iterable[Window]) -> list[int]:
+        """The stretches whose designs windows need, those of the plan left out."""
+        if not self._follow:
+            return []
+        return sorted({self._stretches.of(window) for window in windows} - set(range(self._stretches.lag)))
+
+    def decided(self, stretch: int) -> float:
+        """The design QBER of a stretch that has one; see `decided_bits`."""
+        with self._lock:
+            return self._qbers[stretch]
+
+    def tell(self, stretch: int, qber: float) -> None:
+        """Take the design of a stretch as it was decided elsewhere, before a window of it is worked on.
+
+        Args:
+            stretch: index.
+            qber: design QBER, for which there is a code.
+        """
+        with self._lock:
+            self._qbers[stretch] = qber
+
+    def code(self, qber: float, segment: int) -> PolarCode | None:
+        """The code of a segment's blocks for a design QBER that was decided for one of its stretches."""
+        return self._code(qber, segment)
 
     def announces(self, window: Window) -> bool:
         """Whether Bob names a design before this window."""
@@ -195,7 +249,7 @@ class Designs:
             window: from any thread, in any order.
             seen: corrected errors and failures, by position.
         """
-        if not self._follow:
+        if not self._follow or self._told:
             return
         stretch = self._stretches.of(window)
         with self._lock:
@@ -266,6 +320,7 @@ class Designs:
                         future.set_exception(error)
                 return
             with self._lock:
+                self._qbers[stretch] = design.qber
                 if not future.done():
                     future.set_result(design)
 
@@ -297,19 +352,25 @@ class Designs:
         """The codes of the segments that a stretch touches, the plan's for the others; None where one may not be."""
         start, end = stretch * self._stretches.bits, (stretch + 1) * self._stretches.bits
         codes = list(self._planned.codes)
-        for number, (segment, request) in enumerate(zip(self._layout.segments, self._requests, strict=True)):
+        for number, segment in enumerate(self._layout.segments):
             if segment.start_bit >= end or segment.start_bit + segment.key_bits <= start:
                 continue
-            key = (qber, number)
-            if key not in self._made:
-                while len(self._made) >= CODES_KEPT:
-                    del self._made[next(iter(self._made))]
-                self._made[key] = self._made_for(qber, request)
-            code = self._made[key]
+            code = self._code(qber, number)
             if code is None:
                 return None
             codes[number] = code
         return tuple(codes)
+
+    def _code(self, qber: float, number: int) -> PolarCode | None:
+        if qber == self._planned.qber:
+            return self._planned.codes[number]
+        key = (qber, number)
+        with self._making:
+            if key not in self._made:
+                while len(self._made) >= CODES_KEPT:
+                    del self._made[next(iter(self._made))]
+                self._made[key] = self._made_for(qber, self._requests[number])
+            return self._made[key]
 
     def _made_for(self, qber: float, request: CodeRequest) -> PolarCode | None:
         try:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from caligo.codes.polar_code import validate_block_length
 from caligo.errors import KeyFileError
-from caligo.reconciliation.verification import group_sizes
+from caligo.reconciliation.verification import MINIMUM_GROUP_BITS
 
 __all__ = [
     "LONG_BLOCK_LENGTH",
@@ -90,10 +90,12 @@ class Window(Blocks):
     Args:
         segment: index of their segment.
         group: index of their verification group.
+        ends_group: no window of the group comes after.
     """
 
     segment: int
     group: int
+    ends_group: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +132,37 @@ class Layout:
         """Blocks in all."""
         return sum(segment.blocks for segment in self.segments)
 
+    @property
+    def group_count(self) -> int:
+        """Verification groups in all."""
+        return self._whole_groups + 1
+
+    @property
+    def _group_blocks(self) -> int:
+        """Blocks in every group but the last."""
+        return -(-MINIMUM_GROUP_BITS // self.segments[0].payload_length)
+
+    @property
+    def _whole_groups(self) -> int:
+        """Groups before the last, which takes what is left; the rule of :func:`group_sizes` in closed form."""
+        first, blocks = self.segments[0], self._group_blocks
+        behind = sum(segment.key_bits for segment in self.segments) - MINIMUM_GROUP_BITS
+        return min(first.blocks // blocks, max(behind, 0) // (blocks * first.payload_length))
+
+    def group(self, index: int) -> Group:
+        """One verification group, found without those before it.
+
+        Args:
+            index: in [0, group_count).
+        """
+        blocks = self._group_blocks
+        first = index * blocks
+        return Group(index, first, blocks if index < self._whole_groups else self.blocks - first)
+
     def groups(self) -> Iterator[Group]:
-        """The verification groups, in order."""
-        first = 0
-        runs = [(segment.blocks, segment.payload_length) for segment in self.segments]
-        for index, blocks in enumerate(group_sizes(runs)):
-            yield Group(index, first, blocks)
-            first += blocks
+        """The verification groups, in order: those of :func:`caligo.reconciliation.verification.group_sizes`."""
+        for index in range(self.group_count):
+            yield self.group(index)
 
     def windows(self, window_bits: int = WINDOW_BITS) -> Iterator[Window]:
         """The windows, in order; none crosses a segment or a group.
@@ -145,23 +171,42 @@ class Layout:
             window_bits: most payload of a window of several blocks.
         """
         for group in self.groups():
-            group_end = group.first_block + group.blocks
-            for number, segment in enumerate(self.segments):
-                block = max(group.first_block, segment.first_block)
-                end = min(group_end, segment.first_block + segment.blocks)
-                most = max(1, window_bits // segment.payload_length)
-                while block < end:
-                    blocks = min(most, end - block)
-                    yield Window(
-                        segment=number,
-                        group=group.index,
-                        first_block=block,
-                        blocks=blocks,
-                        start_bit=segment.start_bit + (block - segment.first_block) * segment.payload_length,
-                        payload_length=segment.payload_length,
-                        block_length=segment.block_length,
-                    )
-                    block += blocks
+            yield from self.windows_of(group, window_bits)
+
+    def windows_of(self, group: Group, window_bits: int = WINDOW_BITS) -> Iterator[Window]:
+        """The windows of one group, in order.
+
+        Args:
+            group: one of `groups`.
+            window_bits: as of `windows`.
+        """
+        group_end = group.first_block + group.blocks
+        for number, segment in enumerate(self.segments):
+            block = max(group.first_block, segment.first_block)
+            end = min(group_end, segment.first_block + segment.blocks)
+            most = max(1, window_bits // segment.payload_length)
+            while block < end:
+                blocks = min(most, end - block)
+                yield Window(
+                    segment=number,
+                    group=group.index,
+                    first_block=block,
+                    blocks=blocks,
+                    start_bit=segment.start_bit + (block - segment.first_block) * segment.payload_length,
+                    payload_length=segment.payload_length,
+                    block_length=segment.block_length,
+                    ends_group=block + blocks == group_end,
+                )
+                block += blocks
+
+    def start_bit(self, block: int) -> int:
+        """Position of a block's first bit; of the block after the last one, the end of the blocks.
+
+        Args:
+            block: in [0, blocks].
+        """
+        segment = next(each for each in reversed(self.segments) if block >= each.first_block)
+        return segment.start_bit + (block - segment.first_block) * segment.payload_length
 
     def window_count(self, segment: int, window_bits: int = WINDOW_BITS) -> int:
         """A lower bound on the windows of a segment, exact where no group boundary cuts one short.

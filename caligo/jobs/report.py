@@ -12,6 +12,11 @@ from typing import Any
 from caligo.bits import Packed
 from caligo.codes import PolarCode
 from caligo.errors import ExitCode
+from caligo.jobs.accounting import Totals
+from caligo.jobs.advice import advise
+from caligo.jobs.reconcile_work import ReconcileWork
+from caligo.reconciliation.estimation import leakage_account
+from caligo.reconciliation.leakage import efficiency
 
 __all__ = ["CodeUse", "ReconciliationReport"]
 
@@ -172,6 +177,103 @@ class ReconciliationReport:
     out: str | None = None
     alice_key: Packed | None = field(default=None, repr=False, compare=False)
     bob_key: Packed | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        work: ReconcileWork,
+        totals: Totals,
+        *,
+        elapsed_s: float,
+        threads: int,
+        decoder_bytes: int,
+        peak_rss_bytes: int,
+        engine: str,
+        one_file: bool,
+        run: str | None,
+        out: str | None,
+        keys: tuple[Packed, Packed] | None = None,
+    ) -> ReconciliationReport:
+        """What was done.
+
+        Args:
+            work: what there was to do.
+            totals: what became of all its blocks.
+            elapsed_s: duration of the job, of all attempts.
+            threads: that decoded at the same time, on all ranks.
+            decoder_bytes: as the field.
+            peak_rss_bytes: as the field.
+            engine: as the field.
+            one_file: both keys came from the same file.
+            run: as the field.
+            out: as the field.
+            keys: Alice's and Bob's reconciled keys, where they are wanted.
+        """
+        layout, estimate, options = work.layout, work.estimated, work.options
+        low, high = (None, None) if estimate is None else estimate.interval
+        sampled_errors = 0 if work.sampled is None else work.sampled.errors
+        true_qber = (totals.errors + sampled_errors + work.errors_beyond_blocks()) / work.whole_bits
+        return cls(
+            key_bits=work.whole_bits,
+            sampled_bits=0 if work.sampled is None else work.sampled.sampled_bits,
+            discarded_bits=layout.discarded_bits,
+            reconciled_bits=totals.payload_ok,
+            payload_length=layout.segments[0].payload_length,
+            block_length=work.block_length,
+            list_size=options.list_size,
+            strategy=options.strategy,
+            wish=options.wish,
+            check=options.block_check,
+            blocks=totals.blocks,
+            blocks_ok=totals.blocks_ok,
+            blocks_failed=totals.blocks - totals.blocks_ok,
+            blocks_discarded=totals.blocks - totals.blocks_ok,
+            failed_check=totals.failed_check,
+            given_up=totals.given_up,
+            failed_verification=totals.failed_verification,
+            undetected_errors=totals.undetected_errors,
+            estimated_qber=None if estimate is None else estimate.qber,
+            estimated_qber_low=low,
+            estimated_qber_high=high,
+            true_qber=true_qber,
+            design_qber=work.design_qber,
+            design_qber_pair=work.assumed_qber if isinstance(work.assumed_qber, tuple) else None,
+            account=leakage_account(work.assumed_qber),
+            target_fer=options.aimed_fer,
+            leakage_bits=totals.leakage.leakage_bits,
+            leakage_bits_both_ways=totals.leakage.leakage_bits_both_ways,
+            leakage=totals.leakage.by_kind(),
+            efficiency=efficiency(totals.leakage_ok.leakage_bits, totals.payload_ok, totals.errors_ok),
+            epsilon_correctness=float(totals.epsilon),
+            blocks_retried=totals.blocks_retried,
+            rounds_mean=totals.rounds / totals.blocks,
+            rounds_max=totals.rounds_max,
+            messages=totals.messages(sampled=work.sampled is not None),
+            keys_equal=totals.undetected_errors == 0,
+            payload_mbps=(layout.key_bits - layout.discarded_bits) / elapsed_s / 1e6,
+            coded_mbps_per_core=totals.coded_bits * 1e3 / totals.elapsed_ns if totals.elapsed_ns else None,
+            elapsed_s=elapsed_s,
+            threads=threads,
+            decoder_bytes=decoder_bytes,
+            peak_rss_bytes=peak_rss_bytes,
+            engine=engine,
+            codes=tuple(CodeUse.of(code, blocks) for code, blocks in totals.codes.items()),
+            warnings=tuple(
+                advise(
+                    options,
+                    totals,
+                    true_qber=true_qber,
+                    design_qber=work.design_qber,
+                    one_file=one_file,
+                    threads=work.threads,
+                    threads_wanted=work.threads_wanted,
+                )
+            ),
+            run=run,
+            out=out,
+            alice_key=None if keys is None else keys[0],
+            bob_key=None if keys is None else keys[1],
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Every field but the keys, as JSON values."""

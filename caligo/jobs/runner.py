@@ -1,7 +1,7 @@
 """Work on a pool of threads, results in order, memory bounded.
 
-Covers: one generator that keeps a bounded number of items in flight, what happens on an error or Ctrl-C, and stretches
-that Ctrl-C must not cut. Does not cover: what the work is, nor ranks (:mod:`caligo.cluster`).
+Covers: generators that keep a bounded number of items in flight, what happens on an error or Ctrl-C, and stretches that
+Ctrl-C must not cut. Does not cover: what the work is, nor who shares it out among ranks (:mod:`.coordination`).
 
 Decoding releases the GIL, so threads are enough. Results come in the order of the items whatever the number of threads,
 so whoever consumes them behaves the same for any.
@@ -16,9 +16,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
-from typing import TypeVar
+from typing import TypeVar, cast
 
-__all__ = ["in_order", "interrupts_deferred", "worker_pool"]
+__all__ = ["in_order", "in_order_or_idle", "interrupts_deferred", "worker_pool"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,14 +56,40 @@ def in_order(
     Yields:
         Results.
     """
+    for result in in_order_or_idle(pool, work, items, lambda: in_flight):
+        yield cast(Result, result)
+
+
+def in_order_or_idle(
+    pool: Executor,
+    work: Callable[[Item], Result],
+    items: Iterable[Item | None],
+    in_flight: Callable[[], int],
+    wait: Callable[[Future[Result]], Result] = Future.result,
+) -> Generator[Result | None, None, None]:
+    """As `in_order`, for items that may be late: None among them says that there is none at present.
+
+    Args:
+        pool: where to work.
+        work: called in the pool's threads; must not wait for other work of the same pool.
+        items: taken one by one in the consumer's thread.
+        in_flight: most items begun and not yet yielded, >= 1; asked before each.
+        wait: for a result, in the consumer's thread; may do other things meanwhile.
+
+    Yields:
+        Results, and None where there was no item and nothing was in flight.
+    """
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:
+            if item is None:
+                yield wait(pending.popleft()) if pending else None
+                continue
             pending.append(pool.submit(work, item))
-            if len(pending) >= in_flight:
-                yield pending.popleft().result()
+            while pending and len(pending) >= in_flight():
+                yield wait(pending.popleft())
         while pending:
-            yield pending.popleft().result()
+            yield wait(pending.popleft())
     finally:
         for future in pending:
             future.cancel()

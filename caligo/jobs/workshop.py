@@ -53,6 +53,17 @@ class Workshop:
                 with self._lock:
                     self._idle.append(strategy)
 
+    def release_idle(self, keep: int) -> None:
+        """Close idle strategies, and have their memory back; they are made again when they are wanted.
+
+        Args:
+            keep: most that stay, >= 0.
+        """
+        with self._lock:
+            while len(self._idle) > keep:
+                self._idle.pop(0).close()
+                self._alive -= 1
+
     def close(self) -> None:
         """Release every workspace; waits for those at work."""
         for _ in range(self._workers):
