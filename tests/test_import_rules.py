@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "bits": set(),
     "states": set(),
+    "quantities": set(),
     "channel": set(),
     "statistics": set(),
     "randomness": {"_native"},
@@ -39,6 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "jobs": {
         "bits",
         "states",
+        "quantities",
         "channel",
         "codes",
         "randomness",
@@ -71,7 +73,8 @@ HOMES = {
 
 # Modules without I/O, clock, environment or randomness.
 PURE = (
-    "jobs.plan", "jobs.scheduling", "memory.budget", "reconciliation.authentication", "reconciliation.endpoint",
+    "quantities",
+    "jobs.forecast", "jobs.plan", "jobs.scheduling", "memory.budget", "reconciliation.authentication", "reconciliation.endpoint",
     "reconciliation.link", "reconciliation.messages", "reconciliation.parties", "reconciliation.session",
     "reconciliation.tracking", "reconciliation.wire",
 )  # fmt: skip

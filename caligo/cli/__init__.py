@@ -46,6 +46,8 @@ COMMANDS: dict[str, _Entry] = {
     "alice": _Entry("command", "Reconcile Alice's key file with a Bob on another machine."),
     "bob": _Entry("command", "Reconcile Bob's key file with an Alice on another machine."),
     "compare-strategies": _Entry("command", "Compare every strategy, and Cascade, on two key files."),
+    "job": _Entry("group", "Write and check job files, for unattended work on many cores."),
+    "plan": _Entry("command", "Say what a job needs on so many ranks, before it is submitted."),
     "simulate": _Entry("command", "Measure the frame error rate of a code and decoder."),
     "bench": _Entry("group", "Measure how fast this machine decodes."),
     "store": _Entry("group", "List and show recorded runs."),

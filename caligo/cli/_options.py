@@ -7,7 +7,6 @@ a block length of 1000) is refused by the library with a `ConfigError`, so Pytho
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -16,9 +15,10 @@ import click
 
 if TYPE_CHECKING:
     _IntegerType = click.ParamType[int]
+    _NumberType = click.ParamType[float]
     _RatesType = click.ParamType[float | tuple[float, float]]
 else:
-    _IntegerType = _RatesType = click.ParamType  # not subscriptable in click 8.1
+    _IntegerType = _NumberType = _RatesType = click.ParamType  # not subscriptable in click 8.1
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
@@ -44,16 +44,46 @@ class Count(_IntegerType):
 
     @staticmethod
     def _parse(text: str) -> int | None:
-        text = text.strip()
-        if re.fullmatch(r"[+-]?\d[\d_]*", text):
-            return int(text)
-        if match := re.fullmatch(r"2(?:\^|\*\*)(\d{1,2})", text):
-            return 1 << int(match[1])
-        if match := re.fullmatch(r"(\d+)(?:\.(\d+))?[eE]\+?(\d{1,2})", text):
-            whole, fraction, exponent = match[1], (match[2] or "").rstrip("0"), int(match[3])
-            if len(fraction) <= exponent:
-                return int(whole + fraction + "0" * (exponent - len(fraction)))
-        return None
+        from caligo.errors import ConfigError
+        from caligo.quantities import parse_count
+
+        try:
+            return parse_count(text)
+        except ConfigError:
+            return None
+
+
+class Size(_IntegerType):
+    """Memory: `2GiB`, `512MiB`, `2e9`; at least 1 MiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from caligo.errors import ConfigError
+        from caligo.quantities import LEAST_MEMORY_BYTES, parse_size
+
+        try:
+            size = value if isinstance(value, int) else parse_size(str(value))
+        except ConfigError as error:
+            self.fail(error.message, param, ctx)
+        if size < LEAST_MEMORY_BYTES:
+            self.fail(f"{value} is {size} bytes: expected at least 1MiB; name a unit, as in 2GiB", param, ctx)
+        return size
+
+
+class Duration(_NumberType):
+    """A time in seconds: `90s`, `15m`, `23h50m`, `1d`, or a bare number of seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from caligo.errors import ConfigError
+        from caligo.quantities import parse_duration
+
+        try:
+            return value if isinstance(value, float) else parse_duration(str(value))
+        except ConfigError as error:
+            self.fail(error.message, param, ctx)
 
 
 class Rates(_RatesType):
@@ -75,6 +105,11 @@ class Rates(_RatesType):
         if len(rates) != 1:
             self.fail(f"{value!r} is not an error rate, or two (write 0.02, or 0.049,0.024)", param, ctx)
         return rates[0]
+
+
+def memory_per_rank_option(*, help: str) -> Decorator[Any]:
+    """Adds `memory_per_rank: int | None`, bytes."""
+    return click.option("--memory-per-rank", metavar="SIZE", type=Size(), default=None, help=help)
 
 
 def available_threads() -> int:

@@ -20,16 +20,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from caligo import _native
 from caligo.channel import Qbers
 from caligo.codes import PolarCode
 from caligo.codes.polar_code import validate_block_length, validate_segments
-from caligo.codes.validation import validate_name, validate_number
+from caligo.codes.validation import validate_number
 from caligo.errors import CaligoError, ConfigError
 from caligo.jobs.job_keys import OPTION_DEFAULTS, TABLES, JobKind, Table, describe
 from caligo.jobs.options import ReconcileOptions
 from caligo.keys import BitOrder
-from caligo.reconciliation.codecs.boundary import require_escalation, require_list_size
+from caligo.quantities import duration_text
+from caligo.reconciliation.codecs.boundary import require_escalation
+from caligo.reconciliation.strategies.one_way import validate_decoder
 from caligo.simulation import AwgnChannel, BscChannel, Channel, design_for_channel
 from caligo.store import default_store
 from caligo.store.values import canonical_json, plain
@@ -46,6 +47,7 @@ __all__ = [
     "load_job",
     "parse_job",
     "require_one_file_system",
+    "usual_work",
 ]
 
 SCHEMA = 1
@@ -196,7 +198,7 @@ class JobFile:
         out: directory for the reconciled keys; None: they are not written.
         force: accept an `out` that is not empty.
         store: experiment store; None: the run is not recorded.
-        work: directory of shards, checkpoints and attempts.
+        work: directory of shards, checkpoints and attempts; usually `usual_work`.
         schedule: how tasks are given to ranks.
         limits: what each rank may use.
         telemetry: what the job says about itself.
@@ -204,17 +206,17 @@ class JobFile:
 
     path: Path
     kind: JobKind
-    keys: KeysTable | None
+    keys: KeysTable | None = None
     options: ReconcileOptions = field(default_factory=ReconcileOptions)
-    simulate: SimulateTable | None
-    seed: int | None
-    out: Path | None
-    force: bool
-    store: Path | None
+    simulate: SimulateTable | None = None
+    seed: int | None = None
+    out: Path | None = None
+    force: bool = False
+    store: Path | None = None
     work: Path
-    schedule: ScheduleTable
-    limits: LimitsTable
-    telemetry: TelemetryTable
+    schedule: ScheduleTable = field(default_factory=ScheduleTable)
+    limits: LimitsTable = field(default_factory=LimitsTable)
+    telemetry: TelemetryTable = field(default_factory=TelemetryTable)
 
     def definition(self) -> dict[str, Any]:
         """What defines the results, as JSON values; a job that is resumed must have the same.
@@ -268,15 +270,18 @@ def load_job(path: str | os.PathLike[str]) -> JobFile:
             f"{file}: expected a job file, got more than {_MOST_BYTES} bytes; is it a key file?",
             path=os.fspath(file),
         )
+    text, wrong_at = "", content.find(b"\x00")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        wrong_at = error.start
+    if wrong_at >= 0:
+        line = content.count(b"\n", 0, wrong_at) + 1
         raise ConfigError(
             f"{file}: expected a job file, which is UTF-8 text, got other bytes in line {line}; is it a key file?",
             path=os.fspath(file),
             line=line,
-        ) from None
+        )
     return parse_job(text, file.absolute().parent, os.fspath(file))
 
 
@@ -302,6 +307,18 @@ def parse_job(text: str, directory: str | os.PathLike[str], name: str = "job.tom
     if job is None:
         raise _wrong(name, reading.problems)
     return job
+
+
+def usual_work(out: Path | None, file: Path) -> Path:
+    """Where a job works if nobody says: beside its output, ".work" behind the name; else beside the job file.
+
+    Args:
+        out: directory of the output, absolute, if there is one.
+        file: the job file.
+    """
+    if out is not None and out.name:
+        return out.with_name(f"{out.name}.work")
+    return file.with_name(f"{file.stem}.work")
 
 
 def require_one_file_system(job: JobFile) -> None:
@@ -364,6 +381,7 @@ class _Reading:
         self._directory = directory
         self._name = name
         self.problems: list[str] = []
+        self._unread: set[str] = set()
 
     def job(self) -> JobFile | None:
         """The job; None where there are problems."""
@@ -379,6 +397,7 @@ class _Reading:
         if kind == "simulate":
             self._simulation(tables["simulate"])
         self._schedule(tables["schedule"])
+        self._time(tables["limits"])
         out = self._path(tables["output"]["dir"]) if kind == "reconcile" else None
         path = self._directory / Path(self._name).name
         work = self._work(tables["work"]["dir"], out, path)
@@ -470,6 +489,7 @@ class _Reading:
                     values[name] = key.kind.read(given[name])
                 except ConfigError as error:
                     self._problem(f"{table.name}.{name}", error)
+                    self._unread.add(f"{table.name}.{name}")
             elif key.required and not absent:
                 self._problem(f"{table.name}.{name}", f"expected {_article(key.kind.name)}, got none")
         return values
@@ -482,6 +502,9 @@ class _Reading:
     def _options(self, values: Mapping[str, Any], seed: int | None) -> ReconcileOptions:
         """The options; every field that they refuse is a problem, one after the other."""
         left = dict(values)
+        for name, dependent in _DEPENDENT.items():
+            if f"reconcile.{name}" in self._unread:
+                left |= {other: OPTION_DEFAULTS[other] for other in dependent}
         while True:
             try:
                 return replace(ReconcileOptions(**left), seed=seed)
@@ -496,7 +519,10 @@ class _Reading:
                     left[name] = OPTION_DEFAULTS[name]
 
     def _simulation(self, values: Mapping[str, Any]) -> None:
-        for name, error in _simulation_problems(values, self._document["simulate"]):
+        given = self._document["simulate"]
+        present = set(given) if isinstance(given, dict) else set()
+        unread = {name for name in present if f"simulate.{name}" in self._unread}
+        for name, error in _simulation_problems(values, present, unread):
             self._problem(f"simulate.{name}", error)
 
     def _schedule(self, values: Mapping[str, Any]) -> None:
@@ -508,6 +534,15 @@ class _Reading:
                 if values[name] is not None:
                     self._problem(f"schedule.{name}", 'no place beside kind = "static", which gives equal shares')
 
+    def _time(self, values: Mapping[str, Any]) -> None:
+        time_s, before_s = values["time"], values["stop_before"]
+        if time_s is not None and time_s <= before_s:
+            self._problem(
+                "limits.time",
+                f"expected more than the {duration_text(before_s)} of limits.stop_before, got {duration_text(time_s)}; "
+                "nothing could be done",
+            )
+
     def _path(self, text: str | None) -> Path | None:
         if text is None:
             return None
@@ -516,11 +551,7 @@ class _Reading:
 
     def _work(self, asked: str | None, out: Path | None, file: Path) -> Path:
         if asked is None:
-            return (
-                out.with_name(out.name + ".work")
-                if out is not None and out.name
-                else file.with_name(f"{file.stem}.work")
-            )
+            return usual_work(out, file)
         work = cast(Path, self._path(asked))
         if out is not None and (work == out or work in out.parents or out in work.parents):
             self._problem(
@@ -572,12 +603,10 @@ def _field_at_fault(values: Mapping[str, Any], error: ConfigError) -> str | None
     return None
 
 
-def _simulation_problems(values: Mapping[str, Any], given: object) -> Iterator[tuple[str, object]]:
+def _simulation_problems(
+    values: Mapping[str, Any], present: set[str], unread: set[str]
+) -> Iterator[tuple[str, object]]:
     """What is wrong with a simulation, field by field; fields that could not be read are judged no more."""
-    present = given if isinstance(given, dict) else {}
-
-    def unreadable(name: str) -> bool:
-        return name in present and values[name] is None
 
     def refused(check: Callable[[], object]) -> ConfigError | None:
         try:
@@ -587,36 +616,30 @@ def _simulation_problems(values: Mapping[str, Any], given: object) -> Iterator[t
         return None
 
     channel, awgn = values["channel"], values["channel"] == "awgn"
-    for name in ("qber", "efficiency") if awgn else ("ebn0",):
-        if name in present:
-            yield name, f'no place beside channel = "{channel}"; leave it out'
-    needs = ("ebn0", "info_length") if awgn else ("qber",)
-    for name in needs:
-        if name not in present:
-            yield name, f'expected one beside channel = "{channel}", got none'
-    if not awgn:
+    if "channel" not in unread:
+        for name in ("qber", "efficiency") if awgn else ("ebn0",):
+            if name in present:
+                yield name, f'no place beside channel = "{channel}"; leave it out'
+        for name in ("ebn0", "info_length") if awgn else ("qber",):
+            if name not in present:
+                yield name, f'expected one beside channel = "{channel}", got none'
         budgets = [name for name in ("efficiency", "info_length") if name in present]
-        if len(budgets) != 1:
+        if not awgn and len(budgets) != 1:
             yield "efficiency", f"expected it or info_length, got {'both' if budgets else 'neither'}"
-    engines, checks = list(_native.engines()), list(_native.check_names())
+    usual = {"list_size": 1, "check": "crc32", "precision": "int8", "engine": None}
     length, segments = values["block_length"], values["segment_length"]
     checked: tuple[tuple[str, Callable[[], object]], ...] = (
         ("ebn0", lambda: AwgnChannel(values["ebn0"])),
         ("efficiency", lambda: validate_number(values["efficiency"], "efficiency", 0.0)),
         ("block_length", lambda: validate_block_length(length)),
-        ("list_size", lambda: require_list_size(values["list_size"])),
-        ("check", lambda: validate_name(values["check"], "check", checks)),
-        ("segment_check", lambda: validate_name(values["segment_check"], "segment_check", checks)),
-        ("design", lambda: validate_name(values["design"], "design", ("de", "ga", "nr", "pw"))),
-        ("precision", lambda: validate_name(values["precision"], "precision", ("int8", "f32"))),
-        ("engine", lambda: validate_name(values["engine"], "engine", engines)),
+        *((name, lambda name=name: validate_decoder(**(usual | {name: values[name]}))) for name in usual),
     )
     wrong = set()
     for name, check in checked:
         if values[name] is not None and (error := refused(check)) is not None:
             wrong.add(name)
             yield name, error
-    if length is not None and not wrong & {"block_length", "segment_check"}:
+    if length is not None and "block_length" not in wrong:
         payload = values["payload_length"]
         if payload is not None and payload > length:
             yield "payload_length", f"expected at most the block_length {length}, got {payload}"
@@ -627,7 +650,7 @@ def _simulation_problems(values: Mapping[str, Any], given: object) -> Iterator[t
             error = refused(lambda: validate_segments(length, segments, values["segment_check"]))
             if error is not None:
                 yield "segment_length", error
-    if values["list_size"] is not None and not wrong & {"list_size", "check"} and not unreadable("escalation"):
+    if values["list_size"] is not None and not wrong & {"list_size", "check"} and "check" not in unread:
         error = refused(lambda: require_escalation(values["escalation"], values["list_size"], values["check"]))
         if error is not None:
             yield "escalation", error
@@ -694,8 +717,7 @@ def _values(job: JobFile, table: str) -> dict[str, Any]:
         named = job.store if job.store is not None and job.store != default_store() else None
         return {"dir": named, "record": job.store is not None}
     if table == "work":
-        usual = job.out.with_name(job.out.name + ".work") if job.out else job.path.with_name(f"{job.path.stem}.work")
-        return {"dir": None if job.work == usual else job.work}
+        return {"dir": None if job.work == usual_work(job.out, job.path) else job.work}
     values = asdict(getattr(job, table))
     return {
         name.removesuffix("_s") if name.removesuffix("_s") in _SECONDS else name: value

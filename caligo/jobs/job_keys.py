@@ -17,8 +17,16 @@ from typing import Any, Literal
 from caligo.channel import Qbers, validate_qbers
 from caligo.errors import ConfigError
 from caligo.jobs.options import ReconcileOptions
-from caligo.jobs.quantities import MAX_DURATION_S, duration_text, parse_count, parse_duration, parse_size, size_text
 from caligo.keys import FORMATS
+from caligo.quantities import (
+    LEAST_MEMORY_BYTES,
+    MAX_DURATION_S,
+    duration_text,
+    parse_count,
+    parse_duration,
+    parse_size,
+    size_text,
+)
 
 __all__ = ["OPTION_DEFAULTS", "TABLES", "JobKind", "Key", "Table", "ValueKind", "describe"]
 
@@ -148,8 +156,8 @@ def _read_size(value: object) -> int:
         size = int(value)
     else:
         size = value if isinstance(value, int) and not isinstance(value, bool) else -1
-    if not 1 <= size <= 1 << 60:
-        raise _refuse('a size ("2GiB", "512MiB", or bytes)', value)
+    if not LEAST_MEMORY_BYTES <= size <= 1 << 60:
+        raise _refuse('a size of at least "1MiB" ("2GiB", "512MiB", or bytes)', value)
     return size
 
 
@@ -396,8 +404,18 @@ TABLES: dict[str, Table] = {
                     "Positions in a segment of a block, a power of two. Absent: the block is not cut.",
                     example=1 << 15,
                 ),
-                Key("segment_check", TEXT, "Check value of a segment, where there are any.", "crc16"),
-                Key("design", TEXT, "de, ga, nr or pw. Absent: de for bsc, ga for awgn.", example="de"),
+                Key(
+                    "segment_check",
+                    _choice("crc16", "crc24", "crc32"),
+                    "Check value of a segment, if there are any.",
+                    "crc16",
+                ),
+                Key(
+                    "design",
+                    _choice("de", "ga", "nr", "pw"),
+                    "de, ga, nr or pw. Absent: de for bsc, ga for awgn.",
+                    example="de",
+                ),
                 Key("precision", TEXT, "int8 or f32. Absent: int8 for bsc, f32 for awgn.", example="int8"),
                 Key("engine", TEXT, "Decoder engine. Absent: the fastest that each CPU has.", example="portable"),
                 Key("frames", COUNT, "Most frames to simulate.", 10_000),

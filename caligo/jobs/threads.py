@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from caligo.jobs.options import ReconcileOptions
 from caligo.jobs.plan import Layout
-from caligo.memory import FIXED_BYTES, MemoryLimit, plan_memory
+from caligo.memory import FIXED_BYTES, MemoryLimit, MemoryPlan, plan_memory
 from caligo.reconciliation.strategies import StrategyType
 
-__all__ = ["plan_threads"]
+__all__ = ["plan_thread_memory", "plan_threads"]
 
 
 def plan_threads(
@@ -23,6 +23,26 @@ def plan_threads(
     *,
     beside_bytes: int = 0,
 ) -> int:
+    """How many worker threads fit into memory; see `plan_thread_memory`.
+
+    Returns:
+        At least one thread, at most `wanted`.
+
+    Raises:
+        MemoryBudgetError: not even one fits.
+    """
+    return plan_thread_memory(limit, kind, options, layout, wanted, beside_bytes=beside_bytes).threads
+
+
+def plan_thread_memory(
+    limit: MemoryLimit,
+    kind: StrategyType,
+    options: ReconcileOptions,
+    layout: Layout,
+    wanted: int,
+    *,
+    beside_bytes: int = 0,
+) -> MemoryPlan:
     """Fit worker threads into memory.
 
     The decoders of all segments of the layout live side by side.
@@ -36,7 +56,8 @@ def plan_threads(
         beside_bytes: what the job needs beside a process, its decoders and its blocks.
 
     Returns:
-        At least one thread, at most `wanted`.
+        A plan with at least one thread, at most `wanted`; its `fixed_bytes` hold the process, what is beside it, and
+        the decoders of all segments but the one of the longest blocks.
 
     Raises:
         MemoryBudgetError: not even one fits.
@@ -62,4 +83,4 @@ def plan_threads(
         ),
         source=limit.source,
         required_bytes=decoder_bytes,
-    ).threads
+    )

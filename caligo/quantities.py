@@ -12,6 +12,7 @@ import re
 from caligo.errors import ConfigError
 
 __all__ = [
+    "LEAST_MEMORY_BYTES",
     "MAX_DURATION_S",
     "duration_text",
     "parse_count",
@@ -22,6 +23,9 @@ __all__ = [
 
 MAX_DURATION_S = 1e9
 """Thirty-one years: beyond any job, and exact to the microsecond in a float."""
+
+LEAST_MEMORY_BYTES = 1 << 20
+"""Less is no memory of a process, but a unit that was forgotten."""
 
 _MAX_SIZE_BYTES = 1 << 60
 
