@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caligo.cli._output import format_figure
 from caligo.errors import ConfigError, ProtocolError
 from caligo.telemetry import (
     NO_PROGRESS,
@@ -354,6 +355,16 @@ def test_a_bar_gets_what_is_done_since_it_was_told_last() -> None:
     announcer.finish()
     assert bar.heard == [("decode", 10_000, "blocks"), (40, 512.34), (10, 512.34), "finished"]
     assert file.getvalue() == ""
+
+
+def test_figures_beside_a_bar_are_sizes_and_shares_as_people_say_them() -> None:
+    assert [format_figure(name, value) for name, value in REPORT.figures().items()] == [
+        "payload mbps now 512.3",
+        "payload mbps 498.7",
+        "decode 97.1%",
+        "efficiency 1.050",
+        "headroom 312.0 MiB",
+    ]
 
 
 def test_jobs_out_of_range_are_refused() -> None:

@@ -265,6 +265,15 @@ def print_facts(facts: Mapping[str, object], *, title: str | None = None) -> Non
             click.echo(" " * (len(indent) + width) + line)
 
 
+def format_figure(name: str, value: float) -> str:
+    """A figure beside a progress bar: its name and value, sizes and shares (`_bytes`, `_share`) as people say them."""
+    if name.endswith("_bytes"):
+        return f"{name.removesuffix('_bytes').replace('_', ' ')} {format_bytes(value)}"
+    if name.endswith("_share"):
+        return f"{name.removesuffix('_share').replace('_', ' ')} {value:.1%}"
+    return f"{name.replace('_', ' ')} {format_value(value)}"
+
+
 class _Bar:
     """A rich progress bar on standard error, drawn from `start` on; the figures of `advance` are shown behind it."""
 
@@ -294,7 +303,7 @@ class _Bar:
         if self._task is None:
             return
         if figures:
-            note = "  ".join(f"{name.replace('_', ' ')} {format_value(value)}" for name, value in figures.items())
+            note = "  ".join(format_figure(name, value) for name, value in figures.items())
             self._drawn.update(self._task, advance=count, note=note)
         else:
             self._drawn.update(self._task, advance=count)
