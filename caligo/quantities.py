@@ -28,6 +28,8 @@ LEAST_MEMORY_BYTES = 1 << 20
 """Less is no memory of a process, but a unit that was forgotten."""
 
 _MAX_SIZE_BYTES = 1 << 60
+_MOST_DIGITS = 400
+"""As many as the smallest float has; more is refused before it costs time."""
 
 _UNITS_S = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 1e-3}
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
@@ -44,8 +46,8 @@ def parse_count(text: str) -> int:
         ConfigError: it is none.
     """
     stripped = text.strip()
-    if re.fullmatch(r"[+-]?[0-9][0-9_]*", stripped) and len(stripped) <= 100:
-        return int(stripped.rstrip("_").replace("__", "_"))
+    if re.fullmatch(r"[+-]?[0-9]+(_[0-9]+)*", stripped) and len(stripped) <= _MOST_DIGITS:
+        return int(stripped)
     if match := re.fullmatch(r"2(?:\^|\*\*)([0-9]{1,2})", stripped):
         return 1 << int(match[1])
     if match := re.fullmatch(r"([0-9]{1,30})(?:\.([0-9]{1,30}))?[eE]\+?([0-9]{1,2})", stripped):
@@ -66,9 +68,9 @@ def parse_duration(text: str) -> float:
     """
     stripped = text.strip()
     match = _DURATION.fullmatch(stripped)
-    if _PLAIN.fullmatch(stripped) and len(stripped) <= 100:
+    if _PLAIN.fullmatch(stripped) and len(stripped) <= _MOST_DIGITS:
         seconds = float(stripped)
-    elif stripped and match and len(stripped) <= 100:
+    elif stripped and match and len(stripped) <= _MOST_DIGITS:
         parts = zip(match.groups(), _UNITS_S.values(), strict=True)
         seconds = math.fsum(float(part) * unit for part, unit in parts if part)
     else:
@@ -105,7 +107,7 @@ def parse_size(text: str) -> int:
     """
     stripped = text.strip()
     match = _SIZE.fullmatch(stripped)
-    if match and len(stripped) <= 100:
+    if match and len(stripped) <= _MOST_DIGITS:
         whole, fraction, letter, suffix = match.groups()
         base = 1000 if suffix == "B" else 1024
         unit = base ** _POWERS[letter.upper()] if letter else 1

@@ -74,7 +74,8 @@ HOMES = {
 # Modules without I/O, clock, environment or randomness.
 PURE = (
     "quantities",
-    "jobs.forecast", "jobs.plan", "jobs.scheduling", "memory.budget", "reconciliation.authentication", "reconciliation.endpoint",
+    "jobs.forecast", "jobs.plan", "jobs.scheduling", "memory.budget", "reconciliation.authentication",
+    "reconciliation.endpoint",
     "reconciliation.link", "reconciliation.messages", "reconciliation.parties", "reconciliation.session",
     "reconciliation.tracking", "reconciliation.wire",
 )  # fmt: skip
