@@ -74,7 +74,7 @@ HOMES = {
 # Modules without I/O, clock, environment or randomness.
 PURE = (
     "quantities",
-    "jobs.forecast", "jobs.plan", "jobs.scheduling", "memory.budget", "reconciliation.authentication",
+    "jobs.forecast", "jobs.plan", "jobs.schedule_simulation", "jobs.scheduling", "memory.budget", "reconciliation.authentication",
     "reconciliation.endpoint",
     "reconciliation.link", "reconciliation.messages", "reconciliation.parties", "reconciliation.session",
     "reconciliation.tracking", "reconciliation.wire",

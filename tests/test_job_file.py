@@ -200,7 +200,7 @@ def test_what_is_written_reads_back_to_the_same_job(job: JobFile) -> None:
 def test_defaults_that_are_commented_out_are_the_defaults(job: JobFile) -> None:
     lines = []
     table = ""
-    for line in job_text(job).splitlines():
+    for line in job_text(job).split("\n"):
         if line.startswith("["):
             table = line[1 : line.index("]")]
         if line.startswith("#: "):

@@ -77,7 +77,7 @@ def _text(value: str) -> str:
             got=repr(value),
         ) from None
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\u{ord(match[0]):04x}", escaped) + '"'
+    return '"' + re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", escaped) + '"'
 
 
 def _number_text(value: float) -> str:
