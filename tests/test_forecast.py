@@ -197,6 +197,7 @@ def test_a_key_of_10_to_the_12_bits_is_planned_by_its_length(tmp_path: Path) -> 
     assert made.machine.memory_source == "limits.memory_per_rank of the job file"
     assert made.total_bytes < 2 * GIB
     assert made.memory_bytes["positions_bytes"] == 8 * 10**6
+    assert made.blocks_in_flight == 4 * 4, "four windows, of 2^18 bits each"
     assert made.submit.startswith("sbatch --nodes=4 --ntasks=192 ")
     document = json.loads(json.dumps(made.to_json()))
     assert document["workload"]["blocks"] == work.blocks

@@ -7,11 +7,14 @@ finding the limit (:mod:`caligo.memory`), running threads (:mod:`.runner`).
 from __future__ import annotations
 
 from caligo.jobs.options import ReconcileOptions
-from caligo.jobs.plan import Layout
+from caligo.jobs.plan import WINDOW_BITS, Layout
 from caligo.memory import FIXED_BYTES, MemoryLimit, MemoryPlan, plan_memory
 from caligo.reconciliation.strategies import StrategyType
 
 __all__ = ["plan_thread_memory", "plan_threads"]
+
+_WINDOWS_PER_THREAD = 4
+"""One that a thread has, one that waits for it, and as many again that wait for their group."""
 
 
 def plan_threads(
@@ -75,6 +78,7 @@ def plan_thread_memory(
         list_size=options.list_size,
         precision=options.precision,
         threads=wanted,
+        blocks_per_thread=_WINDOWS_PER_THREAD * max(1, WINDOW_BITS // longest.payload_length),
         fixed_bytes=FIXED_BYTES
         + beside_bytes
         + sum(
