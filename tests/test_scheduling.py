@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caligo.errors import ConfigError
+from caligo.errors import ConfigError, SchemaVersionError, StoreError
+from caligo.jobs.schedule_log import ScheduleLog, read_schedule
 from caligo.jobs.scheduling import (
     Chunk,
     ReplayScheduler,
@@ -353,3 +356,91 @@ def test_a_policy_is_found_for_every_job(tasks: int, ranks: int, task_s: float) 
     policy = choose_policy(tasks, ranks, task_s)
     assert policy.kind == "dynamic"
     assert policy.least_tasks <= max(1, tasks // (2 * ranks)), "every rank of a short job gets something"
+
+
+schedules = st.builds(
+    lambda ranks, policy, assigned: Schedule(
+        1000, ranks, policy, tuple((rank % ranks, Chunk(first, count)) for rank, first, count in assigned)
+    ),
+    st.integers(1, 300),
+    policies,
+    st.lists(st.tuples(st.integers(0, 299), st.integers(0, 900), st.integers(1, 100)), max_size=20),
+)
+
+
+def write(path: Path, schedule: Schedule) -> None:
+    path.unlink(missing_ok=True)
+    with ScheduleLog(path, schedule.tasks, schedule.ranks, schedule.policy) as log:
+        for rank, chunk in schedule.assigned:
+            log.add(rank, chunk)
+
+
+@given(schedules, st.data())
+def test_a_log_reads_as_it_was_written_and_a_torn_line_loses_only_itself(
+    tmp_path_factory: pytest.TempPathFactory, schedule: Schedule, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "schedule.jsonl"
+    write(path, schedule)
+    assert read_schedule(path) == schedule
+    text = path.read_bytes()
+    head = text.index(b"\n") + 1
+    cut = data.draw(st.integers(head, len(text)))
+    path.write_bytes(text[:cut])
+    whole = text[head:cut].count(b"\n")
+    assert read_schedule(path).assigned == schedule.assigned[:whole]
+
+
+def test_what_was_added_is_in_the_file_before_it_is_closed(tmp_path: Path) -> None:
+    log = ScheduleLog(tmp_path / "log", 10, 2, SchedulePolicy())
+    log.add(1, Chunk(3, 4))
+    assert read_schedule(tmp_path / "log").assigned == ((1, Chunk(3, 4)),)
+    log.close()
+    log.close()
+    with pytest.raises(StoreError, match="File exists"):
+        ScheduleLog(tmp_path / "log", 10, 2, SchedulePolicy())
+    with pytest.raises(StoreError, match="No such file"):
+        read_schedule(tmp_path / "none")
+
+
+HEAD: dict[str, object] = {
+    "schema": "caligo.schedule/1",
+    "tasks": 9,
+    "ranks": 2,
+    "policy": {"kind": "dynamic", "least_tasks": 1, "most_tasks": 8, "divisor": 4},
+}
+LINE = {"rank": 1, "first": 0, "count": 9}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "got an empty file"),
+        (["{"], "line 1: expected one JSON object"),
+        (["[]"], "line 1: expected an object with the members schema, tasks, ranks, policy"),
+        ([HEAD | {"schema": "caligo.run/1"}], "line 1: expected the schema caligo.schedule/1, got 'caligo.run/1'"),
+        ([HEAD | {"tasks": -1}], "line 1: expected tasks >= 0"),
+        ([HEAD | {"ranks": True}], "line 1: ranks: expected int, got bool"),
+        ([HEAD | {"policy": {"kind": "dynamic"}}], "line 1: expected an object with the members kind"),
+        ([HEAD, LINE, "}"], "line 3: expected one JSON object"),
+        ([HEAD, LINE, "\xff\xfe"], "line 3: expected one JSON object"),
+        ([HEAD, LINE | {"rank": 2}], "line 2: expected a rank below 2"),
+        ([HEAD, LINE | {"first": 1}], "line 2: expected a rank below 2 and tasks below 9, got rank 1 and tasks 1 to 9"),
+        ([HEAD, LINE | {"count": 0}], "line 2: chunk"),
+        ([HEAD, LINE | {"count": 1.0}], "line 2: count: expected int, got float"),
+        ([HEAD, LINE | {"more": 1}], "line 2: expected an object with the members rank, first, count"),
+        ([HEAD, "[" * 100_000], "line 2: expected one JSON object"),
+    ],
+)
+def test_a_log_that_is_none_is_refused_with_the_line(
+    tmp_path: Path, lines: list[str | dict[str, object]], message: str
+) -> None:
+    text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
+    (tmp_path / "log").write_text(text, encoding="latin-1")
+    with pytest.raises(ConfigError, match=message):
+        read_schedule(tmp_path / "log")
+
+
+def test_a_log_of_a_newer_caligo_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(json.dumps(HEAD | {"schema": "caligo.schedule/2", "else": 1}) + "\n")
+    with pytest.raises(SchemaVersionError, match="upgrade caligo"):
+        read_schedule(tmp_path / "log")

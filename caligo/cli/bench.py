@@ -1,9 +1,10 @@
-"""`caligo bench`: how fast this machine decodes."""
+"""`caligo bench`: how fast this machine decodes, and what sharing the work among many ranks would cost."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
@@ -35,10 +36,16 @@ from caligo.cli._output import (
 if TYPE_CHECKING:
     from caligo.bench import SweepRow
 
+    _TimesType = click.ParamType[tuple[float, ...]]
+else:
+    _TimesType = click.ParamType  # not subscriptable in click 8.1
+
+_MOST_TIMES_BYTES = 1 << 24
+
 
 @click.group("bench")
 def group() -> None:
-    """Measure how fast this machine decodes."""
+    """Measure how fast this machine decodes, and simulate many of its kind."""
 
 
 @group.command("decoder", short_help="Time the decoder on random keys and real noise.")
@@ -227,3 +234,150 @@ def _fer(row: SweepRow) -> str:
 
 def _rate(mbps: float) -> str:
     return f"{mbps:,.1f}" if mbps < 1000 else f"{mbps:,.0f}"
+
+
+class TaskTimes(_TimesType):
+    """Seconds: `0.006`, `0.004,0.006,0.02`, or a file of such numbers, with commas or white space between them."""
+
+    name = "times"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """The times that a value stands for."""
+        if not isinstance(value, str):
+            return cast("tuple[float, ...]", value)
+        times = self._parse(value)
+        if times is None:
+            try:
+                with Path(value).open(encoding="ascii") as file:
+                    text = file.read(_MOST_TIMES_BYTES + 1)
+            except (OSError, ValueError):
+                self.fail(f"{value!r} is neither a time in seconds, nor several with commas, nor a file", param, ctx)
+            times = self._parse(text) if len(text) <= _MOST_TIMES_BYTES else None
+        if not times or not all(0 < time < math.inf for time in times):
+            self.fail(f"{value!r}: expected times of more than 0 seconds", param, ctx)
+        return times
+
+    @staticmethod
+    def _parse(text: str) -> tuple[float, ...] | None:
+        try:
+            return tuple(float(part) for part in text.replace(",", " ").split())
+        except ValueError:
+            return None
+
+
+@group.command("schedule", short_help="Simulate the sharing of a job among many ranks.")
+@click.option(
+    "--ranks", metavar="R", type=Count(minimum=1, maximum=100_000), required=True, help="Ranks that share the work."
+)
+@click.option(
+    "--tasks", metavar="T", type=Count(minimum=1, maximum=20_000_000), required=True,
+    help="Tasks of the job: groups of blocks, of about 2^20 key bits.",
+)  # fmt: skip
+@click.option(
+    "--task-time", metavar="S", type=TaskTimes(), required=True,
+    help="Seconds of a task: one number, several with commas, or a file of them, drawn at random.",
+)  # fmt: skip
+@click.option("--slow-share", metavar="P", type=float, default=0.0, help="Share of the ranks that is slow.")
+@click.option(
+    "--slow-factor", metavar="X", type=float, default=2.0, show_default=True, help="How much longer a slow rank takes."
+)
+@click.option("--late-share", metavar="P", type=float, default=0.0, help="Share of the ranks that comes late.")
+@click.option("--late", "late_s", metavar="S", type=float, default=0.0, help="How many seconds late.")
+@click.option("--failures", metavar="K", type=Count(), default=0, help="Ranks that die, spread over the job.")
+@click.option("--stalled", metavar="K", type=Count(), default=0, help="Ranks that hang, and nobody knows.")
+@click.option(
+    "--noticed", "noticed_s", metavar="S", type=float, default=5.0, show_default=True,
+    help="Seconds until a death is known.",
+)  # fmt: skip
+@click.option(
+    "--latency", "latency_s", metavar="S", type=float, default=20e-6, show_default=True,
+    help="Seconds of a message, each way.",
+)  # fmt: skip
+@click.option(
+    "--coordinator-us", metavar="US", type=float, default=50.0, show_default=True,
+    help="Microseconds that a message costs the coordinator, its answer included.",
+)  # fmt: skip
+@click.option(
+    "--policy", "kind", type=click.Choice(["dynamic", "static"]), default="dynamic", show_default=True,
+    help="Chunks for who asks, or equal shares.",
+)  # fmt: skip
+@click.option("--least-tasks", metavar="N", type=Count(minimum=1), help="Of a chunk.  [default: as a job chooses]")
+@click.option("--divisor", metavar="D", type=Count(minimum=1), help="Of what is pending.  [default: as a job chooses]")
+@seed_option(default=1, help="Seed of the tasks' times.")
+@json_option
+def schedule(
+    ranks: int,
+    tasks: int,
+    task_time: tuple[float, ...],
+    slow_share: float,
+    slow_factor: float,
+    late_share: float,
+    late_s: float,
+    failures: int,
+    stalled: int,
+    noticed_s: float,
+    latency_s: float,
+    coordinator_us: float,
+    kind: str,
+    least_tasks: int | None,
+    divisor: int | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Simulate the sharing of a job among many ranks, with the scheduler that a job runs.
+
+    Nothing is decoded: the time of a task is given, as measured by `caligo bench decoder`. The same arguments give the
+    same answer.
+    """
+    from dataclasses import asdict, replace
+
+    from caligo.jobs.schedule_simulation import draw_task_times, simulate_schedule, simulated_ranks
+    from caligo.jobs.scheduling import SchedulePolicy, choose_policy
+
+    mean_s = sum(task_time) / len(task_time)
+    policy = choose_policy(tasks, ranks, mean_s, coordinator_us * 1e-6)
+    least = least_tasks or policy.least_tasks
+    policy = replace(
+        policy if kind == "dynamic" else SchedulePolicy(kind),
+        least_tasks=least,
+        most_tasks=max(least, policy.most_tasks),
+        divisor=divisor or policy.divisor,
+    )
+    machines = simulated_ranks(
+        ranks,
+        slow_share=slow_share,
+        slow_factor=slow_factor,
+        late_share=late_share,
+        late_s=late_s,
+        failures=failures,
+        stalled=stalled,
+        within_s=mean_s * tasks / ranks,
+        noticed_s=noticed_s,
+    )
+    result = simulate_schedule(
+        draw_task_times(tasks, task_time, seed),
+        machines,
+        policy,
+        message_s=coordinator_us * 1e-6,
+        latency_s=latency_s,
+    )
+    if as_json:
+        document = {"ranks": ranks, "tasks": tasks, "policy": asdict(policy), "seed": seed, **asdict(result)}
+        emit_json("caligo.bench-schedule/1", document | {"efficiency": result.efficiency, "is_done": result.is_done})
+        return
+    print_facts(
+        {
+            "policy": f"{policy.kind}, chunks of {policy.least_tasks:,} to {policy.most_tasks:,} tasks"
+            + (f", 1/{policy.divisor} of an equal share" if kind == "dynamic" else ""),
+            "work": f"{format_seconds(result.work_s)} of one rank",
+            "time": f"{format_seconds(result.makespan_s)}, ideally {format_seconds(result.ideal_s)}"
+            if result.is_done
+            else "it never ends: what a rank that hangs has is nobody else's",
+            "efficiency": f"{result.efficiency:.2%}",
+            "waiting": f"{result.waiting_share:.2%} of the ranks' time",
+            "done twice": f"{result.duplicated_share:.2%} of the ranks' time; {result.copied_tasks:,} tasks copied",
+            "coordinator": f"{result.messages:,} messages for {result.chunks:,} chunks, busy "
+            f"{result.coordinator_share:.1%} of the time",
+        },
+        title="Simulated schedule",
+    )

@@ -49,7 +49,8 @@ MESSAGE_S = 50e-6
 MOST_TASKS = 1 << 16
 """Most tasks of a chunk where a policy does not say."""
 
-_SCAN_TASKS = 1 << 16
+_MOST_SCANNED = 1 << 16
+"""Tasks looked at in one step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,8 @@ class Scheduler:
         self.ranks = ranks
         self.policy = policy
         self.completed = 0
+        self.copied = 0
+        """Tasks that were given out as copies."""
         self._done = bytearray((tasks + 7) // 8)
         for chunk in done:
             self._require_tasks(chunk)
@@ -265,6 +268,7 @@ class Scheduler:
             chunk = self._copy()
             if chunk is not None:
                 self._held[rank].append(_Held(chunk.first, chunk.end, order=0))
+                self.copied += chunk.count
         return chunk
 
     def release(self, limit: int) -> None:
@@ -514,13 +518,15 @@ class Scheduler:
 
     def _skip_done(self, first: int, end: int) -> int:
         """The first task from `first` on that is not done, or `end`."""
+        window = 8
         while first < end:
-            stop = min(end, first + _SCAN_TASKS)
+            stop = min(end, first + window)
             bits = self._done_bits(first, stop)
             run = (~bits & (bits + 1)).bit_length() - 1
             if first + run < stop:
                 return first + run
             first = stop
+            window = min(2 * window, _MOST_SCANNED)
         return first
 
     def _undone_run(self, first: int, end: int) -> int:
