@@ -48,11 +48,12 @@ ALLOWED: dict[str, set[str]] = {
         "simulation",
         "keys",
         "memory",
+        "statistics",
         "store",
         "telemetry",
         "transports",
     },
-    "cluster": {"jobs", "memory", "telemetry"},
+    "cluster": {"quantities", "jobs", "memory", "telemetry"},
     "reports": {"store", "channel", "statistics"},
 }  # fmt: skip
 EVERYTHING_BELOW_CLI = set(ALLOWED) | {"bench", "doctor"}
@@ -74,8 +75,8 @@ HOMES = {
 # Modules without I/O, clock, environment or randomness.
 PURE = (
     "quantities",
-    "jobs.forecast", "jobs.plan", "jobs.schedule_simulation", "jobs.scheduling", "memory.budget", "reconciliation.authentication",
-    "reconciliation.endpoint",
+    "jobs.forecast", "jobs.plan", "jobs.schedule_simulation", "jobs.scheduling", "memory.budget",
+    "reconciliation.authentication", "reconciliation.endpoint",
     "reconciliation.link", "reconciliation.messages", "reconciliation.parties", "reconciliation.session",
     "reconciliation.tracking", "reconciliation.wire",
 )  # fmt: skip
