@@ -124,6 +124,10 @@ class StoreError(CaligoError):
     exit_code = ExitCode.STORE
 
 
+class DamagedFrameError(StoreError):
+    """What a job had done before is not what was written; its fields say where, and it is done anew."""
+
+
 class SchemaVersionError(StoreError):
     """The store was written by a newer caligo."""
 

@@ -43,6 +43,7 @@ COMMANDS: dict[str, _Entry] = {
     "demo": _Entry("command", "Reconcile two 2^24-bit keys here and show the account."),
     "keys": _Entry("group", "Simulate and inspect key files."),
     "reconcile": _Entry("command", "Make two sifted key files equal, and account for the leakage."),
+    "run": _Entry("command", "Run the job of a job file, or go on with it."),
     "alice": _Entry("command", "Reconcile Alice's key file with a Bob on another machine."),
     "bob": _Entry("command", "Reconcile Bob's key file with an Alice on another machine."),
     "compare-strategies": _Entry("command", "Compare every strategy, and Cascade, on two key files."),

@@ -10,7 +10,7 @@ Totals are a monoid: however the groups are divided among processes, the sums of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -103,6 +103,7 @@ class VerifiedGroup:
         hashed_bits: payload of each block that was hashed.
         agreeing: whether each of them is confirmed.
         told_apart: the tags of the group differed, and each hashed block had one of its own.
+        tag: Alice's, of her bits here, where it was disclosed; b"" elsewhere.
     """
 
     windows: list[ReconciledWindow]
@@ -111,6 +112,7 @@ class VerifiedGroup:
     hashed_bits: list[int]
     agreeing: list[bool]
     told_apart: bool = False
+    tag: bytes = b""
 
     @classmethod
     def of(cls, windows: list[ReconciledWindow], hash_key: bytes) -> VerifiedGroup:
@@ -126,8 +128,11 @@ class VerifiedGroup:
             alice.append(np.ascontiguousarray(window.alice[passed]), window.place.payload_length)
             bob.append(np.ascontiguousarray(window.outcome.decoded[passed]), window.place.payload_length)
         hashed = alice.block_bits
-        if not hashed or Bob.verify(hash_key, bob, Alice.tag(hash_key, alice)).agrees:
-            return cls(windows, alice, bob, hashed, [True] * len(hashed))
+        if not hashed:
+            return cls(windows, alice, bob, [], [])
+        tag = Alice.tag(hash_key, alice)
+        if Bob.verify(hash_key, bob, tag).agrees:
+            return cls(windows, alice, bob, hashed, [True] * len(hashed), tag=tag.value)
         told_apart = worth_telling_apart(hashed)
         agreeing = [False] * len(hashed)
         if told_apart:
@@ -261,6 +266,23 @@ class GroupAccount:
         told_apart = sum((group_epsilon(bits) for bits in hashed), Fraction(0)) if self.told_apart else 0
         return told_apart + group_epsilon(sum(hashed)) if hashed else Fraction(0)
 
+    def undivided(self) -> GroupAccount:
+        """The same where blocks are not told apart: every hashed one has failed, under the tag of the group alone."""
+        blocks = []
+        tag = _TAG
+        for block in self.blocks:
+            if block.state is not KeyState.UNCORRECTED:
+                tags = block.leakage.opened.verification_bits // TAG_BITS
+                bare = replace(
+                    block.leakage,
+                    opened=replace(block.leakage.opened, verification_bits=0),
+                    reply_bits=block.leakage.reply_bits - tags * VERDICT_BITS,
+                )
+                block = replace(block, state=KeyState.UNCONFIRMED, leakage=bare + tag)
+                tag = TwoWayLeakage()
+            blocks.append(block)
+        return GroupAccount(tuple(blocks), self.announced)
+
     def to_bytes(self) -> bytes:
         """The account without what the layout says: designs, then 46 bytes a block."""
         designs = sorted({block.design_qber for block in self.blocks})
@@ -289,6 +311,15 @@ class GroupAccount:
         )
         head = np.array([self.announced, self.told_apart, len(designs), len(self.blocks)], dtype="<u4")
         return head.tobytes() + np.array(designs, dtype="<f8").tobytes() + rows.tobytes()
+
+    @staticmethod
+    def timeless(data: bytes) -> bytes:
+        """The bytes of an account without decode times, which differ whenever a group is decoded again."""
+        designs = int.from_bytes(data[8:12], "little")
+        start = 16 + 8 * designs
+        rows = np.frombuffer(data, _BLOCK, offset=start).copy()
+        rows["elapsed_ns"] = 0
+        return data[:start] + rows.tobytes()
 
     @classmethod
     def from_bytes(

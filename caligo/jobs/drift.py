@@ -217,6 +217,10 @@ class Designs:
             return []
         return sorted({self._stretches.of(window) for window in windows} - set(range(self._stretches.lag)))
 
+    def stretch_of(self, window: Window) -> int:
+        """The stretch that a window belongs to."""
+        return self._stretches.of(window)
+
     def decided(self, stretch: int) -> float:
         """The design QBER of a stretch that has one; see `decided_bits`."""
         with self._lock:

@@ -213,7 +213,7 @@ class AtomicFile:
         try:
             os.replace(self._partial, self.path)
             self._open = False
-            _sync_directory(self.path.parent)
+            sync_directory(self.path.parent)
         except OSError as error:
             self.abort()
             raise explain(error, self.path, "write") from error
@@ -277,7 +277,8 @@ def prepare_output_directory(path: Path, *, force: bool) -> Path:
     return path
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Make names in a directory durable, where the file system can."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -12,6 +12,7 @@ from caligo.simulation.frame_errors import (
     Outcome,
     Simulation,
     SimulationResult,
+    batch_frames,
     simulate,
 )
 
@@ -24,6 +25,7 @@ __all__ = [
     "Outcome",
     "Simulation",
     "SimulationResult",
+    "batch_frames",
     "design_for_channel",
     "sample_frames",
     "simulate",

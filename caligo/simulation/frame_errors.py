@@ -29,7 +29,7 @@ from caligo.reconciliation.codecs import Codec
 from caligo.simulation.channels import AwgnChannel, BscChannel, Channel, sample_frames
 from caligo.statistics import Proportion
 
-__all__ = ["FrameBatch", "Outcome", "Simulation", "SimulationResult", "simulate"]
+__all__ = ["FrameBatch", "Outcome", "Simulation", "SimulationResult", "batch_frames", "simulate"]
 
 _BATCH_BITS = 1 << 18
 _BATCH_FRAMES = 256
@@ -123,6 +123,15 @@ class SimulationResult:
     def mbps(self, bits_per_frame: int) -> float | None:
         """Decoding rate of one core in 10^6 bits per second, counting `bits_per_frame`; None without times."""
         return 1e3 * bits_per_frame * self.frames / self.elapsed_ns if self.elapsed_ns else None
+
+
+def batch_frames(block_length: int) -> int:
+    """Frames that are sampled and decoded together.
+
+    Args:
+        block_length: N.
+    """
+    return max(1, min(_BATCH_FRAMES, _BATCH_BITS // block_length))
 
 
 class Simulation:
@@ -244,7 +253,7 @@ class Simulation:
         validate_count(first_frame, "first_frame", 0)
         if max_frame_errors is not None:
             validate_count(max_frame_errors, "max_frame_errors")
-        size = max(1, min(_BATCH_FRAMES, _BATCH_BITS // self.code.block_length))
+        size = batch_frames(self.code.block_length)
         starts = iter(range(first_frame, first_frame + frames, size))
         end = first_frame + frames
         total = SimulationResult()

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from caligo.errors import CaligoError, StoreError
+from caligo.errors import CaligoError, ConfigError, StoreError
 from caligo.store import environment, files, layout
 from caligo.store.records import frame_record, record_salt
 from caligo.store.values import encode_record, plain, run_identity
@@ -352,6 +352,28 @@ class RunWriter:
             raise StoreError(
                 f"{self.name} takes no more records since sealing it began; seal() again or interrupt()", run=self.name
             )
+
+    def attach(self, name: str, data: bytes) -> None:
+        """Put a file beside the records; the seal covers it.
+
+        Args:
+            name: of the file: no record file, nothing hidden, not one of the store's own.
+            data: its content; never key bits.
+
+        Raises:
+            ConfigError: a name that is taken or not a plain one.
+            StoreError: the run has ended, or cannot be written.
+            ResourceError: the disk or the quota is full.
+        """
+        own = (layout.RUN_FILE, layout.SEAL_FILE, layout.INTERRUPTION_FILE)
+        if Path(name).name != name or name.startswith(".") or name in own or layout.RECORD_FILE.fullmatch(name):
+            raise ConfigError(f"expected the plain name of a file beside the records, got {name!r}; choose another")
+        with self._lock:
+            self._require_open()
+            with files.storing("put a file beside the records", self.path / name):
+                if (self.path / name).exists():
+                    raise FileExistsError(None, "a file of this name exists")
+                files.put_whole(self.path / name, data)
 
     # --- ending -------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,96 @@
+"""Messages between ranks over MPI; the only module that knows mpi4py.
+
+Covers: whole messages, any rank to any rank, never waiting; ending all ranks at once. Does not cover: what is said
+(:mod:`caligo.jobs.coordination`).
+
+One thread, the main one, calls MPI, so a library without thread support is enough. Sends and receives are two-sided and
+non-blocking: on several hosts a one-sided operation completes only when its target enters the library, which a rank
+that decodes may not do for seconds. Messages are Python objects, pickled; ranks of a job trust each other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any
+
+import mpi4py
+
+mpi4py.rc.initialize = False
+mpi4py.rc.finalize = False
+
+from mpi4py import MPI  # noqa: E402 - after its settings
+
+from caligo.errors import ClusterError  # noqa: E402
+
+__all__ = ["MpiMailbox", "library_name"]
+
+_TAG = 7217
+
+
+def library_name() -> str:
+    """First line of what the MPI library says of itself."""
+    return MPI.Get_library_version().split("\n")[0].strip("\0 ").replace("\t", " ")
+
+
+class MpiMailbox:
+    """See :class:`caligo.jobs.coordination.Mailbox`. Starts MPI, which a process can do once."""
+
+    def __init__(self) -> None:
+        if not MPI.Is_initialized():
+            MPI.Init_thread(MPI.THREAD_FUNNELED)
+        self._world = MPI.COMM_WORLD
+        self.rank: int = self._world.Get_rank()
+        self.size: int = self._world.Get_size()
+        self._sending: deque[Any] = deque()
+
+    def ranks_on_node(self) -> int:
+        """Ranks that share this one's memory; all ranks must ask at the same time."""
+        node = self._world.Split_type(MPI.COMM_TYPE_SHARED)
+        try:
+            return int(node.Get_size())
+        finally:
+            node.Free()
+
+    def send(self, rank: int, message: Any) -> None:
+        """Hand a message over."""
+        self._sending.append(self._world.isend(message, dest=rank, tag=_TAG))
+        self._clear()
+
+    def receive(self) -> tuple[int, Any] | None:
+        """A message and who sent it; None: there is none now."""
+        status = MPI.Status()
+        found = self._world.improbe(source=MPI.ANY_SOURCE, tag=_TAG, status=status)
+        if self._sending:
+            self._clear()
+        if found is None:
+            return None
+        return int(status.Get_source()), found.recv()
+
+    def _clear(self) -> None:
+        while self._sending and self._sending[0].Test():
+            self._sending.popleft()
+
+    def close(self, wait_s: float, lost: bool) -> None:
+        """Leave MPI once everything has been sent.
+
+        Args:
+            wait_s: longest wait for that.
+            lost: a rank is gone, so that leaving together would wait for it for ever: end all processes instead.
+
+        Raises:
+            ClusterError: a message was not taken in time.
+        """
+        until = time.monotonic() + wait_s
+        while self._sending and time.monotonic() < until:
+            self._clear()
+            time.sleep(0.001)
+        if lost:
+            return
+        if self._sending:
+            raise ClusterError(f"rank {self.rank}: a message was not taken for {wait_s:.0f} s", rank=self.rank)
+        MPI.Finalize()
+
+    def abort(self, code: int) -> None:
+        """End every rank's process at once."""
+        self._world.Abort(code)
