@@ -105,17 +105,23 @@ test-python: setup
 	@echo "make: pytest"
 	@$(if $(CI),CALIGO_REQUIRE="$${CALIGO_REQUIRE-$(REQUIRE)}") $(BIN)/python -m pytest -q
 
-# Instructions are counted by valgrind. CI installs it where it may; elsewhere its absence is said and those tests are skipped.
+# Instructions are counted by valgrind; cluster jobs run under a Slurm of their own (slurm/box). CI installs both where it may;
+# elsewhere what is missing is said, and those tests are skipped.
+SLURM_PACKAGES := slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmi2-0 libpmix-dev iproute2 util-linux
+
 acceptance-tools:
-	@if ! command -v valgrind >/dev/null; then \
+	@ensure() { \
+		what=$$1 lost=$$2; shift 2; \
 		if [ -n "$${CI:-}" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			echo "make: installing valgrind"; \
-			(apt-get update && apt-get install --yes --no-install-recommends valgrind) >/dev/null || \
-				echo "make: valgrind cannot be installed here, no instructions will be counted" >&2; \
+			echo "make: installing $$what"; \
+			(apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$$@") >/dev/null || \
+				echo "make: $$what cannot be installed here, $$lost" >&2; \
 		else \
-			echo "make: valgrind is missing, no instructions will be counted; remedy: Debian/Ubuntu: apt install valgrind" >&2; \
+			echo "make: $$what is missing, $$lost; remedy: Debian/Ubuntu: apt install $$*" >&2; \
 		fi; \
-	fi
+	}; \
+	command -v valgrind >/dev/null || ensure valgrind "no instructions will be counted" valgrind; \
+	case ",$$(tests/features)," in *,slurm,*) ;; *) ensure Slurm "no job will be queued" $(SLURM_PACKAGES) ;; esac
 
 acceptance: setup acceptance-tools wheel sdist ## The long suites; nothing this machine can run is skipped
 	@features="$${CALIGO_REQUIRE-$$(tests/features)}"; echo "make: pytest -m acceptance, requiring $$features"; \

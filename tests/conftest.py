@@ -11,6 +11,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+pytest_plugins = ["slurm_box"]
+
 Require = Callable[[str, bool, str], None]
 
 # Time is no property: two cores may be shared by anything.
@@ -29,9 +31,10 @@ def required_features() -> frozenset[str]:
 def require() -> Require:
     """``require(feature, available, reason)``: skip, or fail where ``CALIGO_REQUIRE`` names the feature.
 
-    Features in use: ``avx2``, ``avx512``, ``mpi``, ``slurm``, ``oracle`` (Numba), ``wheel`` (a build from sources),
-    ``cores`` (two of them, free), ``mount`` (a tmpfs may be mounted), ``valgrind``, ``sanitizer`` (a toolchain that
-    builds with AddressSanitizer). `tests/features` prints those of this machine.
+    Features in use: ``avx2``, ``avx512``, ``mpi``, ``slurm`` (installed: `slurm/box/start` runs one), ``namespaces``
+    (`slurm/box/hosts` can make some), ``oracle`` (Numba), ``wheel`` (a build from sources), ``cores`` (two of them,
+    free), ``mount`` (a tmpfs may be mounted), ``valgrind``, ``sanitizer`` (a toolchain that builds with
+    AddressSanitizer). `tests/features` prints those of this machine.
     """
 
     def check(feature: str, available: bool, reason: str) -> None:
