@@ -539,12 +539,10 @@ class _Leader:
         table = self.job.schedule
         bits = conductor.task_bits if isinstance(conductor, ReconcileConductor) else 1 << 18
         policy = conductor.policy or choose_policy(conductor.tasks, self.mailbox.size, bits / ASSUMED_MBPS / 1e6)
-        asked = {
-            name: value
-            for name in ("least_tasks", "most_tasks", "divisor")
-            if (value := getattr(table, name)) is not None
-        }
-        return replace(policy, kind=table.kind, **asked)
+        most = policy.most_tasks if table.most_tasks is None else table.most_tasks
+        least = min(policy.least_tasks, most) if table.least_tasks is None else table.least_tasks
+        divisor = policy.divisor if table.divisor is None else table.divisor
+        return SchedulePolicy(table.kind, least, max(most, least), divisor)
 
     def _scheduler(self, tasks: int, policy: SchedulePolicy, done: list[Chunk]) -> Scheduler:
         if self.settings.replay is None:
