@@ -34,6 +34,8 @@ def leave(number=0, frame=None):
     if number:
         print(f"rank {{rank}} got {{signal.Signals(number).name}}", flush=True)
     time.sleep(0.4 * rank)
+    if rank == 0 and task != "work-without-verdict":
+        open(os.environ["CALIGO_VERDICT"], "w").write("75")
     sys.exit(75)
 
 signal.signal(signal.SIGUSR1, leave)
@@ -44,7 +46,7 @@ if task == "exit":
     sys.exit(int(rest[0]))
 elif task == "leave":
     leave()
-elif task == "work-until-told" and attempt == 0:
+elif task.startswith("work-") and attempt == 0:
     time.sleep(200)
 elif task == "take-memory":
     held = bytearray(b"x") * int(rest[0])
@@ -213,7 +215,24 @@ def test_a_rank_over_its_memory_is_ended_and_the_job_is_not_requeued(slurm_box: 
     assert "exceeded" in slurm_box.output(job) or "oom" in slurm_box.output(job).lower()
 
 
-def test_a_step_that_has_lost_a_rank_ends(slurm_box: Box, stand_in: dict[str, str]) -> None:
+def test_a_job_that_has_lost_a_rank_goes_by_the_verdict_of_rank_0(slurm_box: Box, stand_in: dict[str, str]) -> None:
+    tasks = ("work-until-told", "work-without-verdict")
+    jobs = [slurm_box.sbatch("one-node.sbatch", task, env=stand_in, **SMALL) for task in tasks]
+    for job in jobs:
+        wait_for_ranks(slurm_box, job)
+        _, pid = ranks_of(slurm_box, job)[2]
+        os.kill(pid, 9)
+        slurm_box.wait_for_output(job, "task 2: Killed")
+        assert slurm_box.state(job) == "RUNNING"
+        slurm_box.run("scancel", "--signal=USR1", job)
+    told, mute = jobs
+    assert slurm_box.wait(told) == "COMPLETED", slurm_box.story(told)
+    assert slurm_box.restarts(told) == 1
+    assert slurm_box.wait(mute) == "FAILED"
+    assert (slurm_box.exit_code(mute), slurm_box.restarts(mute)) == (137, 0)
+
+
+def test_ranks_that_wait_for_one_that_is_gone_are_ended(slurm_box: Box, stand_in: dict[str, str]) -> None:
     job = slurm_box.sbatch("one-node.sbatch", "work-until-told", env={**stand_in, "SLURM_WAIT": "2"}, **SMALL)
     wait_for_ranks(slurm_box, job)
     _, pid = ranks_of(slurm_box, job)[2]
