@@ -16,6 +16,7 @@ from caligo.telemetry.startup import OpenCounter
 _COUNTER = OpenCounter()
 
 import argparse  # noqa: E402 - the counter sees what follows
+import faulthandler  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import socket  # noqa: E402
@@ -32,6 +33,12 @@ from caligo.jobs.job_file import load_job  # noqa: E402
 from caligo.quantities import parse_duration  # noqa: E402
 
 _LEAVE_S = 30.0
+
+_INIT_S = 300.0
+"""Longest start of MPI: it waits for every rank, and for ever for one that never comes."""
+
+_VERDICT = "CALIGO_VERDICT"
+"""Names a file that is given the exit code: a launcher that has lost a rank returns one of its own."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,7 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         print(f"caligo: error: no MPI: {error}; pip install 'caligo[mpi]', or mpi4py for the site's", file=sys.stderr)
         return int(ExitCode.RESOURCE)
+    faulthandler.dump_traceback_later(_INIT_S, exit=True)
     mailbox = MpiMailbox()
+    faulthandler.cancel_dump_traceback_later()
     try:
         require_agreement(environ, mailbox.size, library_name())
         ranks_on_node = mailbox.ranks_on_node()
@@ -102,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, mailbox)
     if mailbox.rank == 0:
         _tell(outcome, as_json=words.json)
+        _leave_verdict(int(outcome.code))
     sys.stdout.flush()
     sys.stderr.flush()
     try:
@@ -134,6 +144,7 @@ def _fail(error: BaseException, mailbox: object) -> int:
         text = "".join(traceback.format_exception(error))
         print("".join(f"[rank {rank}] {line}\n" for line in text.splitlines()), end="", file=sys.stderr)
     sys.stderr.flush()
+    _leave_verdict(int(code))
     if isinstance(mailbox, MpiMailbox):
         if mailbox.size == 1:
             return int(code)
@@ -141,8 +152,21 @@ def _fail(error: BaseException, mailbox: object) -> int:
     return int(code)
 
 
+def _leave_verdict(code: int) -> None:
+    """Tell the batch script how the job ended, whatever the launcher makes of it; on its node, where the file is."""
+    path = os.environ.get(_VERDICT)
+    if path and os.path.exists(path):
+        try:
+            Path(path).write_text(f"{code}\n", encoding="ascii")
+        except OSError as error:
+            print(f"caligo: cannot leave the exit code in {path}: {error.strerror}", file=sys.stderr)
+
+
 def _tell(outcome: JobOutcome, *, as_json: bool) -> None:
     """What rank 0 says at the end."""
+    if outcome.lost:
+        ranks = ", ".join(map(str, outcome.lost))
+        print(f"caligo: warning: lost rank {ranks}: silent for too long (--lost-after) and given up", file=sys.stderr)
     if as_json and outcome.report is not None:
         print(json.dumps({"schema": "caligo.job/1", **outcome.report}))
         return

@@ -50,9 +50,12 @@ def slurm_time_left_s(environ: Mapping[str, str], now: float | None = None) -> f
     squeue = shutil.which("squeue")
     if squeue is None:
         return None
+    job = environ["SLURM_JOB_ID"]
+    if "SLURM_ARRAY_JOB_ID" in environ and "SLURM_ARRAY_TASK_ID" in environ:
+        job = f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
     try:
         asked = subprocess.run(
-            [squeue, "--noheader", "--job", environ["SLURM_JOB_ID"], "--format", "%L"],
+            [squeue, "--noheader", "--job", job, "--format", "%L"],
             capture_output=True,
             text=True,
             timeout=20,
