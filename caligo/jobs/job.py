@@ -29,7 +29,7 @@ from typing import Any, TextIO, cast
 
 import numpy as np
 
-from caligo.errors import ClusterError, ExitCode, KeyFileError
+from caligo.errors import ClusterError, ExitCode, KeyFileError, StoreError
 from caligo.jobs.accounting import Totals
 from caligo.jobs.coordination import Coordinator, End, Ledger, Mailbox, Message, Phase
 from caligo.jobs.job_file import JobFile, KeysTable, SimulateTable, require_one_file_system
@@ -54,7 +54,7 @@ from caligo.randomness import SecurityRandomness
 from caligo.reconciliation.estimation import QberEstimate
 from caligo.simulation import Simulation, SimulationResult
 from caligo.statistics import Proportion
-from caligo.store import RunWriter
+from caligo.store import RunWriter, find_run, load_run
 from caligo.telemetry import (
     NO_PROGRESS,
     Announcer,
@@ -349,8 +349,10 @@ class _Leader:
     def run(self) -> JobOutcome:
         job, directory = self.job, self.directory
         directory.require_same(job.digest, os.fspath(job.path))
+        self._finish_sealed()
         done = directory.done()
         if done is not None:
+            directory.remove_shards()
             self._tell(End(int(ExitCode.COMPLETED)))
             return JobOutcome(code=ExitCode.COMPLETED, work=job.work, report=done["report"], ranks=self.mailbox.size)
         require_one_file_system(job)
@@ -432,6 +434,20 @@ class _Leader:
             return outcome
 
     # --- beginning -------------------------------------------------------------------------------------------------
+
+    def _finish_sealed(self) -> None:
+        """Where an attempt died between sealing its record, when all is in place, and saying that the job is done."""
+        if self.job.store is None or self.directory.done() is not None:
+            return
+        for attempt in self.directory.attempts():
+            name = self.directory.facts(attempt).get("run")
+            if name is None:
+                continue
+            with suppress(StoreError):  # a record that was removed since says nothing
+                summary = load_run(find_run(self.job.store, name), verify=False).summary
+                if summary is not None:
+                    self.directory.finish(summary)
+                    return
 
     def _tell(self, message: Message) -> None:
         for rank in range(1, self.mailbox.size):

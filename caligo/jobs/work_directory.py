@@ -300,6 +300,14 @@ class WorkDirectory:
             StoreError: it cannot be written.
         """
         self._put("done.json", _DONE_FORM, {"done_at": _now(), "report": report})
+        self.remove_shards()
+
+    def remove_shards(self) -> None:
+        """Remove the shards of a job that is done, all that a death has left of them.
+
+        Raises:
+            StoreError: they cannot be removed.
+        """
         for attempt in self.attempts():
             for shard in attempt.shards():
                 with suppress(FileNotFoundError), storing("remove a shard", shard):

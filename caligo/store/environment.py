@@ -14,7 +14,6 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,8 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 @functools.cache
 def _code_version() -> tuple[str | None, str | None, bool | None]:
+    from importlib import metadata  # loads the parser of mails; ranks beside the first never ask
+
     try:
         version: str | None = metadata.version("caligo")
     except metadata.PackageNotFoundError:
