@@ -55,6 +55,9 @@ _SLEEP_S = (0.0002, 0.005)
 _REPORT_S = 0.2
 _REPORT_TASKS = 64
 _ALIVE_S = 1.0
+"""Between two signs of life of a rank; longer where more than `_ALIVE_RANKS` would give rank 0 too many to hear."""
+
+_ALIVE_RANKS = 500
 
 
 class RankLoop:
@@ -111,6 +114,7 @@ class RankLoop:
         self._code: int | None = None
         now = time.monotonic()
         self._heard = self._said = self._reported = self._synced = now
+        self._alive_s = _ALIVE_S * max(1.0, mailbox.size / _ALIVE_RANKS)
         self._look_s = _LOOK_S[0] if coordinator is not None and mailbox.size > 1 else _LOOK_S[1]
 
     def run(self) -> int:
@@ -245,7 +249,6 @@ class RankLoop:
     def _say(self, message: Message) -> None:
         if self._coordinator is None:
             self._telemetry.count("messages")
-            self._said = time.monotonic()
             self._mailbox.send(0, message)
             return
         self._hear(0, message)
@@ -270,9 +273,11 @@ class RankLoop:
             self._say(Stop(reason))
         if self._coordinator is not None:
             self._coordinate(now)
-        elif now - self._said >= _ALIVE_S:
+            return
+        if now - self._said >= self._alive_s:
+            self._said = now
             self._say(self._alive())
-        elif now - self._heard > 2 * self._lost_after_s and self._coordinator is None:
+        if now - self._heard > 2 * self._lost_after_s:
             raise ClusterError(
                 f"rank {self._mailbox.rank} has not heard of rank 0 for {now - self._heard:.0f} s; what was done is "
                 "kept, start the job again",
