@@ -77,12 +77,17 @@ def is_merging(job: Job, attempts_before: int = 0) -> bool:
     return job.out.is_dir() and any(name in path.name for path in job.out.iterdir() for name in names)
 
 
+def has_shards(job: Job, attempts_before: int) -> bool:
+    """A further attempt has begun to work."""
+    return any(any(attempt.glob("*.shard")) for attempt in job.attempts()[attempts_before:])
+
+
 def where_it_is(job: Job, attempts_before: int) -> str:
     if job.is_done():
         return "ending"
     if is_merging(job, attempts_before):
         return "merging"
-    return "working" if any(attempt.glob("*.shard") for attempt in job.attempts()[attempts_before:]) else "starting"
+    return "working" if has_shards(job, attempts_before) else "starting"
 
 
 def frames(job: Job) -> int:
@@ -140,11 +145,15 @@ def test_a_job_killed_at_fifty_random_instants_ends_as_if_it_never_had_been(
             resumed += kept_before > 0
             kept += kept_before
             with mpiexec(RANKS, job, prologue=CUTS) as started:
-                if kills % 5 == 4:  # the end is short, and hardly ever met by chance
+                # Half of the instants are anywhere in a start; the others where they would seldom be by chance.
+                if kills % 10 in (1, 4, 7):
+                    wait_until(partial(has_shards, job, attempts), started)
+                    delay_s = rng.uniform(0.0, 0.3 * whole_s)
+                elif kills % 10 in (5, 9):
                     wait_until(partial(is_merging, job, attempts), started)
                     delay_s = rng.uniform(0.0, 0.1)
                 else:
-                    delay_s = rng.uniform(0.0, whole_s)
+                    delay_s = rng.uniform(0.0, whole_s if kept_before == 0 else 0.7 * whole_s)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     started.process.wait(delay_s)
                 if started.process.poll() is None:
