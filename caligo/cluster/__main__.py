@@ -26,7 +26,7 @@ from collections.abc import Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from caligo.cluster.launch import require_agreement  # noqa: E402
-from caligo.cluster.segments import is_first_of_node, remove_stale_segments  # noqa: E402
+from caligo.cluster.segments import remove_stale_segments  # noqa: E402
 from caligo.cluster.slurm import slurm_facts, slurm_time_left_s  # noqa: E402
 from caligo.errors import CaligoError, ConfigError, ExitCode  # noqa: E402
 from caligo.jobs.job import JobOutcome, RunSettings, run_job  # noqa: E402
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         print(f"caligo: error: no MPI: {error}; pip install 'caligo[mpi]', or mpi4py for the site's", file=sys.stderr)
         return int(ExitCode.RESOURCE)
-    if is_first_of_node(environ):
+    if "SLURM_STEP_ID" in environ:
         remove_stale_segments()
     faulthandler.dump_traceback_later(_INIT_S, exit=True)
     mailbox = MpiMailbox()

@@ -1,10 +1,10 @@
 """Shared-memory files that killed ranks have left, which the next attempt of a Slurm job would take for its own.
 
-MPICH names the segment through which the ranks of a node meet after the job and step that Slurm tells it, and opens a
-file of that name that is there already. A requeued job has the same numbers again: where its ranks were killed before,
-the counters in the file that they left are not zero, and `MPI_Init` waits for ever (seen with MPICH 5.0 under
-`srun --mpi=pmi2`). So the first rank of a node removes, before it enters MPI, the segments of its user that no process
-has open. The others of the node open the segment only once the first one has made it.
+MPICH names the segment through which the ranks of a node meet after the job and step that Slurm tells it, and whoever
+comes first makes it: a file of that name that is there already is taken as it is. A requeued job has the same numbers
+again: where its ranks were killed while they met, what they left is not as MPI expects, and `MPI_Init` waits for ever,
+or fails (seen with MPICH 5.0 under `srun --mpi=pmi2`). So each rank removes, before it enters MPI, the segments of its
+user that are older than itself and that no process has mapped. No rank then meets the others in an old one.
 
 Covers: Linux, MPICH's segments. Does not cover: other libraries, which delete theirs as soon as all have opened them.
 """
@@ -13,42 +13,37 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["is_first_of_node", "remove_stale_segments"]
+from caligo.telemetry.startup import process_age_s
+
+__all__ = ["remove_stale_segments"]
 
 _PREFIX = "mpich_shm_"
 
-_LEAST_AGE_S = 2.0
-"""A segment that is just being made is not yet mapped."""
 
-
-def is_first_of_node(environ: Mapping[str, str]) -> bool:
-    """Whether Slurm calls this process the first one of its step on its node.
-
-    Args:
-        environ: of this process.
-    """
-    return environ.get("SLURM_LOCALID") == "0"
-
-
-def remove_stale_segments(directory: Path = Path("/dev/shm"), processes: Path = Path("/proc")) -> int:
-    """Remove this user's segments that no process has mapped; how many.
+def remove_stale_segments(
+    directory: Path = Path("/dev/shm"), processes: Path = Path("/proc"), age_s: float | None = None
+) -> int:
+    """Remove this user's segments that are older than this process and that no process has mapped; how many.
 
     Args:
         directory: where they are.
         processes: where the processes are.
+        age_s: of this process; None: asks the system.
     """
+    if age_s is None:
+        age_s = process_age_s() or 0.0
+    born = time.time() - age_s
     found: dict[int, Path] = {}
     with suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
-            with suppress(OSError):
-                status = entry.stat(follow_symlinks=False)
-                own = status.st_uid == os.geteuid() and time.time() - status.st_ctime > _LEAST_AGE_S
-                if own and entry.name.startswith(_PREFIX):
-                    found[status.st_ino] = Path(entry.path)
+            if entry.name.startswith(_PREFIX):
+                with suppress(OSError):
+                    status = entry.stat(follow_symlinks=False)
+                    if status.st_uid == os.geteuid() and status.st_ctime < born:
+                        found[status.st_ino] = Path(entry.path)
     if not found:
         return 0
     with suppress(OSError), os.scandir(processes) as entries:
@@ -58,7 +53,9 @@ def remove_stale_segments(directory: Path = Path("/dev/shm"), processes: Path = 
                     for line in (Path(entry.path) / "maps").read_bytes().splitlines():
                         if _PREFIX.encode() in line:
                             found.pop(int(line.split()[4]), None)
+    removed = 0
     for path in found.values():
         with suppress(OSError):
             path.unlink()
-    return len(found)
+            removed += 1
+    return removed
