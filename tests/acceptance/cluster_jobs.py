@@ -259,10 +259,15 @@ def mpiexec(
 
 
 @contextlib.contextmanager
-def caligo_run(job: Job, *options: str, env: Mapping[str, str] | None = None) -> Iterator[Started]:
-    """`caligo run` of a job."""
-    words = [sys.executable, "-m", "caligo", "run", str(job.path), *options]
-    started = Started(words, job.directory / f"{job.name}.log", env)
+def caligo_run(job: Job, *options: str, prologue: str = "") -> Iterator[Started]:
+    """`caligo run` of a job; with a prologue, statements that the process runs first."""
+    words = ["run", str(job.path), *options]
+    if prologue:
+        program = f"{prologue}\nimport runpy\nrunpy.run_module('caligo', run_name='__main__', alter_sys=True)\n"
+        words = [sys.executable, "-c", program, *words]
+    else:
+        words = [sys.executable, "-m", "caligo", *words]
+    started = Started(words, job.directory / f"{job.name}.log")
     try:
         yield started
     finally:

@@ -249,24 +249,31 @@ def test_a_near_time_limit_stops_a_job_in_time_and_the_next_start_goes_on(
     finish(job, reference)
 
 
-def test_ctrl_c_asks_one_process_to_stop_and_twice_ends_it(keys: Path, tmp_path: Path) -> None:
-    """Blocks are long, so that there is time for a second thought while those in flight are being finished."""
-    job = write_job(tmp_path, "job", keys, {"qber": 0.02, "block_length": "2^18", "list_size": 32})
-    with caligo_run(job, "--threads", "1") as started:
+LONG = """import time, caligo.jobs.reconcile_work as work
+rows = work.reconcile_rows
+def long(*words, **named):
+    time.sleep(1.0)
+    return rows(*words, **named)
+work.reconcile_rows = long"""
+"""Every window takes a thread a second, so that there is time for a second thought while some are being finished."""
+
+
+def test_ctrl_c_asks_one_process_to_stop_and_twice_ends_it(job: Job, reference: Results) -> None:
+    with caligo_run(job, "--threads", "1", prologue=LONG) as started:
         assert wait_until(lambda: bool(job.shards()), started)
         time.sleep(0.5)
         started.process.send_signal(signal.SIGINT)
         assert started.wait() == ExitCode.RESUMABLE, started.text
-    with caligo_run(job, "--threads", "1") as started:
+    with caligo_run(job, "--threads", "1", prologue=LONG) as started:
         attempts = len(job.attempts())
-        assert wait_until(lambda: len(job.attempts()) > attempts, started)
+        assert wait_until(lambda: has_shards(job, attempts), started)
         time.sleep(0.5)
         started.process.send_signal(signal.SIGINT)
-        time.sleep(0.1)
+        time.sleep(0.2)
         started.process.send_signal(signal.SIGINT)
         assert started.wait() == ExitCode.INTERRUPTED, started.text
         assert "second SIGINT" in started.text
-    assert not job.is_done()
+    finish(job, reference)
 
 
 @contextlib.contextmanager
