@@ -36,11 +36,11 @@ unexport PYTHONPATH
 unexport PYTHONHOME
 
 .PHONY: help setup demo test acceptance acceptance-tools lint lint-rust lint-python test-rust test-python \
-	bench bench-accept flamegraphs wheel sdist lock clean prerequisites
+	bench bench-accept flamegraphs wheel sdist sdist-vendored wheelhouse lock clean prerequisites
 
 help: ## Show this list
 	@echo "caligo: targets (see CONTRIBUTING.md)"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ acceptance-tools:
 	command -v valgrind >/dev/null || ensure valgrind "no instructions will be counted" valgrind; \
 	case ",$$(tests/features)," in *,slurm,*) ;; *) ensure Slurm "no job will be queued" $(SLURM_PACKAGES) ;; esac
 
-acceptance: setup acceptance-tools wheel sdist ## The long suites; nothing this machine can run is skipped
+acceptance: setup acceptance-tools wheel sdist-vendored wheelhouse ## The long suites; nothing this machine can run is skipped
 	@features="$${CALIGO_REQUIRE-$$(tests/features)}"; echo "make: pytest -m acceptance, requiring $$features"; \
 		CALIGO_REQUIRE="$$features" $(BIN)/python -m pytest -q -m acceptance --timeout 2400
 
@@ -190,6 +190,28 @@ sdist: setup ## A source distribution in dist/
 	@$(BIN)/python -m maturin pep517 write-sdist --sdist-directory dist >/dev/null
 	@ls dist/*.tar.gz
 
+# For machines without network (docs/hpc.md): the source distribution with every crate in it, and the wheels that it needs.
+AIR_GAPPED := dist/air-gapped
+
+sdist-vendored: sdist ## The same with all its crates, for machines without network, in dist/air-gapped/
+	@rm -rf $(AIR_GAPPED)/sources $(AIR_GAPPED)/*.tar.gz && mkdir -p $(AIR_GAPPED)/sources
+	@tar -xzf dist/caligo-*.tar.gz -C $(AIR_GAPPED)/sources
+	@cd $(AIR_GAPPED)/sources/caligo-* && mkdir .cargo && \
+		{ cargo vendor --locked --versioned-dirs --manifest-path $(MANIFEST) vendor >.cargo/config.toml 2>.cargo/log || \
+			{ cat .cargo/log >&2; exit 1; }; } && rm .cargo/log
+	@grep -rlI '^#!' $(AIR_GAPPED)/sources/caligo-*/slurm | xargs chmod +x
+	@name=$$(cd $(AIR_GAPPED)/sources && ls); \
+		tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 \
+			-C $(AIR_GAPPED)/sources -czf $(AIR_GAPPED)/$$name.tar.gz $$name
+	@rm -rf $(AIR_GAPPED)/sources
+	@ls $(AIR_GAPPED)/*.tar.gz
+
+wheelhouse: $(VENV)/.created ## Wheels of all that building and running needs, for this Python, in dist/air-gapped/
+	@rm -rf $(AIR_GAPPED)/wheelhouse
+	@$(BIN)/python -m pip download --quiet --require-hashes --no-deps --only-binary :all: \
+		--dest $(AIR_GAPPED)/wheelhouse -r requirements-offline.lock
+	@ls $(AIR_GAPPED)/wheelhouse/*.whl
+
 # Hashes only: no index, no local path may enter a lock file, whatever this machine's pip is configured to.
 UV_COMPILE = env -u PIP_FIND_LINKS -u UV_FIND_LINKS -u UV_INDEX -u UV_INDEX_URL -u UV_DEFAULT_INDEX -u UV_EXTRA_INDEX_URL \
 	$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -200,6 +222,7 @@ lock: $(VENV)/.created ## Refresh requirements*.lock and Cargo.lock
 	@$(UV_COMPILE) --upgrade --output-file requirements.lock \
 		--extra mpi --extra oracle --extra plot --extra test --extra lint --extra bench --extra build
 	@$(UV_COMPILE) --upgrade --output-file requirements-wheel.lock --extra wheel --constraint requirements.lock
+	@$(UV_COMPILE) --upgrade --output-file requirements-offline.lock --extra mpi --extra build --constraint requirements.lock
 	@cargo update --manifest-path $(MANIFEST)
 
 clean: ## Remove everything that was built
