@@ -38,6 +38,8 @@ _LEAVE_S = 30.0
 _INIT_S = 300.0
 """Longest start of MPI: it waits for every rank, and for ever for one that never comes."""
 
+_KILLED = 128 + 9
+
 _VERDICT = "CALIGO_VERDICT"
 """Names a file that is given the exit code: a launcher that has lost a rank returns one of its own."""
 
@@ -85,12 +87,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from caligo.cluster.mpi import MpiMailbox, library_name
     except ImportError as error:
         print(f"caligo: error: no MPI: {error}; pip install 'caligo[mpi]', or mpi4py for the site's", file=sys.stderr)
+        _leave_verdict(int(ExitCode.RESOURCE))
         return int(ExitCode.RESOURCE)
     if "SLURM_STEP_ID" in environ:
         remove_stale_segments()
     faulthandler.dump_traceback_later(_INIT_S, exit=True)
     mailbox = MpiMailbox()
     faulthandler.cancel_dump_traceback_later()
+    if mailbox.rank == 0:
+        # What holds if rank 0 is killed; a launcher's code alone does not tell that from ranks that never met.
+        _leave_verdict(_KILLED)
     try:
         require_agreement(environ, mailbox.size, library_name())
         ranks_on_node = mailbox.ranks_on_node()

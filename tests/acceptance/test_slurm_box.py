@@ -29,20 +29,27 @@ assert sys.argv[1:3] == ["-m", "caligo.cluster"] and sys.argv[3] == "--threads",
 rank, attempt = int(os.environ["SLURM_PROCID"]), int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 threads, task, *rest = sys.argv[4:]
 
+def verdict(code):
+    if rank == 0:
+        open(os.environ["CALIGO_VERDICT"], "w").write(str(code))
+
 def leave(number=0, frame=None):
     # One after the other, as ranks that finish their blocks do.
     if number:
         print(f"rank {{rank}} got {{signal.Signals(number).name}}", flush=True)
     time.sleep(0.4 * rank)
-    if rank == 0 and task != "work-without-verdict":
-        open(os.environ["CALIGO_VERDICT"], "w").write("75")
+    verdict(75)
     sys.exit(75)
 
 signal.signal(signal.SIGUSR1, leave)
 signal.signal(signal.SIGTERM, leave)
 where = f"{{os.environ['SLURMD_NODENAME']}} pid {{os.getpid()}}"
 print(f"attempt {{attempt}} rank {{rank}} of {{os.environ['SLURM_STEP_NUM_TASKS']}} on {{where}}", flush=True)
+if task == "die-while-mpi-starts" and attempt == 0:
+    sys.exit(15)
+verdict(137)
 if task == "exit":
+    verdict(rest[0])
     sys.exit(int(rest[0]))
 elif task == "leave":
     leave()
@@ -216,20 +223,22 @@ def test_a_rank_over_its_memory_is_ended_and_the_job_is_not_requeued(slurm_box: 
 
 
 def test_a_job_that_has_lost_a_rank_goes_by_the_verdict_of_rank_0(slurm_box: Box, stand_in: dict[str, str]) -> None:
-    tasks = ("work-until-told", "work-without-verdict")
-    jobs = [slurm_box.sbatch("one-node.sbatch", task, env=stand_in, **SMALL) for task in tasks]
-    for job in jobs:
-        wait_for_ranks(slurm_box, job)
-        _, pid = ranks_of(slurm_box, job)[2]
-        os.kill(pid, 9)
-        slurm_box.wait_for_output(job, "task 2: Killed")
-        assert slurm_box.state(job) == "RUNNING"
-        slurm_box.run("scancel", "--signal=USR1", job)
-    told, mute = jobs
-    assert slurm_box.wait(told) == "COMPLETED", slurm_box.story(told)
-    assert slurm_box.restarts(told) == 1
-    assert slurm_box.wait(mute) == "FAILED"
-    assert (slurm_box.exit_code(mute), slurm_box.restarts(mute)) == (137, 0)
+    job = slurm_box.sbatch("one-node.sbatch", "work-until-told", env=stand_in, **SMALL)
+    wait_for_ranks(slurm_box, job)
+    _, pid = ranks_of(slurm_box, job)[2]
+    os.kill(pid, 9)
+    slurm_box.wait_for_output(job, "task 2: Killed")
+    assert slurm_box.state(job) == "RUNNING"
+    slurm_box.run("scancel", "--signal=USR1", job)
+    assert slurm_box.wait(job) == "COMPLETED", slurm_box.story(job)
+    assert slurm_box.restarts(job) == 1
+
+
+def test_a_start_in_which_mpi_does_not_come_up_is_tried_again(slurm_box: Box, stand_in: dict[str, str]) -> None:
+    job = slurm_box.sbatch("one-node.sbatch", "die-while-mpi-starts", env=stand_in, **SMALL)
+    assert slurm_box.wait(job) == "COMPLETED", slurm_box.story(job)
+    assert slurm_box.restarts(job) == 1
+    assert "before MPI had come up" in slurm_box.output(job)
 
 
 def test_ranks_that_wait_for_one_that_is_gone_are_ended(slurm_box: Box, stand_in: dict[str, str]) -> None:
