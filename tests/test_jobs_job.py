@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,8 @@ from caligo.jobs.work_directory import WorkDirectory
 from caligo.keys import Drift, simulate_pair
 from caligo.simulation import BscChannel, design_for_channel, simulate
 from caligo.store import list_runs, load_run
+from caligo.store.files import document_bytes
+from caligo.telemetry.startup import parse_start_ticks
 
 QUICK = "block_length = 4096\nlist_size = 4\nefficiency = 1.5\nqber = 0.02"
 TIMES = {"elapsed_ns"}
@@ -251,8 +255,27 @@ def test_a_torn_shard_loses_its_last_frame_alone(tmp_path: Path, keys: Path) -> 
     require_same(outcome, job, once)
 
 
-@pytest.mark.parametrize("where", ["payload", "body"])
-def test_a_damaged_frame_is_found_and_done_anew(tmp_path: Path, keys: Path, where: str) -> None:
+def test_a_frame_whose_account_is_damaged_does_not_count(tmp_path: Path, keys: Path) -> None:
+    once = reference(job_on(tmp_path, keys, "reference", QUICK), tmp_path)
+    job = job_on(tmp_path, keys, "job", QUICK + "\n[schedule]\nmost_tasks = 1")
+    stopped(job, 2, 4)
+    shards = sorted(job.work.rglob("*.shard"), key=lambda path: path.stat().st_size)
+    with ShardReader(shards[-1], bytes.fromhex(job.digest)) as reader:
+        place = next(reader.places())
+    change_byte(shards[-1], place.offset + 40 + len(place.head) + 30)
+    change_byte(shards[0], 5)
+    require_same(run_ranks(job, 2), job, once)
+
+
+def change_byte(path: Path, at: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 4]))
+
+
+def test_damaged_bits_are_found_and_done_anew(tmp_path: Path, keys: Path) -> None:
     """As after a failure of power: lengths are right, bytes are not. Nothing of it gets into the outputs."""
     once = reference(job_on(tmp_path, keys, "reference", QUICK), tmp_path)
     job = job_on(tmp_path, keys, "job", QUICK + "\n[schedule]\nmost_tasks = 1")
@@ -260,12 +283,7 @@ def test_a_damaged_frame_is_found_and_done_anew(tmp_path: Path, keys: Path, wher
     shard = max(job.work.rglob("*.shard"), key=lambda path: path.stat().st_size)
     with ShardReader(shard, bytes.fromhex(job.digest)) as reader:
         place = next(reader.places())
-    at = place.offset + 40 + len(place.head) + (place.body_bytes + 1000 if where == "payload" else 30)
-    with shard.open("r+b") as file:
-        file.seek(at)
-        byte = file.read(1)
-        file.seek(at)
-        file.write(bytes([byte[0] ^ 4]))
+    change_byte(shard, place.offset + 40 + len(place.head) + place.body_bytes + 1000)
     outcome = run_ranks(job, 2)
     assert outcome.code == ExitCode.RESUMABLE
     assert "damaged" in str(outcome.reason)
@@ -416,13 +434,39 @@ def test_a_simulation_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
 
 
 def test_a_near_time_limit_stops_a_job_where_it_can_go_on(tmp_path: Path, keys: Path) -> None:
+    """Of a short limit most is worked, however long before the end the job is to stop."""
     once = reference(job_on(tmp_path, keys, "reference", QUICK), tmp_path)
     job = job_on(tmp_path, keys, "job", QUICK + '\n[limits]\nstop_before = "1h"')
-    settings = RunSettings(threads=1, time_limit_s=3600.0)
-    outcome = run_job(job, LocalMailbox(), settings)
+    outcome = run_job(job, LocalMailbox(), RunSettings(threads=1, time_limit_s=0.001))
     assert outcome.code == ExitCode.RESUMABLE
     assert "time limit" in str(outcome.reason)
-    require_same(run_job(job, LocalMailbox(), RunSettings(threads=1)), job, once)
+    require_same(run_job(job, LocalMailbox(), RunSettings(threads=1, time_limit_s=600.0)), job, once)
+
+
+def test_a_job_that_runs_is_not_started_beside_itself(tmp_path: Path, keys: Path) -> None:
+    once = reference(job_on(tmp_path, keys, "reference", QUICK), tmp_path)
+    job = job_on(tmp_path, keys, "job", QUICK)
+    stopped(job, 2, 2)
+    attempt = WorkDirectory(job.work).attempts()[-1]
+    facts = WorkDirectory(job.work).facts(attempt)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as other:
+        ticks = parse_start_ticks(Path(f"/proc/{other.pid}/stat").read_text())
+        facts |= {"pid": other.pid, "began_ticks": ticks}
+        (attempt.path / "attempt.json").write_bytes(document_bytes(facts))
+        with pytest.raises(ClusterError, match="wait for it"):
+            run_ranks(job, 2)
+        other.kill()
+        other.wait()
+        require_same(run_ranks(job, 2), job, once)
+
+
+def test_a_job_that_was_done_and_whose_keys_are_gone_says_so(tmp_path: Path, keys: Path) -> None:
+    job = job_on(tmp_path, keys, "job", QUICK)
+    run_ranks(job, 1)
+    assert job.out is not None
+    (job.out / "bob.bin").unlink()
+    with pytest.raises(ConfigError, match="do it anew"):
+        run_ranks(job, 1)
 
 
 def test_a_work_directory_of_another_job_is_refused(tmp_path: Path, keys: Path) -> None:

@@ -113,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ranks_on_node=ranks_on_node,
             startup=_COUNTER,
             lost_after_s=parse_duration(words.lost_after),
+            takes_over=environ.get("SLURM_RESTART_COUNT", "0") != "0",
             facts={"library": library_name(), "ranks_on_node": ranks_on_node, **slurm_facts(environ)},
         )
         outcome = run_job(load_job(words.job), mailbox, settings)
@@ -177,7 +178,7 @@ def _tell(outcome: JobOutcome, *, as_json: bool) -> None:
         ranks = ", ".join(map(str, outcome.lost))
         print(f"caligo: warning: lost rank {ranks}: silent for too long (--lost-after) and given up", file=sys.stderr)
     if as_json and outcome.report is not None:
-        print(json.dumps({"schema": "caligo.job/1", **outcome.report}))
+        print(json.dumps({"schema": "caligo.run/1", **outcome.report}))
         return
     if outcome.code == ExitCode.RESUMABLE:
         print(
@@ -201,7 +202,7 @@ def _tell(outcome: JobOutcome, *, as_json: bool) -> None:
     if job:
         share = job.get("decode_share")
         print(
-            f"caligo: {job['ranks']} ranks on {job['hosts']} hosts, {report['elapsed_s']:.1f} s"
+            f"caligo: {_count(job['ranks'], 'rank')} on {_count(job['hosts'], 'host')}, {report['elapsed_s']:.1f} s"
             + ("" if share is None else f", decoders {100 * share:.1f} % busy")
             + (
                 f", {report['payload_mbps']:,.1f} Mbit/s of key"
@@ -214,6 +215,10 @@ def _tell(outcome: JobOutcome, *, as_json: bool) -> None:
     for name in ("out", "run"):
         if report.get(name):
             print(f"caligo: {'keys in' if name == 'out' else 'recorded in'} {report[name]}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 if __name__ == "__main__":

@@ -48,8 +48,8 @@ def reconcile_rows(
         bob: his, likewise.
 
     Returns:
-        What became of the blocks, the attempts that each took, the design of the first, and what Bob has learned of
-        the error rate.
+        What became of the blocks, the attempts that each took, the design of the first, and where designs follow it,
+        what Bob has learned of the error rate.
     """
     design = designs.of(window)
     code = design.codes[window.segment]
@@ -91,7 +91,8 @@ def reconcile_rows(
         elapsed_ns=elapsed_ns,
         leakage=tuple(leakage),
     )
-    return outcome, attempts, design, _seen(window, design, bob, decoded, ok)
+    seen = _seen(window, design, bob, decoded, ok) if designs.follows else QberTracker()
+    return outcome, attempts, design, seen
 
 
 def _seen(

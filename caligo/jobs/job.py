@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import socket
 import sys
@@ -29,7 +30,7 @@ from typing import Any, TextIO, cast
 
 import numpy as np
 
-from caligo.errors import ClusterError, ExitCode, KeyFileError, StoreError
+from caligo.errors import ClusterError, ConfigError, ExitCode, KeyFileError, StoreError
 from caligo.jobs.accounting import Totals
 from caligo.jobs.coordination import Coordinator, End, Ledger, Mailbox, Message, Phase
 from caligo.jobs.job_file import JobFile, KeysTable, SimulateTable, require_one_file_system
@@ -46,7 +47,7 @@ from caligo.jobs.simulate_tasks import SimulateConductor, SimulateWorker
 from caligo.jobs.sources import same_file
 from caligo.jobs.stopping import StopFlag, stop_requests
 from caligo.jobs.tasks import Figures, MergeOrder, TaskConductor, TaskWorker
-from caligo.jobs.work_directory import Attempt, WorkDirectory, iterate_shards, shard_name
+from caligo.jobs.work_directory import Attempt, WorkDirectory, iterate_shards, shard_name, this_process
 from caligo.keys import KeyPair, KeyReader, open_key, prepare_output_directory
 from caligo.keys.pieces import commit_pieces, create_pieces, remove_partials
 from caligo.memory import MemoryGuard, MemoryLimit, memory_limit, peak_rss_bytes, stated_limit
@@ -79,6 +80,11 @@ _BEGIN_S = 1800.0
 
 _LATEST_S = 5.0
 
+_MOST_STOPPING = 0.25
+"""Of a time limit, as much as `limits.stop_before` may take."""
+
+_log = logging.getLogger("caligo.jobs")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
@@ -95,6 +101,7 @@ class RunSettings:
         ranks_on_node: processes of this job on this node.
         startup: counter of what the start cost.
         lost_after_s: a rank that is silent for so long is lost.
+        takes_over: begin beside an attempt that seems to run on this machine: a scheduler has given it up.
         facts: of the launcher and the scheduler, for the record.
     """
 
@@ -108,6 +115,7 @@ class RunSettings:
     ranks_on_node: int = 1
     startup: OpenCounter | None = None
     lost_after_s: float = 60.0
+    takes_over: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -205,7 +213,11 @@ def run_job(job: JobFile, mailbox: Mailbox, settings: RunSettings) -> JobOutcome
     limit_s = settings.time_limit_s if job.limits.time_s is None else job.limits.time_s
     if settings.time_limit_s is not None and limit_s is not None:
         limit_s = min(limit_s, settings.time_limit_s)
-    flag = StopFlag(None if limit_s is None else started + max(limit_s - job.limits.stop_before_s, 0.0))
+    deadline = None
+    if limit_s is not None:
+        # A short limit, as for a trial in a queue for short jobs, is not spent on stopping.
+        deadline = started + limit_s - min(job.limits.stop_before_s, _MOST_STOPPING * limit_s)
+    flag = StopFlag(deadline)
     with stop_requests(flag):
         if mailbox.rank == 0:
             return _Leader(job, mailbox, settings, flag, started).run()
@@ -352,10 +364,9 @@ class _Leader:
         self._finish_sealed()
         done = directory.done()
         if done is not None:
-            directory.remove_shards()
-            self._tell(End(int(ExitCode.COMPLETED)))
-            return JobOutcome(code=ExitCode.COMPLETED, work=job.work, report=done["report"], ranks=self.mailbox.size)
+            return self._done_before(done["report"])
         require_one_file_system(job)
+        directory.require_nobody(self.settings.takes_over)
         with ExitStack() as stack:
             conductor, make_worker = self._prepare(stack)
             stack.callback(conductor.close)
@@ -449,6 +460,22 @@ class _Leader:
                     self.directory.finish(summary)
                     return
 
+    def _done_before(self, report: dict[str, Any]) -> JobOutcome:
+        """There is nothing to do."""
+        job = self.job
+        self.directory.remove_shards()
+        if job.keys is not None and job.out is not None:
+            for name in OUTPUT_NAMES:
+                if not (job.out / name).exists():
+                    raise ConfigError(
+                        f"expected {job.out / name}, since the job was done, got none; remove {job.work} to do it anew",
+                        path=str(job.out / name),
+                        work=str(job.work),
+                    )
+        code = ExitCode.UNDETECTED_ERROR if report.get("undetected_errors") and job.keys else ExitCode.COMPLETED
+        self._tell(End(int(code)))
+        return JobOutcome(code=code, work=job.work, report=report, ranks=self.mailbox.size)
+
     def _tell(self, message: Message) -> None:
         for rank in range(1, self.mailbox.size):
             self.mailbox.send(rank, message)
@@ -535,8 +562,13 @@ class _Leader:
         for shard in iterate_shards(self.directory.attempts()):
             number = len(self.shards)
             self.shards.append(shard)
-            with ShardReader(shard, digest) as reader:
-                for place in reader.places():
+            try:
+                reader = ShardReader(shard, digest)
+            except StoreError as error:  # made when power failed: its tasks are done anew
+                _log.warning("a shard cannot be read", extra={"shard": os.fspath(shard), "reason": error.message})
+                continue
+            with reader:
+                for place in reader.places(check=True):
                     task = place.task
                     if task >= conductor.tasks or (f"{shard.parent.name}/{shard.name}", place.offset) in damaged:
                         continue
@@ -599,8 +631,7 @@ class _Leader:
     def _attempt_facts(self, policy: SchedulePolicy) -> dict[str, Any]:
         return {
             "ranks": self.mailbox.size,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
+            **this_process(),
             "policy": asdict(policy),
             "replay": None if self.settings.replay is None else os.fspath(self.settings.replay),
             "run": None if self.run_writer is None else self.run_writer.name,
@@ -731,7 +762,7 @@ class _Leader:
             "lost": sorted(coordinator.lost),
             "decode_share": busy_s / threads_s if threads_s else None,
             "sums": sums.to_json(),
-            "memory_least_share": max(
+            "memory_share_max": max(
                 (report.peak_rss_bytes / report.memory_budget_bytes for report in reports), default=None
             ),
             "launcher": self.settings.facts,

@@ -500,9 +500,21 @@ TABLES: dict[str, Table] = {
                     "Memory. Absent: the smallest limit of control group, Slurm, ulimit and machine.",
                     example=2 << 30,
                 ),
-                Key("threads_per_rank", COUNT, "Threads. Absent: the cores each rank may use.", example=1),
-                Key("time", TIME, "Time for the job. Absent: what Slurm says, else none.", example=85_800.0),
-                Key("stop_before", TIME_OR_ZERO, "Begin to stop so long before the time is over.", 120.0),
+                Key(
+                    "threads_per_rank",
+                    COUNT,
+                    "Threads. Absent: all cores in one process, the task's CPUs or 1 for a rank.",
+                    example=1,
+                ),
+                Key(
+                    "time", TIME, "Time for one start. Absent: what Slurm says of a rank, else none.", example=85_800.0
+                ),
+                Key(
+                    "stop_before",
+                    TIME_OR_ZERO,
+                    "Begin to stop so long before the time is over, at most a quarter of it.",
+                    120.0,
+                ),
                 Key("sync_interval", TIME_OR_ZERO, "Make what is done durable so often, at least.", 30.0),
             ),
         ),

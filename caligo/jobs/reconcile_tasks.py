@@ -274,7 +274,7 @@ class ReconcileWorker:
         for group in groups:
             account = group.account()
             data = account.to_bytes()
-            same = not group.bits or bool(np.array_equal(group.alice.packed, group.bob.packed))
+            same = not any(block.wrong for block in account.blocks if block.state is KeyState.CONFIRMED)
             tag = (group.tag or group.alice.tag(hash_key)) if group.bits else b""
             line = _GROUP.pack(group.bits, len(data), not same, tag)
             body += line + data

@@ -4,9 +4,9 @@ Covers: writing (one writer a file, one system call a frame), scanning for whole
 back. Does not cover: what a frame says, which frames count, the directory they are in (:mod:`.work_directory`).
 
 A shard begins with 64 bytes: ``caligo shard 1`` and a line end, padded with zeros to 32, then the 32 bytes of the job's
-digest. A frame is a header of 40 bytes (:data:`_HEADER`: magic, task, sizes of head, body and payload, CRC-32 of the
-payload or 0, CRC-32 of head and body, CRC-32 of the header), then head, body and payload. *Head* is what a coordinator
-has to know of the task, *body* what its record is made of, *payload* its bits. All numbers are little-endian.
+digest. A frame is a header of 40 bytes (:data:`_HEADER`: magic, zero, task, sizes of head, body and payload, CRC-32 of
+head and body, CRC-32 of the header), then head, body and payload. *Head* is what a coordinator has to know of the task,
+*body* what its record is made of, *payload* its bits. All numbers are little-endian.
 
 A writer that is killed leaves at most one frame that is not whole, at the end. After a failure of power the contents of
 a file may be older than its length: head and body are then found by their CRC, the payload by whoever knows what it
@@ -201,8 +201,11 @@ class ShardReader:
                 path=str(path),
             )
 
-    def places(self) -> Iterator[Place]:
+    def places(self, *, check: bool = False) -> Iterator[Place]:
         """The whole frames, in order, without their bodies and payloads.
+
+        Args:
+            check: leave out those whose head or body is not as it was written.
 
         Raises:
             StoreError: the file cannot be read.
@@ -219,7 +222,8 @@ class ShardReader:
                 place, end = found
                 if end > size:
                     return
-                yield place
+                if not check or self._is_as_written(place):
+                    yield place
                 offset = end
         except OSError as error:
             raise _trouble(error, self.path, "read") from error
@@ -282,6 +286,12 @@ class ShardReader:
             return None
         end = offset + _HEADER_BYTES + head_bytes + body_bytes + payload_bytes
         return Place(offset, task, bytes(head), body_bytes, payload_bytes), end
+
+    def _is_as_written(self, place: Place) -> bool:
+        header = _parsed(os.pread(self._fd, _HEADER_BYTES, place.offset))
+        size = len(place.head) + place.body_bytes
+        data = self._read(place.offset + _HEADER_BYTES, size)
+        return header is not None and data is not None and zlib.crc32(data) == header[4]
 
     def _read(self, offset: int, size: int) -> memoryview | None:
         data = bytearray(size)

@@ -25,6 +25,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,8 +43,9 @@ from caligo.store.files import (
     storing,
     sync_directory,
 )
+from caligo.telemetry.startup import parse_start_ticks
 
-__all__ = ["Attempt", "WorkDirectory", "shard_name"]
+__all__ = ["Attempt", "WorkDirectory", "iterate_shards", "shard_name", "this_process"]
 
 _JOB_FORM = "caligo.job/1"
 _PLAN_FORM = "caligo.job-plan/1"
@@ -225,6 +227,29 @@ class WorkDirectory:
         """
         return self._document(f"attempts/{attempt.name}/attempt.json", _ATTEMPT_FORM) or {}
 
+    def require_nobody(self, takes_over: bool) -> None:
+        """Refuse to begin beside an attempt that runs on this machine: it would be given up for nothing.
+
+        What runs elsewhere cannot be seen from here; there a later attempt takes over.
+
+        Args:
+            takes_over: the scheduler has given up what runs here.
+
+        Raises:
+            ClusterError: an attempt runs here.
+        """
+        attempts = self.attempts()
+        if takes_over or not attempts:
+            return
+        facts = self.facts(attempts[-1])
+        if _runs_here(facts):
+            raise ClusterError(
+                f"expected nobody to work in {self.path}, got attempt {attempts[-1].number}, process {facts['pid']} of "
+                "this machine; wait for it, or stop it (SIGTERM) and start again: the job goes on",
+                pid=facts["pid"],
+                work=str(self.path),
+            )
+
     def require_latest(self, attempt: Attempt) -> None:
         """End an attempt that was given up: there is a later one.
 
@@ -331,6 +356,27 @@ class WorkDirectory:
     def _put(self, name: str, form: str, content: Mapping[str, Any]) -> None:
         with storing("write the job's state", self.path / name):
             put_whole(self.path / name, document_bytes({"format": form, **content}))
+
+
+def this_process() -> dict[str, Any]:
+    """What tells this process from others, on this machine and later."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "began_ticks": _stat("self")[1]}
+
+
+def _runs_here(facts: Mapping[str, Any]) -> bool:
+    if facts.get("host") != socket.gethostname() or facts.get("pid") == os.getpid():
+        return False
+    state, ticks = _stat(str(facts.get("pid")))
+    return ticks is not None and ticks == facts.get("began_ticks") and state not in ("Z", "T", "X")
+
+
+def _stat(process: str) -> tuple[str, int | None]:
+    """State of a process, and the tick in which it began; None: there is none."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "", None
+    return text.rpartition(")")[2].split()[0], parse_start_ticks(text)
 
 
 def iterate_shards(attempts: list[Attempt]) -> Iterator[Path]:
