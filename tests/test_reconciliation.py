@@ -248,6 +248,7 @@ def test_the_tags_of_blocks_name_the_wrong_ones_and_what_is_left_agrees(
     for length, wrong in blocks:
         row = bits.pack(rng.integers(0, 2, length, dtype=np.uint8))
         alice.append(row[None], length)
+        row = row.copy()
         if wrong:
             place = int(rng.integers(length))
             row[place // 8] ^= 1 << place % 8

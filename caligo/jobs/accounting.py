@@ -124,9 +124,11 @@ class VerifiedGroup:
         """
         alice, bob = Payload(), Payload()
         for window in windows:
-            passed = window.outcome.ok
-            alice.append(np.ascontiguousarray(window.alice[passed]), window.place.payload_length)
-            bob.append(np.ascontiguousarray(window.outcome.decoded[passed]), window.place.payload_length)
+            passed, hers, his = window.outcome.ok, window.alice, window.outcome.decoded
+            if not passed.all():
+                hers, his = hers[passed], his[passed]
+            alice.append(hers, window.place.payload_length)
+            bob.append(his, window.place.payload_length)
         hashed = alice.block_bits
         if not hashed:
             return cls(windows, alice, bob, [], [])

@@ -80,6 +80,9 @@ _BEGIN_S = 1800.0
 
 _LATEST_S = 5.0
 
+_WINDOWS_PER_LOOK = 16
+"""A look at memory is a system call, for which a thread gives the interpreter away and has to get it back."""
+
 _MOST_STOPPING = 0.25
 """Of a time limit, as much as `limits.stop_before` may take."""
 
@@ -263,7 +266,7 @@ class _Seat:
         self.job, self.settings, self.rank, self.attempt = job, settings, rank, attempt
         self.telemetry = Telemetry(job.telemetry.trace_spans if job.telemetry.trace else 0)
         self.limit = _memory(job, settings)
-        self.guard = stack.enter_context(MemoryGuard(self.limit.limit_bytes))
+        self.guard = stack.enter_context(MemoryGuard(self.limit.limit_bytes, every=_WINDOWS_PER_LOOK))
         self.writer = f"rank{rank:05d}"
         self.digest = bytes.fromhex(digest)
         self.shard = stack.enter_context(ShardWriter(attempt / shard_name(rank), self.digest))

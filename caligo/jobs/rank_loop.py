@@ -14,8 +14,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
-from concurrent.futures import wait as wait_for
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -189,11 +188,16 @@ class RankLoop:
 
     def _wait(self, future: Future[Any]) -> Any:
         """The result of a future, looking for messages meanwhile."""
-        if not future.done():
-            with self._telemetry.span("wait"):
-                while not wait_for((future,), timeout=self._look_s, return_when=FIRST_COMPLETED).done:
+        if future.done():
+            return future.result()
+        with self._telemetry.span("wait"):
+            while True:
+                try:
+                    return future.result(self._look_s)
+                except TimeoutError:
+                    if future.done():
+                        raise  # it is the work's own
                     self._pump()
-        return future.result()
 
     def _keep(self, result: TaskResult) -> None:
         with self._telemetry.span("write"):

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from caligo import _native
 from caligo.bits import BitWriter, Packed, slice_bits
+from caligo.errors import ConfigError
 
 __all__ = [
     "MINIMUM_GROUP_BITS",
@@ -108,10 +109,12 @@ class Payload:
     Its content is key material: it has no `repr` of it.
     """
 
-    __slots__ = ("_joined", "_writer", "block_bits")
+    __slots__ = ("_joined", "_rows", "_writer", "block_bits")
 
     def __init__(self) -> None:
-        self._writer = BitWriter()
+        # Rows of whole bytes are kept as they came and joined at once; from the first other one on, bit by bit.
+        self._rows: list[Packed] = []
+        self._writer: BitWriter | None = None
         self._joined: Packed | None = None
         self.block_bits: list[int] = []
         """Payload of each block."""
@@ -122,27 +125,44 @@ class Payload:
     @property
     def bits(self) -> int:
         """Bits joined so far."""
-        return self._writer.bits
+        return sum(self.block_bits)
 
     def append(self, rows: NDArray[np.uint8], payload_length: int) -> None:
         """Join more blocks.
 
         Args:
-            rows: uint8 `[blocks, bytes]`, packed blocks; what lies beyond `payload_length` in a row is left out.
+            rows: uint8 `[blocks, bytes]`, packed blocks, not to be changed afterwards; what lies beyond
+                `payload_length` in a row is left out.
             payload_length: key bits in each.
 
         Raises:
             ShapeError: rows too short.
             ConfigError: the payload was already read.
         """
-        self._writer.append(rows, payload_length)
-        self.block_bits += [payload_length] * len(np.atleast_2d(rows))
+        if self._joined is not None:
+            raise ConfigError("expected an open payload, got one that was read; append every block before")
+        batch = np.atleast_2d(rows)
+        if self._writer is None and payload_length % 8 == 0 and 8 * batch.shape[1] == payload_length:
+            self._rows.append(batch.reshape(-1))
+        else:
+            if self._writer is None:
+                self._writer = BitWriter()
+                for row in self._rows:
+                    self._writer.append(row, 8 * len(row))
+                self._rows.clear()
+            self._writer.append(rows, payload_length)
+        self.block_bits += [payload_length] * len(batch)
 
     @property
     def packed(self) -> Packed:
         """All of it, packed uint8 `[ceil(bits / 8)]`; nothing can be appended afterwards."""
         if self._joined is None:
-            self._joined = np.frombuffer(self._writer.getvalue(), dtype=np.uint8)
+            if self._writer is not None:
+                self._joined = np.frombuffer(self._writer.getvalue(), dtype=np.uint8)
+            elif len(self._rows) == 1:
+                self._joined = self._rows[0]
+            else:
+                self._joined = np.concatenate(self._rows) if self._rows else np.empty(0, dtype=np.uint8)
         return self._joined
 
     def tag(self, hash_key: bytes) -> bytes:
