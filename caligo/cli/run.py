@@ -43,11 +43,13 @@ def command(
     On several ranks: mpiexec -n R python -m caligo.cluster JOB.toml
     """
     from caligo.cluster.launch import require_alone
+    from caligo.cluster.slurm import slurm_facts, slurm_time_left_s
     from caligo.jobs.job import LocalMailbox, RunSettings, run_job
     from caligo.jobs.job_file import load_job
 
     require_alone(os.environ)
     job = load_job(job_file)
+    limits = [limit for limit in (time_limit, slurm_time_left_s(os.environ)) if limit is not None]
     with progress() as listener:
         outcome = run_job(
             job,
@@ -55,8 +57,10 @@ def command(
             RunSettings(
                 threads=threads,
                 default_threads=available_threads(),
-                time_limit_s=time_limit,
+                time_limit_s=min(limits, default=None),
                 replay=replay_schedule,
+                takes_over=os.environ.get("SLURM_RESTART_COUNT", "0") != "0",
+                facts=slurm_facts(os.environ),
                 progress=listener,
             ),
         )

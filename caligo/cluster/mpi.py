@@ -11,7 +11,6 @@ that decodes may not do for seconds. Messages are Python objects, pickled; ranks
 from __future__ import annotations
 
 import time
-from collections import deque
 from typing import Any
 
 import mpi4py
@@ -42,7 +41,7 @@ class MpiMailbox:
         self._world = MPI.COMM_WORLD
         self.rank: int = self._world.Get_rank()
         self.size: int = self._world.Get_size()
-        self._sending: deque[Any] = deque()
+        self._sending: list[Any] = []
 
     def ranks_on_node(self) -> int:
         """Ranks that share this one's memory; all ranks must ask at the same time."""
@@ -54,7 +53,10 @@ class MpiMailbox:
 
     def send(self, rank: int, message: Any) -> None:
         """Hand a message over."""
-        self._sending.append(self._world.isend(message, dest=rank, tag=_TAG))
+        try:
+            self._sending.append(self._world.isend(message, dest=rank, tag=_TAG))
+        except MPI.Exception:  # that rank is gone; who watches will notice
+            return
         self._clear()
 
     def receive(self) -> tuple[int, Any] | None:
@@ -68,8 +70,8 @@ class MpiMailbox:
         return int(status.Get_source()), found.recv()
 
     def _clear(self) -> None:
-        while self._sending and self._sending[0].Test():
-            self._sending.popleft()
+        """Forget what has been taken; what a rank that hangs does not take stays, and nothing behind it."""
+        self._sending = [request for request in self._sending if not _is_over(request)]
 
     def close(self, wait_s: float, lost: bool) -> None:
         """Leave MPI once everything has been sent.
@@ -83,6 +85,7 @@ class MpiMailbox:
         """
         until = time.monotonic() + wait_s
         while self._sending and time.monotonic() < until:
+            self.receive()  # a large message of another rank's last moments waits to be taken
             self._clear()
             time.sleep(0.001)
         if lost:
@@ -91,6 +94,20 @@ class MpiMailbox:
             raise ClusterError(f"rank {self.rank}: a message was not taken for {wait_s:.0f} s", rank=self.rank)
         MPI.Finalize()
 
+    def flush(self, wait_s: float) -> None:
+        """Wait for a while until everything has been sent."""
+        until = time.monotonic() + wait_s
+        while self._sending and time.monotonic() < until:
+            self._clear()
+            time.sleep(0.001)
+
     def abort(self, code: int) -> None:
         """End every rank's process at once."""
         self._world.Abort(code)
+
+
+def _is_over(request: Any) -> bool:
+    try:
+        return bool(request.Test())
+    except MPI.Exception:
+        return True

@@ -37,6 +37,7 @@ __all__ = [
     "Drain",
     "Drained",
     "End",
+    "Failed",
     "Finished",
     "Ledger",
     "Mailbox",
@@ -52,7 +53,9 @@ __all__ = [
 MERGE_BITS = 1 << 29
 """Bits of the outputs that are put in place at a time: 64 MiB of each."""
 
-_MERGE_PIECES = 4096
+_MERGE_BLOCKS = 1 << 16
+"""Blocks that are recorded at a time: some seconds."""
+
 _RETRY_S = 0.25
 
 
@@ -119,6 +122,19 @@ class Damaged:
 
     shard: Path
     offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Rank to coordinator: an error ends this rank, and so the job.
+
+    Args:
+        code: that the job is to exit with.
+        reason: in words.
+    """
+
+    code: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +262,7 @@ class _Rank:
     is_lost: bool = False
     is_drained: bool = False
     is_finished: bool = False
+    has_merged: bool = False
     merging: int | None = None
 
 
@@ -297,13 +314,14 @@ class Coordinator:
         self._asking: dict[int, None] = {}
         self._retry_at = self._watch_at = now
         self._changed = True
+        self._limit = -1
         self._merging = _Merging()
         self.phase = Phase.WORKING
         self.stop_reason: str | None = None
         self.figures = Figures()
         """Of what this attempt has done."""
         self.totals: list[Any] = []
-        """Of every order that is in place."""
+        """Of all orders that are in place, added up; none before the first."""
         self.sums: dict[int, tuple[float, Any]] = {}
         """When each rank was heard of its work, and what it said."""
         self.reports: dict[int, Any] = {}
@@ -332,8 +350,8 @@ class Coordinator:
         """
         state = self._ranks[rank]
         state.heard = now
-        if state.is_lost and not isinstance(message, Alive):
-            state.is_lost = False
+        if state.is_lost:
+            state.is_lost, self._changed = False, True
         match message:
             case Ask():
                 self._asking[rank] = None
@@ -349,9 +367,12 @@ class Coordinator:
                 self.damaged.append((shard, offset))
                 self._end(ExitCode.RESUMABLE)
             case Merged(_, totals):
-                self.totals.append(totals)
+                self.totals = [sum(self.totals, totals)]
                 self._merging.open -= 1
                 state.merging = None
+                state.has_merged = True
+            case Failed(code, reason):
+                raise ClusterError(f"rank {rank} has failed: {reason}", rank=rank, code=code)
             case Finished(report):
                 self.reports[rank] = report
                 state.is_finished = True
@@ -376,10 +397,17 @@ class Coordinator:
         Args:
             reason: in words.
         """
-        if self.stop_reason is None and self.phase in (Phase.WORKING, Phase.DRAINING):
+        if self.stop_reason is None and self.phase is not Phase.ENDED and not self.is_merged:
             self.stop_reason = reason
+            if self.phase is Phase.MERGING:
+                self._end(ExitCode.RESUMABLE)
 
     # --- time ------------------------------------------------------------------------------------------------------
+
+    def is_due(self, now: float) -> bool:
+        """Whether `step` and `take` have something to do."""
+        busy = self.phase in (Phase.DRAINING, Phase.MERGING) or self.stop_reason is not None
+        return bool(self._outbox) or self._changed or busy or now >= self._retry_at or now >= self._watch_at
 
     def step(self, now: float) -> None:
         """Let time pass: answer who asks, give up who is silent, go on to the next phase."""
@@ -405,22 +433,22 @@ class Coordinator:
             silent = now - rank.heard > self._lost_after_s
             if number and silent and not rank.is_lost and not rank.is_finished:
                 rank.is_lost = True
-                self._asking.pop(number, None)
                 self.lost.add(number)
                 self._changed = True
                 if self.phase is Phase.WORKING:
                     self._scheduler.lose(number)
-                if rank.merging is not None:
-                    # What it was putting in place is half done, and only a new attempt does it anew.
+                if rank.merging is not None or rank.has_merged:
+                    # What it was putting in place is half done, or its records are; a new attempt does it anew.
                     self._end(ExitCode.RESUMABLE)
 
     def _answer(self, now: float) -> None:
         """Give tasks to who asks; again when anything has changed, and from time to time, for the sake of copies."""
-        if not self._changed and now < self._retry_at:
+        limit = self._conductor.limit()
+        if not self._changed and now < self._retry_at and limit == self._limit:
             return
-        self._changed, self._retry_at = False, now + _RETRY_S
-        self._scheduler.release(self._conductor.limit())
-        for number in list(self._asking):
+        self._changed, self._retry_at, self._limit = False, now + _RETRY_S, limit
+        self._scheduler.release(limit)
+        for number in [each for each in self._asking if not self._ranks[each].is_lost]:
             chunk = self._scheduler.next(number)
             if chunk is not None:
                 del self._asking[number]
@@ -441,10 +469,11 @@ class Coordinator:
         for task, bits in self._conductor.dropped_bits().items():
             self._ledger.kept_bits[task] -= np.uint64(bits)
         starts = self._ledger.starts(tasks)
+        pieces = max(1, _MERGE_BLOCKS * self._scheduler.tasks // max(self._conductor.blocks, 1))
         first = 0
         for task in range(1, tasks + 1):
             bits = int(starts[task]) - int(starts[first])
-            full = bits >= MERGE_BITS or task - first >= _MERGE_PIECES
+            full = bits >= MERGE_BITS or task - first >= pieces
             if task == tasks or (full and int(starts[task]) % 8 == 0):
                 self._merging.cuts.append((first, task - first, int(starts[first])))
                 first = task

@@ -5,7 +5,7 @@ process has decided, the further codes of blocks that failed. Does not cover: fo
 (:mod:`caligo.reconciliation.tracking`), the choice of a code for a QBER (:mod:`caligo.reconciliation.strategies`).
 
 **Following.** A key is cut in *stretches* of equal length: a 64th of it, but at least a window and `LEAST_BLOCKS`
-blocks, and at most `LONGEST_STRETCH` times that; a key of fewer than `LEAST_STRETCHES` is not followed. Stretch s is
+blocks, and at most `LONGEST_STRETCH_BITS`; a key of fewer than `LEAST_STRETCHES` is not followed. Stretch s is
 designed for what the blocks of stretches 0 to s − lag say, where the lag is an eighth of the stretches, at least 2 and
 at most `LONGEST_LAG`. Both follow from the layout, so the designs of a key are the same for any number of threads, and
 so many stretches can be worked on at a time. Blocks count that passed their check, by the errors that were corrected in
@@ -44,7 +44,7 @@ from caligo.reconciliation.tracking import QberTracker, following_design_qber
 __all__ = [
     "BANDS",
     "LONGEST_LAG",
-    "LONGEST_STRETCH",
+    "LONGEST_STRETCH_BITS",
     "RETRY_EXCESS",
     "Design",
     "Designs",
@@ -59,11 +59,10 @@ LEAST_BLOCKS = 4
 LEAST_STRETCHES = 8
 """A key of fewer has one design: before a drift is known, it is over."""
 
-LONGEST_STRETCH = 16
-"""Times the least: 2^22 key bits, or 2^26 in blocks of 2^20."""
+LONGEST_STRETCH_BITS = 1 << 26
 
-LONGEST_LAG = 32
-"""Stretches."""
+LONGEST_LAG = 64
+"""Stretches: 2^32 bits are worked on at a time, so that a thousand cores have something to do."""
 
 BANDS = {"discard": (0.68, 0.95), "retry": (0.0, 0.6)}
 """Confidences of the two-sided intervals whose upper ends bound the band, by what becomes of a block that fails; 0: the
@@ -105,7 +104,7 @@ def plan_stretches(layout: Layout) -> Stretches:
         layout: of the key.
     """
     least = max(WINDOW_BITS, LEAST_BLOCKS * layout.segments[0].payload_length)
-    bits = least * min(max(layout.key_bits // (64 * least), 1), LONGEST_STRETCH)
+    bits = least * min(max(layout.key_bits // (64 * least), 1), max(LONGEST_STRETCH_BITS // least, 1))
     count = -(-layout.key_bits // bits)
     return Stretches(bits, count, min(max(count // 8, 2), LONGEST_LAG))
 
@@ -170,6 +169,7 @@ class Designs:
         self._qbers: dict[int, float] = {}
         self._decided = self._stretches.lag
         self._failure: BaseException | None = None
+        self._trouble: BaseException | None = None
         self._further: dict[tuple[str, int], PolarCode | None] = {}
         decides = self._follow and not told
         self._designer = ThreadPoolExecutor(1, thread_name_prefix="caligo-designer") if decides else None
@@ -203,10 +203,16 @@ class Designs:
         return (self._stretches.lag - 1) * self._stretches.bits
 
     def decided_bits(self) -> int:
-        """Key bits, from the first, whose stretches have designs."""
+        """Key bits, from the first, whose stretches have designs.
+
+        Raises:
+            CaligoError: what came of a design.
+        """
         if not self._follow:
             return self._layout.key_bits
         with self._lock:
+            if self._trouble is not None:
+                raise self._trouble
             while self._decided in self._qbers:
                 self._decided += 1
             return self._decided * self._stretches.bits
@@ -320,6 +326,7 @@ class Designs:
                 design = self._design(stretch, seen)
             except BaseException as error:
                 with self._lock:
+                    self._trouble = error
                     if not future.done():
                         future.set_exception(error)
                 return

@@ -75,13 +75,10 @@ __all__ = ["JobOutcome", "LocalMailbox", "RunSettings", "run_job"]
 ASSUMED_MBPS = 400.0
 """Decoding rate of a core by which chunks are sized where nobody says: it decides what sharing out costs, no more."""
 
-_BEGIN_S = 1800.0
+_BEGIN_S = 900.0
 """How long a rank waits for rank 0 to have sampled, designed and looked at earlier attempts."""
 
 _LATEST_S = 5.0
-
-_WINDOWS_PER_LOOK = 16
-"""A look at memory is a system call, for which a thread gives the interpreter away and has to get it back."""
 
 _MOST_STOPPING = 0.25
 """Of a time limit, as much as `limits.stop_before` may take."""
@@ -266,7 +263,7 @@ class _Seat:
         self.job, self.settings, self.rank, self.attempt = job, settings, rank, attempt
         self.telemetry = Telemetry(job.telemetry.trace_spans if job.telemetry.trace else 0)
         self.limit = _memory(job, settings)
-        self.guard = stack.enter_context(MemoryGuard(self.limit.limit_bytes, every=_WINDOWS_PER_LOOK))
+        self.guard = stack.enter_context(MemoryGuard(self.limit.limit_bytes))
         self.writer = f"rank{rank:05d}"
         self.digest = bytes.fromhex(digest)
         self.shard = stack.enter_context(ShardWriter(attempt / shard_name(rank), self.digest))
@@ -276,12 +273,13 @@ class _Seat:
     def last_word(self, loop: RankLoop) -> RankReport:
         """The report of this rank, when all is put down."""
         if self.job.telemetry.trace:
-            write_spans(
-                self.attempt / f"{self.writer}.spans.jsonl",
-                rank=self.rank,
-                host=socket.gethostname(),
-                telemetry=self.telemetry,
-            )
+            with suppress(OSError):  # what is missing of a trace is missing; the job is not worse for it
+                write_spans(
+                    self.attempt / f"{self.writer}.spans.jsonl",
+                    rank=self.rank,
+                    host=socket.gethostname(),
+                    telemetry=self.telemetry,
+                )
         self.guard.check()
         sums, threads, _ = loop.sums
         return RankReport(
@@ -645,7 +643,7 @@ class _Leader:
 
     def _read_body(self, shard: int, offset: int) -> bytes:
         with ShardReader(self.shards[shard], bytes.fromhex(self.job.digest)) as reader:
-            return reader.read(offset).body
+            return reader.read(offset, payload=False).body
 
     def _order(
         self,
@@ -701,6 +699,7 @@ class _Leader:
         with interrupts_deferred():
             if job.keys is not None and job.out is not None:
                 for name in OUTPUT_NAMES:
+                    self.directory.require_latest(attempt)
                     commit_pieces(job.out / name, attempt.name)
             reports = [report for _, report in sorted(coordinator.reports.items())]
             elapsed_s = self._elapsed_s(attempt)
@@ -777,7 +776,10 @@ class _Leader:
         ranks = {"schema": "caligo.ranks/1", "ranks": [report.to_json() for report in reports]}
         run.attach("ranks.json", json.dumps(ranks, indent=1).encode("ascii"))
         if self.job.telemetry.trace:
-            merge_traces(sorted(attempt.path.glob("rank*.spans.jsonl")), run.path / "trace.json")
+            try:
+                merge_traces(sorted(attempt.path.glob("rank*.spans.jsonl")), run.path / "trace.json")
+            except OSError as error:
+                _log.warning("the trace cannot be written", extra={"reason": error.strerror})
 
     def _simulated(self, counts: SimulationResult, worker: TaskWorker, elapsed_s: float) -> dict[str, Any]:
         code = self.code

@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +56,11 @@ _ALIVE_S = 1.0
 """Between two signs of life of a rank; longer where more than `_ALIVE_RANKS` would give rank 0 too many to hear."""
 
 _ALIVE_RANKS = 500
+
+_CONCLUDE_S = 3600.0
+
+_WINDOWS_PER_LOOK = 16
+"""A look at memory is a system call, for which a thread gives the interpreter away and has to get it back."""
 
 
 class RankLoop:
@@ -109,8 +113,9 @@ class RankLoop:
         self._queue: deque[TaskItem] = deque()
         self._orders: deque[MergeOrder | None] = deque()
         self._done: list[tuple[int, int, bytes]] = []
-        self._has_asked = self._has_said_stop = self._draining = False
+        self._has_asked = self._has_said_stop = self._draining = self._has_finished = False
         self._code: int | None = None
+        self._until_look = 0
         now = time.monotonic()
         self._heard = self._said = self._reported = self._synced = now
         self._alive_s = _ALIVE_S * max(1.0, mailbox.size / _ALIVE_RANKS)
@@ -126,16 +131,17 @@ class RankLoop:
             ClusterError: the coordinator is lost.
             CaligoError: what came of the work.
         """
-        with ExitStack() as stack:
-            syncer = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="caligo-sync"))
-            self._work(syncer)
-        self._flush()
-        self._say(Drained())
-        return self._finish()
+        with ThreadPoolExecutor(1, thread_name_prefix="caligo-beside") as beside:
+            self._work(beside)
+            self._flush()
+            # Others read the shard from here on, perhaps from another host.
+            self._wait(beside.submit(self._shard.sync))
+            self._say(Drained())
+            return self._finish(beside)
 
     # --- working ---------------------------------------------------------------------------------------------------
 
-    def _work(self, syncer: ThreadPoolExecutor) -> None:
+    def _work(self, beside: ThreadPoolExecutor) -> None:
         sleep = _SLEEP_S[0]
         syncing: Future[None] | None = None
         for result in self._worker.results(self._items(), in_flight=self._allowed, wait=self._wait):
@@ -154,7 +160,9 @@ class RankLoop:
                 if syncing is not None:
                     syncing.result()
                 self._synced = now
-                syncing = syncer.submit(self._shard.sync)
+                syncing = beside.submit(self._shard.sync)
+        if syncing is not None:
+            self._wait(syncing)
 
     def _items(self) -> Iterator[TaskItem | None]:
         while True:
@@ -178,6 +186,10 @@ class RankLoop:
             self._say(Ask())
 
     def _allowed(self) -> int:
+        self._until_look -= 1
+        if self._until_look > 0:
+            return self.in_flight.allowed
+        self._until_look = _WINDOWS_PER_LOOK
         before = self.in_flight.allowed
         allowed = self.in_flight.update(self._guard.check())
         if allowed < before:
@@ -196,7 +208,7 @@ class RankLoop:
                     return future.result(self._look_s)
                 except TimeoutError:
                     if future.done():
-                        raise  # it is the work's own
+                        return future.result()
                     self._pump()
 
     def _keep(self, result: TaskResult) -> None:
@@ -221,8 +233,8 @@ class RankLoop:
 
     # --- putting in place ------------------------------------------------------------------------------------------
 
-    def _finish(self) -> int:
-        """Put in place what is asked for, say the last word, wait for the end."""
+    def _finish(self, beside: ThreadPoolExecutor) -> int:
+        """Put in place what is asked for, say the last word, wait for the end; messages are looked for meanwhile."""
         sleep = _SLEEP_S[0]
         while True:
             self._pump()
@@ -232,10 +244,11 @@ class RankLoop:
                 sleep = _SLEEP_S[0]
                 order = self._orders.popleft()
                 if order is None:
-                    self._worker.close()
+                    self._wait(beside.submit(self._worker.close))
                     self._say(Finished(self._last_word(self)))
+                    self._has_finished = True
                 else:
-                    self._say(self._merged(order))
+                    self._say(self._wait(beside.submit(self._merged, order)))
                 continue
             if self._coordinator is not None and self._coordinator.is_merged:
                 return int(ExitCode.COMPLETED)
@@ -281,7 +294,8 @@ class RankLoop:
         if now - self._said >= self._alive_s:
             self._said = now
             self._say(self._alive())
-        if now - self._heard > 2 * self._lost_after_s:
+        # What rank 0 has to do at the end, hashing all records, takes as long as it takes.
+        if now - self._heard > (_CONCLUDE_S if self._has_finished else 2 * self._lost_after_s):
             raise ClusterError(
                 f"rank {self._mailbox.rank} has not heard of rank 0 for {now - self._heard:.0f} s; what was done is "
                 "kept, start the job again",
@@ -300,13 +314,15 @@ class RankLoop:
         coordinator = self._coordinator
         if coordinator is None:
             return
-        coordinator.step(now)
-        for rank, message in coordinator.take():
-            if rank == 0:
-                self._take(message)
-            else:
-                self._telemetry.count("messages")
-                self._mailbox.send(rank, message)
+        if coordinator.is_due(now):
+            with self._telemetry.span("coordinate"):
+                coordinator.step(now)
+                for rank, message in coordinator.take():
+                    if rank == 0:
+                        self._take(message)
+                    else:
+                        self._telemetry.count("messages")
+                        self._mailbox.send(rank, message)
         self._look(now)
 
     def _take(self, message: Message) -> None:

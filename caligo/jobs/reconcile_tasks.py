@@ -90,7 +90,8 @@ class ReconcileConductor:
         self._budget = LeakageBudget(work.options.max_leakage_bits)
         self._capped = work.options.max_leakage_bits > 0
         self._totals = Totals()
-        self._accounts: dict[int, list[GroupAccount]] = {}
+        # Of tasks that are done ahead of others: where to find what they are held against the cap by.
+        self._ahead: dict[int, Callable[[], bytes]] = {}
         self._judged = 0
         self._limit = 0
         # Task -> groups that the cap does not allow to be told apart, and the bits that they lose by it.
@@ -128,10 +129,11 @@ class ReconcileConductor:
                 stretch = self._designs.stretch_of(window)
                 self._designs.observe(window, seen.pop(stretch, QberTracker()))
         if self._capped:
-            groups = self._of.groups(task)
-            self._accounts[task] = list(_accounts(read_body(), groups, self._work, self._designs))
-            while self._judged in self._accounts:
-                self._judge(self._judged, self._accounts.pop(self._judged))
+            self._ahead[task] = read_body
+            while self._judged in self._ahead:
+                body = self._ahead.pop(self._judged)()
+                groups = self._of.groups(self._judged)
+                self._judge(self._judged, list(_accounts(body, groups, self._work, self._designs)))
                 self._judged += 1
 
     def _judge(self, task: int, accounts: list[GroupAccount]) -> None:

@@ -170,26 +170,29 @@ class ReconcileWork:
     def groups_in_a_task(self, designs: Designs) -> int:
         """How many consecutive groups are shared out together; see the head of this module.
 
-        A key so short that designs follow blocks of the same task is one task.
+        Where designs follow the blocks it is as few as can be: only so much may be worked on at a time. A key so short
+        that designs follow blocks of the same task is one task.
 
         Args:
             designs: of the key.
         """
         layout = self.layout
-        groups = min(max(layout.group_count // _TASKS_WANTED, 1), MOST_GROUPS_IN_A_TASK)
+        groups = 1
+        if not designs.follows:
+            groups = min(max(layout.group_count // _TASKS_WANTED, 1), MOST_GROUPS_IN_A_TASK)
         if self.options.interleave:
             groups = max(groups, _INTERLEAVED_GROUPS)
         if designs.follows:
-            last = layout.group_count - 1
-            starts = range(0, layout.group_count, groups)
-            longest = max(self._bits_of(start, min(start + groups, last + 1)) for start in {starts[0], starts[-1]})
+            # The last task has the longest group.
+            last = (layout.group_count - 1) // groups * groups
+            longest = max(self._bits_of(0, groups), self._bits_of(last, layout.group_count))
             if longest > designs.lagging_bits:
                 return layout.group_count
         return groups
 
     def _bits_of(self, first: int, end: int) -> int:
         layout = self.layout
-        last = layout.group(end - 1)
+        last = layout.group(min(end, layout.group_count) - 1)
         return layout.start_bit(last.first_block + last.blocks) - layout.start_bit(layout.group(first).first_block)
 
     # --- work ------------------------------------------------------------------------------------------------------

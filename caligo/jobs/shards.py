@@ -228,11 +228,12 @@ class ShardReader:
         except OSError as error:
             raise _trouble(error, self.path, "read") from error
 
-    def read(self, offset: int) -> Frame:
+    def read(self, offset: int, *, payload: bool = True) -> Frame:
         """Read a whole frame.
 
         Args:
             offset: of its header.
+            payload: read its bits too.
 
         Raises:
             StoreError: there is no whole frame, its head or body is damaged, or the file cannot be read.
@@ -241,7 +242,7 @@ class ShardReader:
             header = _parsed(os.pread(self._fd, _HEADER_BYTES, offset))
             if header is not None:
                 task, head_bytes, body_bytes, payload_bytes, crc = header
-                data = self._read(offset + _HEADER_BYTES, head_bytes + body_bytes + payload_bytes)
+                data = self._read(offset + _HEADER_BYTES, head_bytes + body_bytes + (payload_bytes if payload else 0))
                 if data is not None and zlib.crc32(data[: head_bytes + body_bytes]) == crc:
                     middle = head_bytes + body_bytes
                     return Frame(task, bytes(data[:head_bytes]), bytes(data[head_bytes:middle]), data[middle:])

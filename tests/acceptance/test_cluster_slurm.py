@@ -148,8 +148,12 @@ def test_a_job_of_a_node_that_is_set_down_runs_on_elsewhere(slurm_box: Box, job:
     require_done(slurm_box, number, job, reference, restarts=1)
 
 
-def test_ranks_that_run_on_without_their_daemon_harm_nothing(slurm_box: Box, job: Job, reference: Results) -> None:
-    """Ghosts: frozen until the next attempt is at work, they then go on beside it; they write, and change nothing."""
+def test_ranks_that_run_on_without_their_daemon_harm_nothing(slurm_hosts: Box, job: Job, reference: Results) -> None:
+    """Ghosts: frozen until the next attempt is at work, they then go on beside it; they write, and change nothing.
+
+    On a host of their own: of its shared memory the next attempt has nothing, as elsewhere.
+    """
+    slurm_box = slurm_hosts
     number = submitted(slurm_box, job)
     wait_for_work(slurm_box, number, job)
     ghosts = ranks_of(job)
