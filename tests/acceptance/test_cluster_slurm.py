@@ -154,7 +154,7 @@ def test_ranks_that_run_on_without_their_daemon_harm_nothing(slurm_hosts: Box, j
     On a host of their own: of its shared memory the next attempt has nothing, as elsewhere.
     """
     slurm_box = slurm_hosts
-    number = submitted(slurm_box, job)
+    number = slurm_box.sbatch("one-node.sbatch", job.path, "--lost-after", "5s", env=ENVIRONMENT, **SMALL)
     wait_for_work(slurm_box, number, job)
     ghosts = ranks_of(job)
     assert len(ghosts) == RANKS
