@@ -144,6 +144,12 @@ def _print(job: JobFile, plan: Forecast, assumed_qber: float | None) -> None:
         else f"1/{policy.divisor} of an equal share of what is left, {policy.least_tasks:,} to {policy.most_tasks:,} "
         "tasks, to each rank that asks"
     )
+    if work.cores_fed is not None:
+        wanted = machine.ranks * machine.threads_per_rank
+        facts["designs"] = (
+            f"follow the error rate along the key: work for about {_many(work.cores_fed, 'core')} at a time"
+            + ("; the others wait: give a qber, or follow_drift = false" if work.cores_fed < wanted else "")
+        )
     if assumed_qber is not None:
         facts["error rate"] = f"{assumed_qber:.3%} assumed (--qber); the job will estimate it from the keys"
     facts |= {

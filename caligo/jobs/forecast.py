@@ -33,7 +33,11 @@ __all__ = [
 EFFICIENCY = 0.98
 """Share of the ranks' time that is spent decoding: what the simulated schedules give 192 ranks at least."""
 
-COORDINATOR_BYTES_PER_TASK = 24
+TASKS_PER_CORE = 16
+"""That may be begun ahead for a core to wait for no design: 192 cores then work 99 % of the time, where a tenth of them
+has half the speed."""
+
+COORDINATOR_BYTES_PER_TASK = 28
 SAMPLED_POSITION_BYTES = 8
 RECORD_BYTES_PER_BLOCK = 120
 
@@ -59,6 +63,8 @@ class Workload:
         groups: verified together; 0 in a simulation.
         tasks: shared out one by one, >= 1.
         writes_keys: reconciled keys are written.
+        tasks_ahead: where designs follow the error rate, so many tasks may be begun before the first of them is done;
+            None: any.
     """
 
     kind: str
@@ -72,6 +78,12 @@ class Workload:
     groups: int
     tasks: int
     writes_keys: bool
+    tasks_ahead: int | None = None
+
+    @property
+    def cores_fed(self) -> int | None:
+        """Cores that have enough to do ahead of the designs that follow; None: any number."""
+        return None if self.tasks_ahead is None else max(1, self.tasks_ahead // TASKS_PER_CORE)
 
 
 @dataclass(frozen=True, slots=True)

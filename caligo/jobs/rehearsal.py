@@ -286,6 +286,7 @@ def _reconciliation(job: JobFile, machine: Machine, qber: float | None) -> _Rehe
         designs = work.designs()
         try:
             tasks = -(-layout.group_count // work.groups_in_a_task(designs))
+            ahead = max(1, tasks * designs.lagging_bits // layout.key_bits) if designs.follows and tasks > 1 else None
         finally:
             designs.close()
         code = work.codes[0]
@@ -303,6 +304,7 @@ def _reconciliation(job: JobFile, machine: Machine, qber: float | None) -> _Rehe
             groups=layout.group_count,
             tasks=tasks,
             writes_keys=job.out is not None,
+            tasks_ahead=ahead,
         ),
         fitted(COORDINATOR_BYTES_PER_TASK * tasks),
         interleaving,
