@@ -76,7 +76,7 @@ def test_the_memory_of_a_rank_adds_up_and_time_is_work_over_cores(ranks: int, th
     assert made.total_bytes + made.memory_bytes["spare_bytes"] == 2 * GIB
     assert made.memory_bytes["fixed_bytes"] == FIXED_BYTES
     assert made.memory_bytes["decoders_bytes"] == threads * 5_000_000 + 1000
-    assert made.memory_bytes["coordinator_bytes"] == 24 * WORKLOAD.tasks
+    assert made.memory_bytes["coordinator_bytes"] == COORDINATOR_BYTES_PER_TASK * WORKLOAD.tasks
     cores = min(ranks, WORKLOAD.tasks) * threads
     assert made.expected_s == pytest.approx(WORKLOAD.coded_bits / (speed * 1e6 * cores * EFFICIENCY))
     assert made.read_mb_per_s * made.expected_s * 1e6 == pytest.approx(2 * WORKLOAD.key_bits / 8)
