@@ -191,8 +191,9 @@ def test_a_job_that_outgrows_its_memory_ends_and_goes_on_with_more(
     slurm_box: Box, job: Job, reference: Results
 ) -> None:
     number = submitted(slurm_box, job, mem_per_cpu="20M")
-    assert slurm_box.wait(number) in {"FAILED", "OUT_OF_MEMORY"}, slurm_box.story(number)
-    assert slurm_box.restarts(number) == 0
+    assert slurm_box.wait(number, timeout=150) in {"FAILED", "OUT_OF_MEMORY"}, slurm_box.story(number)
+    # So little that ranks may not even meet, which is tried again twice, and no more.
+    assert slurm_box.restarts(number) <= 2
     assert not list(job.out.glob("*.bin")) if job.out.exists() else True
     again = submitted(slurm_box, job)
     assert slurm_box.wait(again, timeout=150) == "COMPLETED", slurm_box.story(again)
