@@ -153,9 +153,9 @@ def _fail(error: BaseException, mailbox: object) -> int:
     rank = mailbox.rank if isinstance(mailbox, MpiMailbox) else 0
     where = f"rank {rank} on {socket.gethostname()}"
     code = ExitCode.INTERNAL
+    told_by_another = isinstance(error, ClusterError) and "code" in error.fields
     if isinstance(error, CaligoError):
-        code = ExitCode(error.fields["code"]) if isinstance(error, ClusterError) and "code" in error.fields else code
-        code = error.exit_code if code == ExitCode.INTERNAL else code
+        code = ExitCode(error.fields["code"]) if told_by_another else error.exit_code
         print(f"caligo: {where}: error: {error.message}", file=sys.stderr)
     elif isinstance(error, KeyboardInterrupt):
         code = ExitCode.INTERRUPTED
@@ -163,7 +163,7 @@ def _fail(error: BaseException, mailbox: object) -> int:
     elif isinstance(error, MemoryError):
         code = ExitCode.RESOURCE
         print(f"caligo: {where}: error: out of memory; see limits.memory_per_rank", file=sys.stderr)
-    if not isinstance(error, ConfigError | KeyboardInterrupt):
+    if not told_by_another and not isinstance(error, ConfigError | KeyboardInterrupt):
         text = "".join(traceback.format_exception(error))
         print("".join(f"[rank {rank}] {line}\n" for line in text.splitlines()), end="", file=sys.stderr)
     sys.stderr.flush()

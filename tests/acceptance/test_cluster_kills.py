@@ -242,7 +242,7 @@ def test_a_near_time_limit_stops_a_job_in_time_and_the_next_start_goes_on(
     keys: Path, reference: Results, tmp_path: Path
 ) -> None:
     job = write_job(tmp_path, "job", keys, RECONCILE, {"limits": {"stop_before": "59s"}})
-    with mpiexec(RANKS, job, "--time-limit", "60s", prologue=SLOW) as started:
+    with mpiexec(RANKS, job, "--time-limit", "4s", prologue=SLOW) as started:
         assert started.wait() == ExitCode.RESUMABLE, started.text
         assert "the time limit is near" in started.text
     assert not job.is_done()
