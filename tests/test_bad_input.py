@@ -193,7 +193,7 @@ def test_a_disk_that_fills_up_leaves_no_key_of_any_strategy(
         append(self, packed, bits)
 
     monkeypatch.setattr(PackedKeyWriter, "append", full)
-    monkeypatch.setattr("caligo.jobs.plan.group_sizes", lambda runs: (1 for blocks, _ in runs for _ in range(blocks)))
+    monkeypatch.setattr("caligo.jobs.plan.MINIMUM_GROUP_BITS", 1)
     alice, _ = odd_keys("identical")
     asked: dict[str, Any] = {"qber": 0.02, "block_length": 1024, "list_size": 2, "strategy": strategy}
     with pytest.raises(ResourceError):
