@@ -22,11 +22,11 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -39,6 +39,7 @@ from caligo.jobs.rank_loop import RankLoop
 from caligo.jobs.reconcile_tasks import ReconcileConductor, ReconcileWorker
 from caligo.jobs.reconcile_work import ReconcileWork, replayed_randomness
 from caligo.jobs.report import ReconciliationReport
+from caligo.jobs.run_settings import JobOutcome, LocalMailbox, RunSettings
 from caligo.jobs.runner import interrupts_deferred
 from caligo.jobs.schedule_log import ScheduleLog, read_schedule
 from caligo.jobs.scheduling import Chunk, ReplayScheduler, SchedulePolicy, Scheduler, choose_policy
@@ -60,8 +61,6 @@ from caligo.telemetry import (
     NO_PROGRESS,
     Announcer,
     JobProgress,
-    OpenCounter,
-    Progress,
     RankReport,
     Snapshot,
     Telemetry,
@@ -86,68 +85,6 @@ _MOST_STOPPING = 0.25
 _log = logging.getLogger("caligo.jobs")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSettings:
-    """How this process takes part in a job; nothing here changes what comes out.
-
-    Args:
-        threads: worker threads of this rank; None: what the job file says, else `default_threads`.
-        default_threads: where nobody says.
-        time_limit_s: seconds from now until this process is ended by somebody else; None: what the job file says.
-        replay: log of a schedule to repeat.
-        progress: a bar on rank 0; without one, lines go to `stream`.
-        stream: where lines of progress go; None: nowhere.
-        progress_interval_s: between lines; None: what the job file says.
-        ranks_on_node: processes of this job on this node.
-        startup: counter of what the start cost.
-        lost_after_s: a rank that is silent for so long is lost.
-        takes_over: begin beside an attempt that seems to run on this machine: a scheduler has given it up.
-        facts: of the launcher and the scheduler, for the record.
-    """
-
-    threads: int | None = None
-    default_threads: int = 1
-    time_limit_s: float | None = None
-    replay: Path | None = None
-    progress: Progress = NO_PROGRESS
-    stream: TextIO | None = None
-    progress_interval_s: float | None = None
-    ranks_on_node: int = 1
-    startup: OpenCounter | None = None
-    lost_after_s: float = 60.0
-    takes_over: bool = False
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobOutcome:
-    """How an attempt ended.
-
-    Args:
-        code: `COMPLETED`, `RESUMABLE`, or `UNDETECTED_ERROR`.
-        work: directory of the job.
-        attempt: number of the attempt; 0 where the job was done before.
-        tasks_done: by all attempts.
-        tasks: of the job.
-        reason: why it stopped, where it did.
-        report: of the job that is done, on rank 0, as JSON values.
-        reconciliation: the same, where this attempt has done the last of it.
-        ranks: how many there were.
-        lost: ranks that were given up.
-    """
-
-    code: ExitCode
-    work: Path
-    attempt: int = 0
-    tasks_done: int = 0
-    tasks: int = 0
-    reason: str | None = None
-    report: dict[str, Any] | None = None
-    reconciliation: ReconciliationReport | None = None
-    ranks: int = 1
-    lost: tuple[int, ...] = ()
-
-
 @dataclass(frozen=True, slots=True)
 class _Begin:
     """Rank 0 to all others: what is to be done, and where.
@@ -165,28 +102,6 @@ class _Begin:
     digest: str
     randomness: SecurityRandomness | None
     estimate: QberEstimate | None
-
-
-class LocalMailbox:
-    """Of a job with one rank: nobody to write to."""
-
-    rank = 0
-    size = 1
-
-    def send(self, rank: int, message: Message) -> None:
-        """Nobody is there.
-
-        Raises:
-            ClusterError: always.
-        """
-        raise ClusterError(f"expected one rank, got a message for rank {rank}", rank=rank)
-
-    def receive(self) -> None:
-        """Nobody writes."""
-
-    def abort(self, code: int) -> None:
-        """End this process at once."""
-        os._exit(code)
 
 
 def run_job(job: JobFile, mailbox: Mailbox, settings: RunSettings) -> JobOutcome:
