@@ -6,11 +6,15 @@ Covers: whole messages, any rank to any rank, never waiting; ending all ranks at
 One thread, the main one, calls MPI, so a library without thread support is enough. Sends and receives are two-sided and
 non-blocking: on several hosts a one-sided operation completes only when its target enters the library, which a rank
 that decodes may not do for seconds. Messages are Python objects, pickled; ranks of a job trust each other.
+
+Sends are synchronous: one is over when its message was taken. So a rank knows at the end that nothing of its own is
+under way, and all ranks know it once each has said so; MPI does not end well over a message that nobody took.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import mpi4py
@@ -54,7 +58,7 @@ class MpiMailbox:
     def send(self, rank: int, message: Any) -> None:
         """Hand a message over."""
         try:
-            self._sending.append(self._world.isend(message, dest=rank, tag=_TAG))
+            self._sending.append(self._world.issend(message, dest=rank, tag=_TAG))
         except MPI.Exception:  # that rank is gone; who watches will notice
             return
         self._clear()
@@ -74,25 +78,39 @@ class MpiMailbox:
         self._sending = [request for request in self._sending if not _is_over(request)]
 
     def close(self, wait_s: float, lost: bool) -> None:
-        """Leave MPI once everything has been sent.
+        """Leave MPI together with all ranks, once every message was taken; what is taken here is not read.
 
         Args:
             wait_s: longest wait for that.
             lost: a rank is gone, so that leaving together would wait for it for ever: end all processes instead.
 
         Raises:
-            ClusterError: a message was not taken in time.
+            ClusterError: a message was not taken in time, or a rank has not come to leave.
         """
         until = time.monotonic() + wait_s
-        while self._sending and time.monotonic() < until:
-            self.receive()  # a large message of another rank's last moments waits to be taken
-            self._clear()
-            time.sleep(0.001)
+        self._drain(lambda: not self._sending, until)
         if lost:
             return
         if self._sending:
             raise ClusterError(f"rank {self.rank}: a message was not taken for {wait_s:.0f} s", rank=self.rank)
-        MPI.Finalize()
+        try:
+            all_here = self._world.Ibarrier()
+            if not self._drain(all_here.Test, until):
+                raise ClusterError(f"rank {self.rank}: not all ranks have ended within {wait_s:.0f} s", rank=self.rank)
+            MPI.Finalize()
+        except MPI.Exception as error:
+            raise ClusterError(f"rank {self.rank}: MPI does not end: {error}", rank=self.rank) from error
+
+    def _drain(self, is_over: Callable[[], bool], until: float) -> bool:
+        """Take messages until something holds; whether it does."""
+        while not is_over():
+            if time.monotonic() > until:
+                return False
+            while self.receive() is not None:
+                pass
+            self._clear()
+            time.sleep(0.001)
+        return True
 
     def flush(self, wait_s: float) -> None:
         """Wait for a while until everything has been sent."""

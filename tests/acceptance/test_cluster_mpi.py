@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from cluster_jobs import (
+    MPIEXEC,
     Job,
     Results,
     Started,
@@ -98,6 +99,21 @@ def documents(job: Job) -> tuple[dict[str, Any], dict[int, list[tuple[int, int]]
     return json.loads((run.path / "ranks.json").read_text()), chunks_by_rank(run.path / "schedule.jsonl")
 
 
+START_TOGETHER = """
+import pathlib, time
+import caligo.jobs.rank_loop as module
+work = module.RankLoop.run
+def together(self):
+    place = pathlib.Path({place!r})
+    (place / f"ready-{{RANK}}").touch()
+    while len(list(place.glob("ready-*"))) < {ranks}:
+        time.sleep(0.001)
+    return work(self)
+module.RankLoop.run = together
+"""
+"""Jobs this small may be over before the last rank has loaded its code."""
+
+
 @pytest.mark.parametrize(
     ("kind", "ranks"),
     [
@@ -116,7 +132,7 @@ def test_any_number_of_ranks_makes_what_one_thread_makes(
     kind: str, ranks: int, places: dict[str, Path], references: dict[str, Results], tmp_path: Path
 ) -> None:
     job = make(kind, places, tmp_path)
-    assert run_ranks(ranks, job) == references[kind]
+    assert run_ranks(ranks, job, prologue=START_TOGETHER.format(place=str(tmp_path), ranks=ranks)) == references[kind]
     told, schedule = documents(job)
     assert [rank["rank"] for rank in told["ranks"]] == list(range(ranks))
     assert len(schedule) == ranks
@@ -238,6 +254,31 @@ def test_several_processes_of_the_command_for_one_are_refused_with_the_command_f
         started.kill_all()
     assert "python -m caligo.cluster JOB.toml" in started.text
     assert not job.work.exists()
+
+
+LATE_WORDS = """
+import sys, time
+from caligo.cluster.mpi import MpiMailbox
+mailbox = MpiMailbox()
+if mailbox.rank == 0:
+    while mailbox.receive() is None:
+        pass
+    time.sleep(0.3)
+    mailbox._world.iprobe()
+else:
+    mailbox.send(0, "first")
+    mailbox.send(0, b"last" * int(sys.argv[1]))
+mailbox.close(20.0, False)
+print("left")
+"""
+
+
+@pytest.mark.parametrize("length", [1, 100_000])
+def test_ranks_leave_together_over_words_that_nobody_reads(length: int) -> None:
+    """MPI fails to end over a message that has come and was not taken; a sign of life may come behind the last word."""
+    words = [MPIEXEC, "-n", "3", sys.executable, "-c", LATE_WORDS, str(length)]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.count("left")) == (0, 3), done.stderr
 
 
 def test_a_job_that_is_done_is_not_done_again(
