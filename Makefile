@@ -105,8 +105,8 @@ test-python: setup
 	@echo "make: pytest"
 	@$(if $(CI),CALIGO_REQUIRE="$${CALIGO_REQUIRE-$(REQUIRE)}") $(BIN)/python -m pytest -q
 
-# Instructions are counted by valgrind; cluster jobs run under a Slurm of their own (slurm/box). CI installs both where it may;
-# elsewhere what is missing is said, and those tests are skipped.
+# Instructions are counted by valgrind; cluster jobs run under a Slurm of their own (slurm/box), the index in a PostgreSQL of its
+# own, pages in a browser. CI installs them where it may; elsewhere what is missing is said, and those tests are skipped.
 SLURM_PACKAGES := slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmi2-0 libpmix-dev iproute2 util-linux
 
 acceptance-tools:
@@ -121,7 +121,9 @@ acceptance-tools:
 		fi; \
 	}; \
 	command -v valgrind >/dev/null || ensure valgrind "no instructions will be counted" valgrind; \
-	case ",$$(tests/features)," in *,slurm,*) ;; *) ensure Slurm "no job will be queued" $(SLURM_PACKAGES) ;; esac
+	case ",$$(tests/features)," in *,slurm,*) ;; *) ensure Slurm "no job will be queued" $(SLURM_PACKAGES) ;; esac; \
+	case ",$$(tests/features)," in *,postgres,*) ;; *) ensure PostgreSQL "no index will be kept in it" postgresql ;; esac; \
+	case ",$$(tests/features)," in *,chromium,*) ;; *) ensure Chromium "no page will be rendered" chromium fonts-dejavu-core ;; esac
 
 acceptance: setup acceptance-tools wheel sdist-vendored wheelhouse ## The long suites; nothing this machine can run is skipped
 	@features="$${CALIGO_REQUIRE-$$(tests/features)}"; echo "make: pytest -m acceptance, requiring $$features"; \
@@ -220,7 +222,7 @@ UV_COMPILE = env -u PIP_FIND_LINKS -u UV_FIND_LINKS -u UV_INDEX -u UV_INDEX_URL 
 lock: $(VENV)/.created ## Refresh requirements*.lock and Cargo.lock
 	@$(BIN)/python -m pip install --quiet 'uv>=0.8'
 	@$(UV_COMPILE) --upgrade --output-file requirements.lock \
-		--extra mpi --extra oracle --extra plot --extra test --extra lint --extra bench --extra build
+		--extra mpi --extra oracle --extra plot --extra store --extra formats --extra test --extra lint --extra bench --extra build
 	@$(UV_COMPILE) --upgrade --output-file requirements-wheel.lock --extra wheel --constraint requirements.lock
 	@$(UV_COMPILE) --upgrade --output-file requirements-offline.lock --extra mpi --extra build --constraint requirements.lock
 	@cargo update --manifest-path $(MANIFEST)

@@ -34,7 +34,7 @@ def require() -> Require:
     Features in use: ``avx2``, ``avx512``, ``mpi``, ``slurm`` (installed: `slurm/box/start` runs one), ``namespaces``
     (`slurm/box/hosts` can make some), ``oracle`` (Numba), ``wheel`` (a build from sources), ``cores`` (two of them,
     free), ``mount`` (a tmpfs may be mounted), ``valgrind``, ``sanitizer`` (a toolchain that builds with
-    AddressSanitizer). `tests/features` prints those of this machine.
+    AddressSanitizer), ``postgres`` (a server's programs), ``chromium``. `tests/features` prints those of this machine.
     """
 
     def check(feature: str, available: bool, reason: str) -> None:

@@ -39,7 +39,7 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], N
         monkeypatch.setattr(
             frame.LazyGroup, "get_command", lambda self, ctx, name: command if name == "probe" else None
         )
-        monkeypatch.setitem(frame.COMMANDS, "probe", frame._Entry("command", "A probe."))
+        monkeypatch.setitem(frame.COMMANDS, "probe", frame.Entry("command", "A probe."))
 
     return install
 

@@ -10,20 +10,18 @@ A subcommand returns an :class:`~caligo.errors.ExitCode`, or None for completed,
 
 from __future__ import annotations
 
-import difflib
 import errno
-import importlib
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from types import FrameType
 
 import click
 
+from caligo.cli._lazy import Entry, LazyGroup
 from caligo.cli._output import JSON_EMITTED, emit_json
 from caligo.errors import CaligoError, ExitCode
 
@@ -33,62 +31,22 @@ BROKEN_PIPE_EXIT = 128 + 13
 """As of a program that SIGPIPE ended: the reader of standard output went away."""
 
 
-@dataclass(frozen=True)
-class _Entry:
-    attribute: str
-    help: str
-
-
-COMMANDS: dict[str, _Entry] = {
-    "demo": _Entry("command", "Reconcile two 2^24-bit keys here and show the account."),
-    "keys": _Entry("group", "Simulate and inspect key files."),
-    "reconcile": _Entry("command", "Make two sifted key files equal, and account for the leakage."),
-    "run": _Entry("command", "Run the job of a job file, or go on with it."),
-    "alice": _Entry("command", "Reconcile Alice's key file with a Bob on another machine."),
-    "bob": _Entry("command", "Reconcile Bob's key file with an Alice on another machine."),
-    "compare-strategies": _Entry("command", "Compare every strategy, and Cascade, on two key files."),
-    "job": _Entry("group", "Write and check job files, for unattended work on many cores."),
-    "plan": _Entry("command", "Say what a job needs on so many ranks, before it is submitted."),
-    "simulate": _Entry("command", "Measure the frame error rate of a code and decoder."),
-    "bench": _Entry("group", "Measure how fast this machine decodes."),
-    "store": _Entry("group", "List and show recorded runs."),
-    "doctor": _Entry("command", "Check this installation and machine; name remedies."),
+COMMANDS: dict[str, Entry] = {
+    "demo": Entry("command", "Reconcile two 2^24-bit keys here and show the account."),
+    "keys": Entry("group", "Simulate and inspect key files."),
+    "reconcile": Entry("command", "Make two sifted key files equal, and account for the leakage."),
+    "run": Entry("command", "Run the job of a job file, or go on with it."),
+    "alice": Entry("command", "Reconcile Alice's key file with a Bob on another machine."),
+    "bob": Entry("command", "Reconcile Bob's key file with an Alice on another machine."),
+    "compare-strategies": Entry("command", "Compare every strategy, and Cascade, on two key files."),
+    "job": Entry("group", "Write and check job files, for unattended work on many cores."),
+    "plan": Entry("command", "Say what a job needs on so many ranks, before it is submitted."),
+    "simulate": Entry("command", "Measure the frame error rate of a code and decoder."),
+    "bench": Entry("group", "Measure how fast this machine decodes."),
+    "store": Entry("group", "Look at, compare, validate, prove and export what was recorded."),
+    "doctor": Entry("command", "Check this installation and machine; name remedies."),
 }
 """Subcommand -> object in `caligo/cli/<name>.py` (`_` for `-`), and its line in `caligo --help` (in this order)."""
-
-
-class LazyGroup(click.Group):
-    """A group whose subcommands are imported when they are named, never to print help."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Every subcommand, in the order of the help page."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one subcommand."""
-        entry = COMMANDS.get(cmd_name)
-        if entry is None:
-            return None
-        command = getattr(importlib.import_module(f"caligo.cli.{cmd_name.replace('-', '_')}"), entry.attribute)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"caligo.cli.{cmd_name}.{entry.attribute} is not a click command")
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the subcommand, or suggest the one that was meant."""
-        name = args[0]
-        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
-            close = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f"Did you mean '{close[0]}'?" if close else f"Commands: {', '.join(COMMANDS)}."
-            ctx.fail(f"No such command '{name}'. {hint}")
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the subcommands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
 
 def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -101,6 +59,8 @@ def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> No
 
 @click.group(
     cls=LazyGroup,
+    package="caligo.cli",
+    table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Every command takes --help. Exit codes: 0 completed, 2 usage, 3 failed blocks (with --strict), 4 bad "
     "input, 5 undetected error, 6 resource, 7 protocol, 8 store, 75 resumable, 130 interrupted.",

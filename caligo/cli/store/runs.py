@@ -1,4 +1,4 @@
-"""`caligo store`: what was recorded, and whether it is still what was recorded."""
+"""`caligo store list` and `show`: what was recorded, and whether it is still what was recorded."""
 
 from __future__ import annotations
 
@@ -20,19 +20,10 @@ _COLORS = {"open": "cyan", "interrupted": "yellow", "sealed": "green", "damaged"
 _FIGURES = ("fer", "efficiency", "payload_mbps", "coded_mbps")
 
 
-@click.group("store")
-def group() -> None:
-    """List and show recorded runs.
-
-    Every reconcile, simulate and bench command records its run in a store: a directory of plain files, one run a
-    directory.
-    """
-
-
 # --- list ---------------------------------------------------------------------------------------------------------
 
 
-@group.command("list")
+@click.command("list")
 @click.option("--kind", metavar="KIND", help="Only runs of this kind (reconcile, simulate, bench).")
 @click.option(
     "--limit",
@@ -145,7 +136,7 @@ def _state_text(row: Mapping[str, Any]) -> str:
 # --- show ---------------------------------------------------------------------------------------------------------
 
 
-@group.command("show", short_help="Show one run, and what is wrong with its files.")
+@click.command("show", short_help="Show one run, and what is wrong with its files.")
 @click.argument("run")
 @click.option("--quick", is_flag=True, help="Read the documents only: no record is counted, no hash is checked.")
 @store_option

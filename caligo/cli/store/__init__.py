@@ -1,0 +1,25 @@
+"""`caligo store`: everything about what was recorded; one file per family of commands.
+
+Covers: the list of commands. Does not cover: what they do; each reads options, calls `caligo.store`, and prints.
+"""
+
+from __future__ import annotations
+
+import click
+
+from caligo.cli._lazy import Entry, LazyGroup
+
+COMMANDS: dict[str, Entry] = {
+    "list": Entry("list_command", "List the runs of a store, with their key figures.", "runs"),
+    "show": Entry("show_command", "Show one run, and what is wrong with its files.", "runs"),
+}
+"""Subcommand -> object in a file of this package, and its line in `caligo store --help` (in this order)."""
+
+
+@click.group("store", cls=LazyGroup, package="caligo.cli.store", table=COMMANDS)
+def group() -> None:
+    """Look at, compare, validate, prove and export what was recorded.
+
+    Every reconcile, simulate and bench command records its run in a store: a directory of plain files, one run a
+    directory.
+    """
