@@ -25,6 +25,7 @@ class ExitCode(IntEnum):
     PROTOCOL = 7
     STORE = 8
     CLUSTER = 9
+    GATE_FAILED = 10
     RESUMABLE = 75
     INTERRUPTED = 130
 

@@ -63,7 +63,8 @@ def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> No
     table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Every command takes --help. Exit codes: 0 completed, 2 usage, 3 failed blocks (with --strict), 4 bad "
-    "input, 5 undetected error, 6 resource, 7 protocol, 8 store, 75 resumable, 130 interrupted.",
+    "input, 5 undetected error, 6 resource, 7 protocol, 8 store, 9 cluster, 10 gate failed, 75 resumable, 130 "
+    "interrupted.",
 )
 @click.option(
     "--version",
