@@ -133,6 +133,10 @@ class SchemaVersionError(StoreError):
     """The store was written by a newer caligo."""
 
 
+class StandingError(StoreError):
+    """A run cannot be judged so from where it stands; its fields say where that is."""
+
+
 class LedgerCorruptError(StoreError):
     """The audit ledger does not prove what it claims."""
 
