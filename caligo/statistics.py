@@ -1,7 +1,7 @@
 """Aggregates that add up, and what may be concluded from them.
 
-Covers: proportions with exact intervals, an exact test whether two differ, beta intervals, samples with quantiles, a
-rank test. Every aggregate is a commutative monoid: `a + b` describes both sets of observations together, so any
+Covers: proportions with exact intervals, an exact test whether two differ, beta intervals, samples with quantiles and
+an interval for their median, a rank test, intervals for a difference, p-values of several tests at once. Every aggregate is a commutative monoid: `a + b` describes both sets of observations together, so any
 division of the work over threads, ranks or runs ends in the same numbers. Does not cover: when a simulation stops
 (`caligo.simulation`), what a run records (`caligo.store`).
 
@@ -11,11 +11,16 @@ for, not with this module.
 Sources: C. J. Clopper, E. S. Pearson, "The use of confidence or fiducial limits illustrated in the case of the
 binomial", Biometrika 26 (1934); R. A. Fisher, "On the interpretation of χ² from contingency tables", J. Roy. Stat. Soc.
 85 (1922); H. B. Mann, D. R. Whitney, "On a test of whether one of two random variables is
-stochastically larger than the other", Ann. Math. Statist. 18 (1947).
+stochastically larger than the other", Ann. Math. Statist. 18 (1947); W. J. Conover, "Practical Nonparametric
+Statistics", 3rd ed. (1999), 3.2; R. G. Newcombe, "Interval estimation for the difference between independent
+proportions", Statist. Med. 17 (1998), method 10; G. Y. Zou, A. Donner, "Construction of confidence limits about effect
+measures", Statist. Med. 27 (2008); S. Holm, "A simple sequentially rejective multiple test procedure", Scand. J.
+Statist. 6 (1979).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -265,3 +270,69 @@ def rank_test(a: Samples, b: Samples, alternative: Alternative = "two-sided") ->
         p_value=float(outcome.pvalue),
         superiority=1.0 - statistic / (a.count * b.count),
     )
+
+
+def median_interval(samples: Samples, confidence: float = 0.95) -> tuple[float, float] | None:
+    """Interval for the median of what the samples were drawn from, whatever its distribution.
+
+    Two of the values, chosen by the binomial distribution of how many lie below the median (Conover).
+
+    Args:
+        samples: independent draws.
+        confidence: two-sided, 0 < confidence < 1; held or exceeded.
+
+    Returns:
+        (low, high); None where too few values cannot reach the confidence: fewer than 6 at 95 %.
+
+    Raises:
+        ConfigError: `confidence` outside (0, 1).
+    """
+    if not 0.0 < confidence < 1.0:
+        raise ConfigError(f"expected 0 < confidence < 1, got {confidence!r}; give 0.95 for 95 %")
+    if 1.0 - 2.0 * 0.5**samples.count < confidence:
+        return None
+    from scipy.stats import quantile_test
+
+    values = samples.values
+    found = quantile_test(values, q=float(values[0]), p=0.5).confidence_interval(confidence)
+    return float(found.low), float(found.high)
+
+
+def difference_interval(
+    a: float, a_interval: tuple[float, float], b: float, b_interval: tuple[float, float]
+) -> tuple[float, float]:
+    """Interval for b - a from an interval for each (Newcombe; Zou and Donner).
+
+    The distances of the limits from their estimates are added as squares, so that the interval is as asymmetric as the
+    two were. That of a - b is its mirror image. For a ratio give logarithms.
+
+    Args:
+        a: estimate.
+        a_interval: (low, high) with low <= a <= high.
+        b: estimate, independent of `a`.
+        b_interval: of the same confidence.
+
+    Returns:
+        (low, high) around b - a, of about that confidence.
+    """
+    below = math.hypot(b - b_interval[0], a_interval[1] - a)
+    above = math.hypot(b_interval[1] - b, a - a_interval[0])
+    return (b - a) - below, (b - a) + above
+
+
+def holm_adjusted(p_values: Sequence[float]) -> list[float]:
+    """P-values of several tests, adjusted so that any of them is below a level by chance no more often than that.
+
+    Args:
+        p_values: each in [0, 1], however the tests depend on each other.
+
+    Returns:
+        One a test, in the same order, none less than it was.
+    """
+    count = len(p_values)
+    adjusted = [1.0] * count
+    worst = 0.0
+    for rank, place in enumerate(sorted(range(count), key=p_values.__getitem__)):
+        worst = max(worst, min(1.0, (count - rank) * p_values[place]))
+        adjusted[place] = worst
+    return adjusted
