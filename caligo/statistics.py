@@ -1,8 +1,9 @@
 """Aggregates that add up, and what may be concluded from them.
 
 Covers: proportions with exact intervals, an exact test whether two differ, beta intervals, samples with quantiles and
-an interval for their median, a rank test, intervals for a difference, p-values of several tests at once. Every aggregate is a commutative monoid: `a + b` describes both sets of observations together, so any
-division of the work over threads, ranks or runs ends in the same numbers. Does not cover: when a simulation stops
+an interval for their median, a rank test, intervals for a difference, p-values of several tests at once. Every
+aggregate is a commutative monoid: `a + b` describes both sets of observations together, so any division of the work
+over threads, ranks or runs ends in the same numbers. Does not cover: when a simulation stops
 (`caligo.simulation`), what a run records (`caligo.store`).
 
 Intervals are two-sided and 95 % unless the caller says otherwise. SciPy is imported when an interval or a test is asked
@@ -23,7 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -294,8 +295,8 @@ def median_interval(samples: Samples, confidence: float = 0.95) -> tuple[float, 
     from scipy.stats import quantile_test
 
     values = samples.values
-    found = quantile_test(values, q=float(values[0]), p=0.5).confidence_interval(confidence)
-    return float(found.low), float(found.high)
+    interval: Any = quantile_test(values, q=float(values[0]), p=0.5).confidence_interval(confidence)
+    return float(interval.low), float(interval.high)
 
 
 def difference_interval(
