@@ -141,6 +141,18 @@ class LedgerCorruptError(StoreError):
     """The audit ledger does not prove what it claims."""
 
 
+class SigningKeyError(StoreError):
+    """A signing key is missing, open to others, damaged, of another kind, or not to be used any more."""
+
+
+class SignatureError(StoreError):
+    """A signature is not of a key that is trusted for it; its fields say which key, and why."""
+
+
+class BundleError(StoreError):
+    """A bundle is not what was signed, or not a bundle."""
+
+
 class ClusterError(CaligoError):
     """Ranks, launcher and scheduler do not fit together."""
 
