@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from caligo.errors import SchemaVersionError, StoreError
 from caligo.store import Code, Finding, RunWriter, Severity, State, find_run, list_runs, load_run
 from caligo.store.files import document_bytes
+from caligo.store.layout import SCHEMA
 from caligo.store.records import frame_record, record_salt, scan_records
 
 RECORDS = [{"block": block, "outcome": "ok", "elapsed_ns": 10**block} for block in range(8)]
@@ -265,12 +266,12 @@ def test_a_newer_schema_is_refused_with_the_remedy(tmp_path: Path) -> None:
     path = sealed_run(tmp_path)
     document = json.loads((path / "run.json").read_text())
     del document["sha256"]
-    (path / "run.json").write_bytes(document_bytes({**document, "schema": 2}))
+    (path / "run.json").write_bytes(document_bytes({**document, "schema": SCHEMA + 1}))
     with pytest.raises(SchemaVersionError, match="upgrade caligo"):
         load_run(path)
     (info,) = list_runs(tmp_path)
     assert info.state is State.DAMAGED
-    assert "schema 2" in info.why
+    assert f"schema {SCHEMA + 1}" in info.why
 
 
 def test_damaged_runs_are_listed_beside_whole_ones(tmp_path: Path) -> None:

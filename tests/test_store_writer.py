@@ -50,7 +50,7 @@ def test_the_run_is_told_before_any_work(tmp_path: Path) -> None:
     writer = begin(tmp_path, seeds={"seed": 7}, security_randomness={"hash_key": "00ff"}, engine={"engine": "avx2"})
     document = json.loads((writer.path / "run.json").read_text())
     assert document["configuration"] == CONFIGURATION
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert document["kind"] == "reconcile"
     assert document["seeds"] == {"seed": 7}
     assert document["security_randomness"] == {"hash_key": "00ff"}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from caligo.errors import ConfigError, StoreError
 
-SCHEMA = 1
+SCHEMA = 2
 """Schema number written to every document of a run."""
 
 RUN_FORM = "caligo.run"
@@ -86,6 +86,19 @@ def check_kind(kind: str) -> str:
             kind=kind,
         )
     return kind
+
+
+def check_campaign(campaign: str | None) -> str | None:
+    """Refuse a campaign's name that no list could show.
+
+    Raises:
+        ConfigError: empty, longer than 128 characters, or with characters that cannot be printed.
+    """
+    if campaign is not None and not (0 < len(campaign) <= 128 and campaign.isprintable()):
+        raise ConfigError(
+            f"expected a campaign's name of 1 to 128 printable characters, got {campaign[:200]!r}; choose another name"
+        )
+    return campaign
 
 
 def record_file(writer: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from caligo.errors import ConfigError, SchemaVersionError, StoreError
 from caligo.store import environment, files, layout
 from caligo.store.findings import Code, Finding, Severity
+from caligo.store.migrations import migrate_document
 from caligo.store.records import record_salt, scan_records
 from caligo.store.values import run_identity
 
@@ -69,7 +70,7 @@ class Run:
 
     Attributes:
         path: absolute path of its directory.
-        document: all of ``run.json``; empty when it cannot be read.
+        document: all of ``run.json``, in the schema of this caligo; empty when it cannot be read.
         state: damaged when a finding says so.
         seal: content of ``seal.json``; None without a readable one.
         interruption: content of ``interrupted.json``; None without a readable one.
@@ -103,6 +104,16 @@ class Run:
     def identity(self) -> str | None:
         """Identity of the experiment."""
         return self.document.get("identity")
+
+    @property
+    def campaign(self) -> str | None:
+        """The campaign that the run belongs to."""
+        return self.document.get("campaign")
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Names of the runs that this one derives from."""
+        return tuple(self.document.get("parents", ()))
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -201,13 +212,16 @@ def _read_documents(
         isinstance(seal.get("files"), dict)
         and isinstance(seal.get("summary"), dict)
         and isinstance(seal.get("elapsed_s"), (int, float))
+        and _tells_its_origin(seal)
     ):
         found.append(Finding(Code.SEAL_DAMAGED, "a member is missing or of the wrong type", layout.SEAL_FILE))
         seal = None
     if seal is not None and document and seal.get("run") != document["run"]:
         found.append(Finding(Code.SEAL_FOREIGN, f"it seals {seal.get('run')}", layout.SEAL_FILE))
     interruption = _read_one(path, layout.INTERRUPTION_FILE, layout.INTERRUPTION_FORM, Code.INTERRUPTION_DAMAGED, found)
-    if interruption is not None and not isinstance(interruption.get("elapsed_s"), (int, float)):
+    if interruption is not None and not (
+        isinstance(interruption.get("elapsed_s"), (int, float)) and _tells_its_origin(interruption)
+    ):
         found.append(
             Finding(Code.INTERRUPTION_DAMAGED, "a member is missing or of the wrong type", layout.INTERRUPTION_FILE)
         )
@@ -221,28 +235,34 @@ def _consistent(document: dict[str, Any]) -> bool:
         isinstance(document.get(name), dict)
         for name in ("configuration", "seeds", "security_randomness", "code", "engine", "machine", "process")
     )
-    return texts and objects and isinstance(document.get("identity_excludes"), list)
+    lists = all(isinstance(document.get(name), list) for name in ("identity_excludes", "parents"))
+    named = document.get("campaign") is None or isinstance(document["campaign"], str)
+    return texts and objects and lists and named and all(isinstance(parent, str) for parent in document["parents"])
+
+
+def _tells_its_origin(ending: dict[str, Any]) -> bool:
+    """Whether ``migrated_from`` is null, or names the schema and the hash of an older document."""
+    origin = ending.get("migrated_from")
+    if not isinstance(origin, dict):
+        return origin is None
+    return isinstance(origin.get("schema"), int) and isinstance(origin.get("sha256"), str)
 
 
 def _read_one(path: Path, name: str, form: str, damaged: Code, found: list[Finding]) -> dict[str, Any] | None:
     try:
-        content = files.read_document(path / name, form)
+        return migrate_document(files.read_document(path / name, form), form)
     except FileNotFoundError:
         return None
     except files.DocumentError as error:
         found.append(Finding(damaged, str(error), name))
         return None
+    except SchemaVersionError as error:
+        newer = f"schema {error.fields['schema']}, this caligo reads up to {error.fields['understood']}"
+        found.append(Finding(Code.NEWER_SCHEMA, newer, name))
+        return None
     except OSError as error:
         found.append(Finding(Code.UNREADABLE_FILE, f"it cannot be read: {error.strerror}", name))
         return None
-    schema = content.get("schema")
-    if not isinstance(schema, int) or schema < 1:
-        found.append(Finding(damaged, "it has no schema number", name))
-        return None
-    if schema > layout.SCHEMA:
-        found.append(Finding(Code.NEWER_SCHEMA, f"schema {schema}, this caligo reads up to {layout.SCHEMA}", name))
-        return None
-    return content
 
 
 def _state(found: list[Finding], seal: dict[str, Any] | None, interruption: dict[str, Any] | None) -> State:

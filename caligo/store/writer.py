@@ -29,6 +29,7 @@ from typing import Any, Self
 
 from caligo.errors import CaligoError, ConfigError, StoreError
 from caligo.store import environment, files, layout
+from caligo.store.migrations import migrate_document
 from caligo.store.records import frame_record, record_salt
 from caligo.store.values import encode_record, plain, run_identity
 
@@ -177,6 +178,8 @@ class RunWriter:
         engine: Mapping[str, Any] | None = None,
         identity_excludes: Iterable[str] = (),
         resumes: str | None = None,
+        campaign: str | None = None,
+        parents: Iterable[str] = (),
         writer: str = "main",
         flush_bytes: int = 1 << 16,
         flush_interval_s: float = 0.2,
@@ -192,12 +195,14 @@ class RunWriter:
             engine: engine and build of the decoder.
             identity_excludes: names of configuration entries that do not define the experiment (threads, paths).
             resumes: name of the run that this attempt continues.
+            campaign: name of the campaign that the run belongs to; not part of the identity.
+            parents: names of the runs that this one derives from (its lineage); not part of the identity.
             writer: name of this writer's record file.
             flush_bytes: records are handed to the kernel when this many bytes wait,
             flush_interval_s: or, at the next record, when the last time is this long ago (seconds).
 
         Raises:
-            ConfigError: a value that must not be stored, or a bad kind or writer name.
+            ConfigError: a value that must not be stored, or a bad name of a kind, a writer or a campaign.
             ResourceError: the disk or the quota is full.
             StoreError: the store cannot be written, for any other reason.
         """
@@ -221,6 +226,8 @@ class RunWriter:
             "started_at": layout.utc_text(moment),
             "attempt": attempt,
             "resumes": resumes,
+            "campaign": layout.check_campaign(campaign),
+            "parents": list(dict.fromkeys(parents)),
             "configuration": content,
             "seeds": simulation_seeds,
             "security_randomness": plain(security_randomness, "security_randomness"),
@@ -254,13 +261,16 @@ class RunWriter:
 
         Raises:
             StoreError: no such run, it has ended, or the name is taken.
+            SchemaVersionError: a newer caligo began it.
             ConfigError: a bad writer name.
             ResourceError: the disk or the quota is full.
         """
         directory = Path(path).absolute()
         name = layout.record_file(writer)
         try:
-            document = files.read_document(directory / layout.RUN_FILE, layout.RUN_FORM)
+            document = migrate_document(
+                files.read_document(directory / layout.RUN_FILE, layout.RUN_FORM), layout.RUN_FORM
+            )
         except (OSError, files.DocumentError) as error:
             raise StoreError(
                 f"cannot join {directory}: no readable run.json ({error}); name a run directory"
@@ -405,6 +415,7 @@ class RunWriter:
                     "elapsed_s": round(time.monotonic() - self._started, 6),
                     "summary": figures,
                     "files": listed,
+                    "migrated_from": None,
                 }
                 files.put_whole(self.path / layout.SEAL_FILE, files.document_bytes(seal))
             self.ended = "sealed"
@@ -456,6 +467,7 @@ class RunWriter:
             "reason": reason[:_ERROR_TEXT],
             "error": None if error is None else _described(error),
             "records": self._records.written,
+            "migrated_from": None,
         }
         with files.storing("record the interruption", self.path):
             files.put_whole(self.path / layout.INTERRUPTION_FILE, files.document_bytes(note))

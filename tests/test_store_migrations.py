@@ -1,0 +1,132 @@
+"""Laws of older schemas: they are read as if written today, and nothing on disk changes by it."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caligo.errors import ConfigError, SchemaVersionError, StoreError
+from caligo.store import RunWriter, State, list_runs, load_run
+from caligo.store.files import DocumentError, document_bytes, read_document
+from caligo.store.layout import INTERRUPTION_FORM, RUN_FORM, SCHEMA, SEAL_FORM
+from caligo.store.migrations import STEPS, migrate_document
+
+SEALED = "20250314T092653.589Z-simulate-3f9a1c2e"
+INTERRUPTED = "20250314T093000.000Z-reconcile-77b00000"
+OPEN = "20250314T094000.000Z-reconcile-88c00000"
+FORMS = (RUN_FORM, SEAL_FORM, INTERRUPTION_FORM)
+
+# SHA-256 of every file of the store that a caligo of schema 1 wrote.
+GOLDEN = "dc9d0c43"
+
+documents = st.dictionaries(
+    st.sampled_from(["run", "kind", "resumes", "files", "campaign", "parents", "migrated_from", "x"]),
+    st.none() | st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2),
+)
+
+
+def tree(directory: Path) -> dict[str, bytes]:
+    """Every file under a directory, by path."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()
+    }
+
+
+@pytest.fixture
+def old_store(repository: Path) -> Path:
+    return repository / "tests" / "data" / "store_schema_1"
+
+
+def test_the_old_store_is_the_one_that_was_written(old_store: Path) -> None:
+    whole = hashlib.sha256()
+    for name, data in tree(old_store).items():
+        whole.update(f"{name}\n{len(data)}\n".encode() + data)
+    assert whole.hexdigest()[:8] == GOLDEN
+
+
+def test_an_old_store_is_read_as_if_written_today(old_store: Path) -> None:
+    before = tree(old_store)
+    assert [(run.name, run.state) for run in list_runs(old_store)] == [
+        (SEALED, State.SEALED),
+        (INTERRUPTED, State.INTERRUPTED),
+        (OPEN, State.OPEN),
+    ]
+    sealed = load_run(old_store / "runs" / SEALED)
+    assert (sealed.state, sealed.findings) == (State.SEALED, ())
+    assert sealed.seal is not None
+    assert sealed.seal["migrated_from"] is None
+    assert sealed.record_counts == {"records-main.jsonl": 3, "records-rank0001.jsonl": 1}
+    assert [record["outcome"] for record in sealed.records("main")] == ["detected_failure", "ok", "ok"]
+    interrupted = load_run(old_store / "runs" / INTERRUPTED)
+    assert (interrupted.state, interrupted.record_counts) == (State.INTERRUPTED, {"records-main.jsonl": 2})
+    for run in (sealed, interrupted, load_run(old_store / "runs" / OPEN)):
+        assert run.document["schema"] == SCHEMA
+        assert (run.campaign, run.parents) == (None, ())
+    assert tree(old_store) == before
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_schema_has_a_step_to_the_next(form: str) -> None:
+    assert sorted(STEPS[form]) == list(range(1, SCHEMA))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(members=documents, schema=st.integers(1, SCHEMA))
+def test_migration_is_pure_and_idempotent(form: str, members: dict[str, Any], schema: int) -> None:
+    document = {"format": form, "schema": schema, **members}
+    kept = copy.deepcopy(document)
+    migrated = migrate_document(document, form)
+    assert document == kept
+    assert migrated["schema"] == SCHEMA
+    assert document_bytes(migrated) == document_bytes(migrate_document(kept, form))
+    assert migrate_document(migrated, form) == migrated
+    told = {"schema", "campaign", "parents", "migrated_from"}
+    assert {name: migrated[name] for name in members if name not in told} == {
+        name: value for name, value in members.items() if name not in told
+    }
+
+
+@pytest.mark.parametrize("schema", [None, "1", 0, -1, True, 1.0])
+def test_a_document_without_schema_number_is_refused(schema: object) -> None:
+    with pytest.raises(DocumentError):
+        migrate_document({"schema": schema}, RUN_FORM)
+
+
+def test_a_newer_document_is_refused_with_the_remedy() -> None:
+    with pytest.raises(SchemaVersionError, match="upgrade caligo") as raised:
+        migrate_document({"schema": SCHEMA + 1}, RUN_FORM)
+    assert raised.value.fields == {"schema": SCHEMA + 1, "understood": SCHEMA}
+
+
+def test_campaign_and_parents_are_told_and_define_nothing(tmp_path: Path) -> None:
+    with RunWriter.create(tmp_path, "simulate", {"frames": 1}) as alone:
+        alone.seal()
+    with RunWriter.create(
+        tmp_path, "simulate", {"frames": 1}, campaign="spring", parents=[alone.name, alone.name]
+    ) as writer:
+        writer.seal()
+    run = load_run(writer.path)
+    assert (run.campaign, run.parents) == ("spring", (alone.name,))
+    assert run.identity == alone.identity
+
+
+@pytest.mark.parametrize("campaign", ["", "a\nb", "\x1b[31m", "x" * 129])
+def test_a_campaign_that_cannot_be_shown_is_refused(tmp_path: Path, campaign: str) -> None:
+    with pytest.raises(ConfigError, match="campaign"):
+        RunWriter.create(tmp_path, "simulate", {}, campaign=campaign)
+    assert list_runs(tmp_path) == []
+
+
+def test_nobody_joins_a_run_of_a_newer_caligo(tmp_path: Path) -> None:
+    writer = RunWriter.create(tmp_path, "simulate", {})
+    document = read_document(writer.path / "run.json", RUN_FORM)
+    (writer.path / "run.json").write_bytes(document_bytes({**document, "schema": SCHEMA + 1}))
+    with pytest.raises(StoreError, match="upgrade caligo"):
+        RunWriter.join(writer.path, "rank0001")
+    writer.interrupt("over")
