@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ DOCUMENT_BYTES = 16 * 1024 * 1024
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_LINKLESS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK})
 _TAIL = re.compile(rb',\n  "sha256": "([0-9a-f]{64})"\n\}\n\Z')
 _TAIL_BYTES = len(b',\n  "sha256": "') + 64 + len(b'"\n}\n')
 
@@ -135,6 +137,87 @@ def put_whole(path: Path, data: bytes) -> None:
             os.unlink(temporary)
         raise
     sync_directory(path.parent)
+
+
+def put_new(path: Path, data: bytes) -> bool:
+    """Write a new read-only file whole, unless its name is taken; without a lock, whoever else tries the same.
+
+    A hard link gives the finished file its name: it fails when the name is taken. Where hard links are refused, the
+    name is claimed first (:func:`_claim`).
+
+    Returns:
+        True when the file is there, durable, and this call's; False when another file has the name.
+
+    Raises:
+        OSError: the file is either not there, or there and whole but perhaps not yet durable.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            write_all(descriptor, data)
+            with suppress(OSError):
+                os.fchmod(descriptor, 0o444)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        try:
+            os.link(temporary, path)
+            ours = True
+        except FileExistsError:
+            # A network file system that lost its answer tries again and finds its own link.
+            ours = os.stat(temporary).st_nlink > 1
+        except OSError as error:
+            if error.errno not in _LINKLESS:
+                raise
+            ours = _claim(temporary, path)
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary)
+    if ours:
+        sync_directory(path.parent)
+    return ours
+
+
+def _claim(temporary: Path, path: Path) -> bool:
+    """Give a finished file a free name where there are no hard links; whether the name was free.
+
+    The file is put in a directory, and the directory renamed to the name's claim: that fails when the claim is there,
+    since a claim is never empty and never removed. Whoever finds a claim finishes it, so a killed claimant holds
+    nobody up. All who write a name must do so through mounts of one kind: a link does not look for claims.
+    """
+    claim = path.with_name(f".{path.name}.claim")
+    nascent = temporary.with_suffix(".claiming")
+    os.mkdir(nascent)
+    try:
+        os.close(os.open(nascent / "taken", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+        os.rename(temporary, nascent / "content")
+        sync_directory(nascent)
+        try:
+            os.rename(nascent, claim)
+            ours = True
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            ours = False
+    except BaseException:
+        _discard(nascent)
+        raise
+    if not ours:
+        _discard(nascent)
+    if path.exists():
+        return ours and not (claim / "content").exists()
+    with suppress(FileNotFoundError):
+        os.rename(claim / "content", path)
+    return ours
+
+
+def _discard(nascent: Path) -> None:
+    for name in ("taken", "content"):
+        with suppress(OSError):
+            os.unlink(nascent / name)
+    with suppress(OSError):
+        os.rmdir(nascent)
 
 
 def document_bytes(content: Mapping[str, Any]) -> bytes:
