@@ -158,6 +158,8 @@ def put_new(path: Path, data: bytes) -> bool:
             write_all(descriptor, data)
             with suppress(OSError):
                 os.fchmod(descriptor, 0o444)
+            if path.exists():
+                return False
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

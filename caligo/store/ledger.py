@@ -46,7 +46,7 @@ _ENTRY_FILE = re.compile(r"([0-9]{9})\.json")
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _MEMBERS = {"at", "content", "format", "index", "kind", "origin", "previous", "schema"}
-_LONGEST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 0.5
 _LATE_PAUSES_S = (0.01, 0.05, 0.25)
 
 
@@ -405,7 +405,7 @@ class Ledger:
                 )
             index += 1
             time.sleep(jitter.uniform(0.0, pause_s))
-            pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
+            pause_s = min(pause_s * 2.0, _LONGEST_PAUSE_S)
 
     def adopt(self, data: bytes) -> bool:
         """Take over one entry from another copy of this ledger, at its own index and byte for byte.

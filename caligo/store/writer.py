@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from caligo.errors import CaligoError, ConfigError, StoreError
-from caligo.store import environment, files, layout
+from caligo.store import environment, files, layout, ledger
 from caligo.store.migrations import migrate_document
 from caligo.store.records import frame_record, record_salt
 from caligo.store.values import encode_record, plain, run_identity
@@ -156,6 +156,8 @@ class RunWriter:
         """Content of ``run.json``."""
         self.ended: str | None = None
         """None while records are accepted, then ``"sealed"``, ``"interrupted"`` or ``"closed"``."""
+        self.ledger_error: CaligoError | None = None
+        """Why the seal did not enter the audit ledger; validation finds the run, and a repair enters it."""
         self._records = records
         self._owner = owner
         self._flush_bytes = flush_bytes
@@ -424,6 +426,14 @@ class RunWriter:
                     os.chmod(self.path / entry, 0o444)
             with suppress(OSError):
                 os.chmod(self.path, self.path.parent.stat().st_mode & 0o777)
+            self._enter_seal()
+
+    def _enter_seal(self) -> None:
+        """Enter the seal in the ledger of the store. The run is sealed whether that works or not."""
+        try:
+            ledger.append_seal(self.path)
+        except CaligoError as error:
+            self.ledger_error = error
 
     def interrupt(self, reason: str, error: BaseException | None = None) -> None:
         """End the run unfinished: what was recorded stays, ``interrupted.json`` says why.
