@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from caligo.errors import ConfigError, SignatureError, SigningKeyError, StoreError
+from caligo.store.ledger import Ledger
 from caligo.store.signing import (
     PublicKey,
     Signer,
-    Trust,
-    TrustedKey,
-    default_trust,
     find_key,
     generate_key,
     load_signer,
-    load_trust,
+    own_keys,
     read_passphrase,
-    save_trust,
 )
+from caligo.store.trust import Trust, TrustedKey, default_trust, load_trust, save_trust
 
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -136,8 +136,7 @@ def test_foreign_keys_and_other_files_are_refused(tmp_path: Path) -> None:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed448
 
-    keys: tuple[ec.EllipticCurvePrivateKey | ed448.Ed448PrivateKey, ...]
-    keys = (ec.generate_private_key(ec.SECP256R1()), ed448.Ed448PrivateKey.generate())
+    keys: list[Any] = [ec.generate_private_key(ec.SECP256R1()), ed448.Ed448PrivateKey.generate()]
     for number, foreign in enumerate(keys):
         path = tmp_path / f"{number}.pem"
         path.write_bytes(
@@ -355,3 +354,55 @@ def test_a_key_stands_in_a_trust_file_once(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="TOML"):
         load_trust(path)
+
+
+# --- the command line ---------------------------------------------------------------------------------------------
+
+
+def key_command(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> dict[str, Any]:
+    from caligo.cli import main
+
+    assert main(["store", "key", *words, "--json"]) == code
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def test_keys_are_made_handed_on_retired_and_revoked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "mine"))
+    made = key_command(capsys, "new", "lab/2026", "--note", 'the "first"\n', "--store", str(tmp_path / "store"))
+    assert made["key_file"] == str(tmp_path / "mine" / "caligo" / "keys" / "lab-2026.pem")
+    assert own_keys() == {made["key_id"]: Path(made["key_file"])}
+    shown = key_command(capsys, "show")
+    assert shown["verifier_key"] == made["verifier_key"]
+    other = tmp_path / "theirs.toml"
+    handed_on = tmp_path / "key.txt"
+    handed_on.write_text(made["verifier_key"] + "\n")
+    trusted = key_command(capsys, "trust", str(handed_on), "--until", "2030-01-01T00:00:00Z", "--trust", str(other))
+    assert trusted["valid_until"] == "2030-01-01T00:00:00.000Z"
+    retired = key_command(
+        capsys, "retire", "lab/2026", "--at", "2029-01-01T00:00:00Z", "--trust", str(other), "--store", str(tmp_path)
+    )
+    assert (retired["status"], retired["valid_until"]) == ("retired", "2029-01-01T00:00:00.000Z")
+    revoked = key_command(capsys, "revoke", made["key_id"][:12], "--store", str(tmp_path / "store"))
+    assert revoked["status"] == "revoked"
+    listed = key_command(capsys, "list")
+    assert [(row["status"], row["file"]) for row in listed["keys"]] == [("revoked", made["key_file"])]
+    entries = [entry for entry in Ledger.open(tmp_path / "store").entries() if entry.kind == "key"]
+    assert [entry.content["action"] for entry in entries] == ["created", "revoked"]
+    assert {entry.content["key_id"] for entry in entries} == {made["key_id"]}
+    for wrong in (["revoke", "nobody"], ["trust", "no key"], ["new", "a b"], ["retire", "lab/2026", "--at", "noon"]):
+        assert key_command(capsys, *wrong, code=8 if wrong[0] == "trust" else 2)["schema"] == "caligo.error/1"
+
+
+def test_tables_of_keys_are_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from caligo.cli import main
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert main(["store", "key", "list"]) == 0
+    assert "has no key" in capsys.readouterr().err
+    assert main(["store", "key", "new", "lab"]) == main(["store", "key", "list"]) == main(["store", "key", "show"]) == 0
+    assert capsys.readouterr().out.count("lab") >= 4

@@ -12,6 +12,7 @@ from caligo.cli._lazy import Entry, LazyGroup
 COMMANDS: dict[str, Entry] = {
     "list": Entry("list_command", "List the runs of a store, with their key figures.", "runs"),
     "show": Entry("show_command", "Show one run, and what is wrong with its files.", "runs"),
+    "key": Entry("key_group", "Make signing keys, and say whose signatures are believed.", "key"),
 }
 """Subcommand -> object in a file of this package, and its line in `caligo store --help` (in this order)."""
 
