@@ -9,27 +9,36 @@ Rates of events are proportions with Clopper-Pearson intervals, times are raw sa
 for their median, everything else is a figure of the summary: one a run, an interval for its median once six runs are
 pooled. Intervals are two-sided and 95 %. Nothing is invented: a run without a figure is without the metric.
 
-Records are streamed. Of more than :data:`SAMPLE_LIMIT` timings those are kept whose number has a small hash, which is
-a fair and repeatable choice; `Metric.share` then says which share they are.
+A simulation with the same seed decodes the same frames again, so counts of repeats are not added up: each draw is
+counted once, in the run that saw most of it.
+
+Records are streamed (:mod:`caligo.store.tally`). Of more than :data:`SAMPLE_LIMIT` timings a fair and repeatable choice
+is kept; `Metric.share` then says which share it is.
 """
 
 from __future__ import annotations
 
-import math
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from caligo.errors import ConfigError
 from caligo.statistics import Proportion, Samples, median_interval
-from caligo.store.findings import Finding
 from caligo.store.reader import Run
+from caligo.store.tally import MOST_KEYS, Tally, count_in, number_in, tally_records
 
-__all__ = ["SAMPLE_LIMIT", "Better", "Metric", "is_known_metric", "pool_metrics", "pool_runs", "run_metrics"]
+__all__ = [
+    "METRICS",
+    "SAMPLE_LIMIT",
+    "Better",
+    "Metric",
+    "MetricForm",
+    "is_known_metric",
+    "metric_form",
+    "pool_metrics",
+    "pool_runs",
+    "run_metrics",
+]
 
 Better = Literal["lower", "higher"] | None
 
@@ -39,46 +48,50 @@ SAMPLE_LIMIT = 1 << 20
 _POOL_LIMIT = 1 << 22
 """Timings kept of one metric of pooled runs: 32 MiB."""
 
-_CHUNK = 1 << 16
-_KEYS = 4096
-_ACCEPTED = frozenset({"ok", "confirmed"})
-_DETECTED = frozenset({"detected_failure", "uncorrected", "unconfirmed"})
-_UNDETECTED = frozenset({"undetected_error"})
-
 
 @dataclass(frozen=True, slots=True)
-class _Form:
+class MetricForm:
+    """What a metric is.
+
+    Args:
+        unit: `ns`, `s`, `B`, `Mbit/s`, or empty for a pure number.
+        better: which way is better; None where neither is.
+        meaning: in a few words.
+    """
+
     unit: str
     better: Better
-    of: str
+    meaning: str
 
 
-_FORMS: dict[str, _Form] = {
-    "fer": _Form("", "lower", "frames or blocks that failed or were wrong, over all"),
-    "undetected_error_rate": _Form("", "lower", "frames or blocks that passed every check and were wrong, over all"),
-    "efficiency": _Form("", "lower", "leakage over Shannon's limit"),
-    "leak_rate": _Form("", "lower", "leakage_bits over key bits"),
-    "true_qber": _Form("", None, "share of key bits that differed"),
-    "estimated_qber": _Form("", None, "from sampled positions"),
-    "decode_time_ns": _Form("ns", "lower", "time of the decoder for a block"),
-    "coded_mbps": _Form("Mbit/s", "higher", "bits of codewords per second of decoding"),
-    "coded_mbps_per_core": _Form("Mbit/s", "higher", "the same of one core"),
-    "payload_mbps": _Form("Mbit/s", "higher", "key bits per second"),
-    "elapsed_s": _Form("s", "lower", "duration of the whole run"),
-    "decode_share": _Form("", "higher", "share of the threads' time spent decoding"),
-    "rounds_mean": _Form("", "lower", "requests per block"),
-    "messages": _Form("", "lower", "between the two parties"),
-    "peak_rss_bytes": _Form("B", "lower", "greatest resident memory"),
-    "decoder_bytes": _Form("B", "lower", "memory of a decoder workspace"),
-    "memory_share_max": _Form("", "lower", "greatest share of a rank's memory budget"),
-    "allocations_per_decode": _Form("", "lower", "heap allocations for a frame"),
+METRICS: dict[str, MetricForm] = {
+    "fer": MetricForm("", "lower", "frames or blocks that failed or were wrong, over all"),
+    "undetected_error_rate": MetricForm(
+        "", "lower", "frames or blocks that passed every check and were wrong, over all"
+    ),
+    "efficiency": MetricForm("", "lower", "leakage over Shannon's limit"),
+    "leak_rate": MetricForm("", "lower", "leakage_bits over key bits"),
+    "true_qber": MetricForm("", None, "share of key bits that differed"),
+    "estimated_qber": MetricForm("", None, "from sampled positions"),
+    "decode_time_ns": MetricForm("ns", "lower", "time of the decoder for a block"),
+    "coded_mbps": MetricForm("Mbit/s", "higher", "bits of codewords per second of decoding"),
+    "coded_mbps_per_core": MetricForm("Mbit/s", "higher", "the same of one core"),
+    "payload_mbps": MetricForm("Mbit/s", "higher", "key bits per second"),
+    "elapsed_s": MetricForm("s", "lower", "duration of the whole run"),
+    "decode_share": MetricForm("", "higher", "share of the threads' time spent decoding"),
+    "rounds_mean": MetricForm("", "lower", "requests per block"),
+    "messages": MetricForm("", "lower", "between the two parties"),
+    "peak_rss_bytes": MetricForm("B", "lower", "greatest resident memory"),
+    "decoder_bytes": MetricForm("B", "lower", "memory of a decoder workspace"),
+    "memory_share_max": MetricForm("", "lower", "greatest share of a rank's memory budget"),
+    "allocations_per_decode": MetricForm("", "lower", "heap allocations for a frame"),
 }
 """Metrics of any run, in the order in which they are shown."""
 
-_NAMED_FORMS: dict[str, _Form] = {
-    "time_ns": _Form("ns", "lower", "time of one round of a benchmark"),
-    "coded_mbps": _Form("Mbit/s", "higher", "median over the calls of a row of a sweep"),
-    "fer": _Form("", "lower", "of a row of a sweep"),
+_NAMED_METRICS: dict[str, MetricForm] = {
+    "time_ns": MetricForm("ns", "lower", "time of one round of a benchmark"),
+    "coded_mbps": MetricForm("Mbit/s", "higher", "median over the calls of a row of a sweep"),
+    "fer": MetricForm("", "lower", "of a row of a sweep"),
 }
 """Metrics of one benchmark or row each, named `<metric>:<benchmark>`."""
 
@@ -88,16 +101,17 @@ class Metric:
     """One figure of a run, or of several runs together.
 
     Args:
-        name: as in :data:`_FORMS`, or `<metric>:<benchmark>`.
+        name: as in :data:`METRICS`, or `<metric>:<benchmark>`.
         unit: `ns`, `s`, `B`, `Mbit/s`, or empty for a pure number.
         better: which way is better; None where neither is.
         value: best estimate: the rate, the median of the samples, the figure, the median of the figures of several
             runs.
         low: lower end of the two-sided 95 % interval; None without one.
         high: upper end; None without one.
-        proportion: the counts, of a rate.
+        proportion: the counts, of a rate, every draw counted once.
         samples: the raw samples, of a time.
         figures: the estimate of each run, one a run; what tells runs apart from samples within one.
+        draws: of a rate, the counts by set of frames or blocks that was drawn; runs that drew the same share its name.
         share: share of the samples that was kept; 1 unless there were more than :data:`SAMPLE_LIMIT`.
         note: what to know of it, empty when nothing.
     """
@@ -111,6 +125,7 @@ class Metric:
     proportion: Proportion | None = None
     samples: Samples | None = None
     figures: Samples = field(default_factory=Samples)
+    draws: tuple[tuple[str, Proportion], ...] = ()
     share: float = 1.0
     note: str = ""
 
@@ -139,13 +154,18 @@ class Metric:
         return document | ({"note": self.note} if self.note else {})
 
 
-def _form(name: str) -> _Form:
+def metric_form(name: str) -> MetricForm:
+    """What a metric of this name is.
+
+    Raises:
+        ConfigError: no run has a metric of this name.
+    """
     base, named, _ = name.partition(":")
-    form = (_NAMED_FORMS if named else _FORMS).get(base)
+    form = (_NAMED_METRICS if named else METRICS).get(base)
     if form is None:
         raise ConfigError(
-            f"expected the name of a metric, got {name!r}; there are {', '.join(_FORMS)}, and of each benchmark "
-            f"{', '.join(f'{base}:BENCHMARK' for base in _NAMED_FORMS)}",
+            f"expected the name of a metric, got {name!r}; there are {', '.join(METRICS)}, and of each benchmark "
+            f"{', '.join(f'{base}:BENCHMARK' for base in _NAMED_METRICS)}",
             metric=name,
         )
     return form
@@ -154,16 +174,20 @@ def _form(name: str) -> _Form:
 def is_known_metric(name: str) -> bool:
     """Whether a run may have a metric of this name."""
     base, named, _ = name.partition(":")
-    return base in (_NAMED_FORMS if named else _FORMS)
+    return base in (_NAMED_METRICS if named else METRICS)
 
 
-def _of_proportion(name: str, counts: Proportion, figures: Samples | None = None, note: str = "") -> Metric | None:
-    if not counts.trials or counts.estimate is None:
+def _of_proportion(
+    name: str, draws: Mapping[str, Proportion], figures: Samples | None = None, note: str = ""
+) -> Metric | None:
+    counts = sum(draws.values(), Proportion())
+    if counts.estimate is None:
         return None
-    form = _form(name)
+    form = metric_form(name)
     low, high = counts.interval()
     each = Samples([counts.estimate]) if figures is None else figures
-    return Metric(name, form.unit, form.better, counts.estimate, low, high, counts, None, each, note=note)
+    drawn = tuple(sorted(draws.items()))
+    return Metric(name, form.unit, form.better, counts.estimate, low, high, counts, None, each, drawn, note=note)
 
 
 def _of_samples(
@@ -172,10 +196,10 @@ def _of_samples(
     median = samples.median
     if median is None:
         return None
-    form = _form(name)
+    form = metric_form(name)
     low, high = median_interval(samples) or (None, None)
     each = Samples([median]) if figures is None else figures
-    return Metric(name, form.unit, form.better, median, low, high, None, samples, each, share, note)
+    return Metric(name, form.unit, form.better, median, low, high, None, samples, each, share=share, note=note)
 
 
 def _of_figures(
@@ -184,139 +208,9 @@ def _of_figures(
     median = figures.median
     if median is None:
         return None
-    form = _form(name)
+    form = metric_form(name)
     low, high = interval or median_interval(figures) or (None, None)
     return Metric(name, form.unit, form.better, median, low, high, None, None, figures, note=note)
-
-
-# --- records -------------------------------------------------------------------------------------------------------
-
-
-def _mix(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A hash of each number: the output function of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014)."""
-    mixed = numbers * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
-
-
-class _Timings:
-    """Timings under keys; of more than a limit those whose number has the smallest hashes, by halving the threshold."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._keys: dict[str | int, int] = {}
-        self._offered: list[int] = []
-        self._number = 0
-        self._threshold = 1 << 64
-        self._waiting_keys = array("i")
-        self._waiting = array("d")
-        self._places = np.empty(0, dtype=np.int32)
-        self._values = np.empty(0, dtype=np.float64)
-        self._hashes = np.empty(0, dtype=np.uint64)
-
-    def add(self, key: str | int, value: float) -> None:
-        place = self._keys.get(key)
-        if place is None:
-            if len(self._keys) >= _KEYS:
-                return
-            place = self._keys[key] = len(self._keys)
-            self._offered.append(0)
-        self._offered[place] += 1
-        self._waiting_keys.append(place)
-        self._waiting.append(value)
-        if len(self._waiting) >= _CHUNK:
-            self._settle()
-
-    def _settle(self) -> None:
-        count = len(self._waiting)
-        hashes = _mix(np.arange(self._number, self._number + count, dtype=np.uint64))
-        self._number += count
-        self._places = np.concatenate([self._places, np.array(self._waiting_keys, dtype=np.int32)])
-        self._values = np.concatenate([self._values, np.array(self._waiting, dtype=np.float64)])
-        self._hashes = np.concatenate([self._hashes, hashes])
-        self._waiting_keys, self._waiting = array("i"), array("d")
-        self._keep()
-        while len(self._values) > self._limit:
-            self._threshold >>= 1
-            self._keep()
-
-    def _keep(self) -> None:
-        if self._threshold >> 64:
-            return
-        kept = self._hashes < np.uint64(self._threshold)
-        self._places, self._values, self._hashes = self._places[kept], self._values[kept], self._hashes[kept]
-
-    @property
-    def share(self) -> float:
-        """Share of the timings that is kept."""
-        return self._threshold / 2.0**64
-
-    def counts(self) -> dict[str | int, int]:
-        """How many were offered under each key."""
-        return {key: self._offered[place] for key, place in self._keys.items()}
-
-    def samples(self, key: str | int) -> Samples:
-        """Those that are kept under a key."""
-        self._settle()
-        place = self._keys.get(key)
-        return Samples() if place is None else Samples(self._values[self._places == place])
-
-
-@dataclass
-class _Tally:
-    """What the records of a run say together."""
-
-    timings: _Timings
-    frames: int = 0
-    detected: int = 0
-    undetected: int = 0
-    leakage_bits: int = 0
-    payload_bits: int = 0
-    damaged: int = 0
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    return None
-
-
-def _tally(run: Run, limit: int) -> _Tally:
-    tally = _Tally(_Timings(limit))
-
-    def on_finding(finding: Finding) -> None:
-        tally.damaged += 1
-
-    for record in run.records(on_finding=on_finding):
-        elapsed_ns = _number(record.get("elapsed_ns"))
-        benchmark = record.get("benchmark")
-        if isinstance(benchmark, str):
-            if elapsed_ns is not None:
-                tally.timings.add(benchmark, elapsed_ns)
-            continue
-        frames, outcome = _count(record.get("frames")), record.get("outcome")
-        if outcome == "measured":
-            if frames and "call" in record:
-                tally.frames += frames
-                tally.detected += min(frames, _count(record.get("detected_failures")) or 0)
-                tally.undetected += min(frames, _count(record.get("undetected_errors")) or 0)
-                if elapsed_ns is not None:
-                    tally.timings.add(0, elapsed_ns / frames)
-            continue
-        if outcome in _ACCEPTED or outcome in _DETECTED or outcome in _UNDETECTED:
-            tally.frames += 1
-            tally.detected += outcome in _DETECTED
-            tally.undetected += outcome in _UNDETECTED
-        tally.leakage_bits += _count(record.get("leakage_bits")) or 0
-        tally.payload_bits += _count(record.get("payload_bits")) or 0
-        if elapsed_ns is not None:
-            tally.timings.add(_count(record.get("block_length")) or 0, elapsed_ns)
-    return tally
 
 
 # --- one run -------------------------------------------------------------------------------------------------------
@@ -338,17 +232,17 @@ def run_metrics(run: Run, *, records: bool = True, sample_limit: int = SAMPLE_LI
     Raises:
         StoreError: a record file cannot be read.
     """
-    summary = run.summary or {}
-    tally = _tally(run, sample_limit) if records else None
+    summary, draw = run.summary or {}, _draw(run)
+    tally = tally_records(run, sample_limit) if records else None
     note = ""
     if tally is not None and tally.damaged:
         note = f"{tally.damaged} stretch(es) of damaged records left out"
     found: dict[str, Metric | None] = {}
     failed, undetected = _event_counts(run.kind, summary, tally)
     if failed is not None:
-        found["fer"] = _of_proportion("fer", failed, note=note)
+        found["fer"] = _of_proportion("fer", {draw: failed}, note=note)
     if undetected is not None:
-        found["undetected_error_rate"] = _of_proportion("undetected_error_rate", undetected, note=note)
+        found["undetected_error_rate"] = _of_proportion("undetected_error_rate", {draw: undetected}, note=note)
     if tally is not None:
         found |= _times(run.kind, tally, note)
     found |= _figures(run, summary, tally)
@@ -356,20 +250,32 @@ def run_metrics(run: Run, *, records: bool = True, sample_limit: int = SAMPLE_LI
         _invert_interval(found)
         found |= _sweep(run, summary) if records else {}
     present = {name: metric for name, metric in found.items() if metric is not None}
-    order = {name: place for place, name in enumerate(_FORMS)}
+    order = {name: place for place, name in enumerate(METRICS)}
     return dict(sorted(present.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
 
 
+def _draw(run: Run) -> str:
+    """A name for the noise that a run met: the same for runs that met the same.
+
+    Runs of one experiment with a simulation seed meet the same noise. Reconciliations of one pair of keys are known by
+    the share of bits that differ.
+    """
+    seeds, true_qber = run.document.get("seeds"), (run.summary or {}).get("true_qber")
+    if run.identity is None or not (seeds or true_qber):
+        return run.name
+    return f"{run.identity}:{true_qber}" if true_qber else run.identity
+
+
 def _event_counts(
-    kind: str, summary: Mapping[str, Any], tally: _Tally | None
+    kind: str, summary: Mapping[str, Any], tally: Tally | None
 ) -> tuple[Proportion | None, Proportion | None]:
     """Failed, and undetected, of all frames or blocks: from the summary, else from the records.
 
     The records of a reconciliation do not tell an undetected error from a success.
     """
-    undetected = _count(summary.get("undetected_errors"))
+    undetected = count_in(summary.get("undetected_errors"))
     for trials_name, failed_name in (("frames", "frame_errors"), ("blocks", "blocks_failed")):
-        trials, failed = _count(summary.get(trials_name)), _count(summary.get(failed_name))
+        trials, failed = count_in(summary.get(trials_name)), count_in(summary.get(failed_name))
         if trials is None or failed is None:
             continue
         if trials_name == "blocks":
@@ -384,7 +290,7 @@ def _event_counts(
     return Proportion(failed, tally.frames), seen
 
 
-def _times(kind: str, tally: _Tally, note: str) -> dict[str, Metric | None]:
+def _times(kind: str, tally: Tally, note: str) -> dict[str, Metric | None]:
     counts = tally.timings.counts()
     found: dict[str, Metric | None] = {}
     for key in sorted(key for key in counts if isinstance(key, str)):
@@ -402,17 +308,17 @@ def _times(kind: str, tally: _Tally, note: str) -> dict[str, Metric | None]:
     return found
 
 
-def _figures(run: Run, summary: Mapping[str, Any], tally: _Tally | None) -> dict[str, Metric | None]:
+def _figures(run: Run, summary: Mapping[str, Any], tally: Tally | None) -> dict[str, Metric | None]:
     job = summary.get("job")
     places = [summary, job if isinstance(job, dict) else {}, {} if run.seal is None else run.seal]
     found: dict[str, Metric | None] = {}
-    for name in _FORMS:
+    for name in METRICS:
         if name in ("fer", "undetected_error_rate", "leak_rate") or name in _FROM_RECORDS:
             continue
-        figure = next((value for place in places if (value := _number(place.get(name))) is not None), None)
+        figure = next((value for place in places if (value := number_in(place.get(name))) is not None), None)
         if figure is None:
             continue
-        low, high = _number(summary.get(f"{name}_low")), _number(summary.get(f"{name}_high"))
+        low, high = number_in(summary.get(f"{name}_low")), number_in(summary.get(f"{name}_high"))
         interval = (low, high) if low is not None and high is not None and low <= figure <= high else None
         found[name] = _of_figures(name, Samples([figure]), interval)
     leaked = _leak_rate(run, summary, tally)
@@ -421,17 +327,17 @@ def _figures(run: Run, summary: Mapping[str, Any], tally: _Tally | None) -> dict
     return found
 
 
-def _leak_rate(run: Run, summary: Mapping[str, Any], tally: _Tally | None) -> float | None:
+def _leak_rate(run: Run, summary: Mapping[str, Any], tally: Tally | None) -> float | None:
     """Bits disclosed for each key bit of the blocks."""
-    leakage = _number(summary.get("leakage_bits"))
+    leakage = number_in(summary.get("leakage_bits"))
     if leakage is None:
         if tally is None or not tally.payload_bits:
             return None
         return tally.leakage_bits / tally.payload_bits
     if "frames" in summary:
-        payload = _number(summary.get("payload_length")) or _number(run.configuration.get("payload_length"))
+        payload = number_in(summary.get("payload_length")) or number_in(run.configuration.get("payload_length"))
     else:
-        bits = [_number(summary.get(name)) or 0.0 for name in ("key_bits", "sampled_bits", "discarded_bits")]
+        bits = [number_in(summary.get(name)) or 0.0 for name in ("key_bits", "sampled_bits", "discarded_bits")]
         payload = bits[0] - bits[1] - bits[2]
     return leakage / payload if payload and payload > 0 else None
 
@@ -451,16 +357,17 @@ def _invert_interval(found: dict[str, Metric | None]) -> None:
 def _sweep(run: Run, summary: Mapping[str, Any]) -> dict[str, Metric | None]:
     """The rows of `caligo bench decoder --sweep`, one record each."""
     found: dict[str, Metric | None] = {}
+    draw = _draw(run)
     if not isinstance(run.configuration.get("rows"), list):
         return found
     for record in run.records(on_finding=lambda finding: None):
-        row, rate = record.get("name"), _number(record.get("coded_mbps"))
-        if not isinstance(row, str) or rate is None or len(found) >= _KEYS:
+        row, rate = record.get("name"), number_in(record.get("coded_mbps"))
+        if not isinstance(row, str) or rate is None or len(found) >= MOST_KEYS:
             continue
         found[f"coded_mbps:{row}"] = _of_figures(f"coded_mbps:{row}", Samples([rate]))
-        errors, frames = _count(record.get("frame_errors")), _count(record.get("frames"))
+        errors, frames = count_in(record.get("frame_errors")), count_in(record.get("frames"))
         if errors is not None and frames and errors <= frames:
-            found[f"fer:{row}"] = _of_proportion(f"fer:{row}", Proportion(errors, frames))
+            found[f"fer:{row}"] = _of_proportion(f"fer:{row}", {draw: Proportion(errors, frames)})
     return found
 
 
@@ -469,6 +376,8 @@ def _sweep(run: Run, summary: Mapping[str, Any]) -> dict[str, Metric | None]:
 
 def pool_metrics(metrics: Sequence[Metric]) -> Metric:
     """The same metric of several runs together: counts and samples add up, figures are put side by side.
+
+    Counts of the same draw are not added: those of the run that saw most of it stand.
 
     Any order and any grouping give the same, up to 2^22 samples; of more, every n-th of the sorted ones is kept.
 
@@ -489,11 +398,10 @@ def pool_metrics(metrics: Sequence[Metric]) -> Metric:
     name = names[0]
     figures = Samples.union(metric.figures for metric in metrics)
     note = "; ".join(sorted({metric.note for metric in metrics if metric.note}))
-    counts = [metric.proportion for metric in metrics if metric.proportion is not None]
     raw = [metric.samples for metric in metrics if metric.samples is not None]
     pooled: Metric | None
-    if len(counts) == len(metrics):
-        pooled = _of_proportion(name, sum(counts, Proportion()), figures, note)
+    if all(metric.draws for metric in metrics):
+        pooled = _of_proportion(name, _join(metrics), figures, note)
     elif len(raw) == len(metrics):
         offered = sum(metric.samples.count / metric.share for metric in metrics if metric.samples is not None)
         samples = _thin(Samples.union(raw))
@@ -503,6 +411,16 @@ def pool_metrics(metrics: Sequence[Metric]) -> Metric:
     if pooled is None:
         raise ConfigError(f"expected metrics with values, got none of {name}; leave out what was not measured")
     return pooled
+
+
+def _join(metrics: Iterable[Metric]) -> dict[str, Proportion]:
+    """Each draw once: the counts over the most frames, of equals those with the most errors."""
+    most: dict[str, Proportion] = {}
+    for metric in metrics:
+        for draw, counts in metric.draws:
+            known = most.get(draw, Proportion())
+            most[draw] = max(known, counts, key=lambda part: (part.trials, part.successes))
+    return most
 
 
 def _thin(samples: Samples) -> Samples:
@@ -523,6 +441,6 @@ def pool_runs(each: Iterable[Mapping[str, Metric]]) -> dict[str, Metric]:
     for metrics in each:
         for name, metric in metrics.items():
             grouped.setdefault(name, []).append(metric)
-    order = {name: place for place, name in enumerate(_FORMS)}
+    order = {name: place for place, name in enumerate(METRICS)}
     names = sorted(grouped, key=lambda name: (order.get(name, len(order)), name))
     return {name: pool_metrics(grouped[name]) for name in names}
