@@ -75,6 +75,12 @@ class KeyFileError(CaligoError):
     exit_code = ExitCode.BAD_INPUT
 
 
+class BenchmarkFileError(CaligoError):
+    """A benchmark file is missing, or not what pytest-benchmark writes."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+
 class ResourceError(CaligoError):
     """The machine cannot give what the work needs."""
 
