@@ -148,9 +148,10 @@ def _elapsed_ns(data: object, where: str) -> tuple[int, ...]:
 def _extra(values: Mapping[str, Any]) -> Iterator[tuple[str, int | float | str | bool | None]]:
     for key, value in sorted(values.items())[:_MOST_EXTRA]:
         name = _text(key, 64) or ""
+        is_number = isinstance(value, (int, float)) and abs(value) <= LARGEST_INTEGER
         if isinstance(value, str):
             yield name, _text(value)
-        elif value is None or isinstance(value, bool) or (isinstance(value, (int, float)) and abs(value) <= LARGEST_INTEGER):
+        elif value is None or is_number:
             yield name, value
 
 
