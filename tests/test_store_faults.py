@@ -21,6 +21,7 @@ from conftest import Require
 
 from caligo.errors import CaligoError, ResourceError, StoreError
 from caligo.store import RunWriter, Severity, State, list_runs, load_run
+from caligo.store.ledger import Ledger
 
 BATCHES = 3
 BATCH = 4
@@ -313,7 +314,7 @@ for _ in range(kills):
 
 
 def test_a_killed_run_is_readable_up_to_its_last_flush(tmp_path: Path) -> None:
-    store, acknowledged, kills = tmp_path / "store", tmp_path / "acknowledged", 60
+    store, acknowledged, kills = tmp_path / "store", tmp_path / "acknowledged", 100
     subprocess.run(
         [sys.executable, "-c", textwrap.dedent(KILLED), str(store), str(acknowledged), str(kills), "1"],
         check=True,
@@ -333,5 +334,6 @@ def test_a_killed_run_is_readable_up_to_its_last_flush(tmp_path: Path) -> None:
         assert run.running is (False if run.state is State.OPEN else None)
         seen[run.state] += 1
     assert flushed == {}
+    assert sealed <= {entry.content["run"] for entry in Ledger.open(store).entries()}
     assert seen[State.OPEN] >= 20
     assert seen[State.SEALED] >= 20
