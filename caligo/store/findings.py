@@ -42,6 +42,27 @@ class Code(StrEnum):
     RECORD_DAMAGED = "CAL-STORE-021"
     RECORD_OUT_OF_SEQUENCE = "CAL-STORE-022"
     RECORD_END_DAMAGED = "CAL-STORE-023"
+    COMPACTION_UNFINISHED = "CAL-STORE-024"
+    LINES_LEFT_OVER = "CAL-STORE-025"
+    COMPACTED_RECORDS_DAMAGED = "CAL-STORE-026"
+    LEAKAGE_TOO_LOW = "CAL-STORE-030"
+    LEAKAGE_TOO_HIGH = "CAL-STORE-031"
+    SUMMARY_MISMATCH = "CAL-STORE-032"
+    FIGURE_MISMATCH = "CAL-STORE-033"
+    BEYOND_LIMIT = "CAL-STORE-034"
+    TIME_IMPOSSIBLE = "CAL-STORE-035"
+    OUT_OF_RANGE = "CAL-STORE-036"
+    BLOCK_SEQUENCE = "CAL-STORE-037"
+    CLOCK_STEP = "CAL-STORE-038"
+    TIME_IN_FUTURE = "CAL-STORE-039"
+    NOT_ADMITTED = "CAL-STORE-050"
+    SEAL_NOT_ADMITTED = "CAL-STORE-051"
+    RUN_GONE = "CAL-STORE-052"
+    RUN_CONFLICT = "CAL-STORE-053"
+    STALE_TEMPORARY = "CAL-STORE-054"
+    FOREIGN_FILE = "CAL-STORE-055"
+    WRITER_GONE = "CAL-STORE-056"
+    NOT_PROTECTED = "CAL-STORE-057"
 
 
 _REMEDIES: dict[Code, str] = {
@@ -63,9 +84,43 @@ _REMEDIES: dict[Code, str] = {
     Code.RECORD_DAMAGED: "copy the record file back from another copy of the store; the other records are readable",
     Code.RECORD_OUT_OF_SEQUENCE: "lines were removed, repeated or moved; copy the record file back",
     Code.RECORD_END_DAMAGED: "the record is whole, its line end is not; copy the record file back",
+    Code.COMPACTION_UNFINISHED: "nothing is lost: the lines are complete; remove the Parquet file",
+    Code.LINES_LEFT_OVER: "nothing is lost: the seal holds the same records as Parquet; remove the file of lines",
+    Code.COMPACTED_RECORDS_DAMAGED: "copy the Parquet file back from another copy of the store",
+    Code.LEAKAGE_TOO_LOW: "do not amplify by this account: count again from the keys, and reject the run",
+    Code.LEAKAGE_TOO_HIGH: "do not rely on the caps of this run: look at its records, then release or reject it",
+    Code.SUMMARY_MISMATCH: "use the records, not the summary, or reject the run",
+    Code.FIGURE_MISMATCH: "compute the figure again from the counts, or reject the run",
+    Code.BEYOND_LIMIT: "no code does this: look for errors that were counted wrong, then reject the run",
+    Code.TIME_IMPOSSIBLE: "do not compare its speed; measure again",
+    Code.OUT_OF_RANGE: "it was not written by caligo as it stands; reject the run",
+    Code.BLOCK_SEQUENCE: "use only blocks that are there once, or reject the run",
+    Code.CLOCK_STEP: "nothing to do for its figures: the clock was set; do not order runs by this one's times",
+    Code.TIME_IN_FUTURE: "set the clock of the machine that wrote it, or of this one",
+    Code.NOT_ADMITTED: "run `caligo store repair`: it enters the seal in the ledger",
+    Code.SEAL_NOT_ADMITTED: "copy the run back from another copy of the store; this is not the run that was entered",
+    Code.RUN_GONE: "copy the run back from another copy of the store, or reject it with a reason",
+    Code.RUN_CONFLICT: "compare the two versions, and move the one that is not to be kept out of the store",
+    Code.STALE_TEMPORARY: "run `caligo store repair`: it removes what a killed process left",
+    Code.FOREIGN_FILE: "move it out of the store",
+    Code.WRITER_GONE: "run `caligo store repair`: it seals what was recorded as a run of its own",
+    Code.NOT_PROTECTED: "run `caligo store repair`: it takes the permission to write away",
 }
 
-_NOTES = frozenset({Code.TORN_TAIL, Code.DIRECTORY_RENAMED})
+_NOTES = frozenset(
+    {
+        Code.TORN_TAIL,
+        Code.DIRECTORY_RENAMED,
+        Code.COMPACTION_UNFINISHED,
+        Code.LINES_LEFT_OVER,
+        Code.CLOCK_STEP,
+        Code.TIME_IN_FUTURE,
+        Code.NOT_ADMITTED,
+        Code.STALE_TEMPORARY,
+        Code.WRITER_GONE,
+        Code.NOT_PROTECTED,
+    }
+)
 
 
 @dataclass(frozen=True)
