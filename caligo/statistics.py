@@ -246,6 +246,25 @@ def difference_test(a: Proportion, b: Proportion) -> float:
     return float(fisher_exact(table).pvalue)
 
 
+def excess_test(a: Proportion, b: Proportion) -> float:
+    """Fisher's exact test whether the rate of `b` exceeds that of `a`.
+
+    Args:
+        a: any.
+        b: any.
+
+    Returns:
+        One-sided p-value: the probability, if both rates were equal, that at least as many of all successes fall to
+        `b` as were seen there; 1 without trials on a side.
+    """
+    if not a.trials or not b.trials:
+        return 1.0
+    from scipy.stats import hypergeom
+
+    both = a + b
+    return float(min(1.0, hypergeom.sf(b.successes - 1, both.trials, both.successes, b.trials)))
+
+
 def rank_test(a: Samples, b: Samples, alternative: Alternative = "two-sided") -> RankTest:
     """Mann-Whitney test whether values of `a` tend to be smaller or greater than those of `b`.
 
