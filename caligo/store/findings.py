@@ -55,6 +55,16 @@ class Code(StrEnum):
     BLOCK_SEQUENCE = "CAL-STORE-037"
     CLOCK_STEP = "CAL-STORE-038"
     TIME_IN_FUTURE = "CAL-STORE-039"
+    LEDGER_ENTRY_DAMAGED = "CAL-STORE-040"
+    LEDGER_GAP = "CAL-STORE-041"
+    LEDGER_ORDER = "CAL-STORE-042"
+    LEDGER_ORIGIN = "CAL-STORE-043"
+    LEDGER_TRUNCATED = "CAL-STORE-044"
+    LEDGER_ROLLED_BACK = "CAL-STORE-045"
+    LEDGER_FORKED = "CAL-STORE-046"
+    CHECKPOINT_DAMAGED = "CAL-STORE-047"
+    CHECKPOINT_UNKNOWN_KEY = "CAL-STORE-048"
+    STORE_DOCUMENT_DAMAGED = "CAL-STORE-049"
     NOT_ADMITTED = "CAL-STORE-050"
     SEAL_NOT_ADMITTED = "CAL-STORE-051"
     RUN_GONE = "CAL-STORE-052"
@@ -97,6 +107,16 @@ _REMEDIES: dict[Code, str] = {
     Code.BLOCK_SEQUENCE: "use only blocks that are there once, or reject the run",
     Code.CLOCK_STEP: "nothing to do for its figures: the clock was set; do not order runs by this one's times",
     Code.TIME_IN_FUTURE: "set the clock of the machine that wrote it, or of this one",
+    Code.LEDGER_ENTRY_DAMAGED: "copy the entry back from another copy of the ledger; until then nothing in it is proved",
+    Code.LEDGER_GAP: "copy the missing entries back from another copy of the ledger",
+    Code.LEDGER_ORDER: "entries were moved or repeated: copy the ledger back from another copy",
+    Code.LEDGER_ORIGIN: "an entry or checkpoint of another store lies here: copy the right one back",
+    Code.LEDGER_TRUNCATED: "entries were removed at the end: copy the ledger back from another copy",
+    Code.LEDGER_ROLLED_BACK: "this is an older state of the store: copy the newer one back, and ask who put this one here",
+    Code.LEDGER_FORKED: "the past was rewritten: find the copy that fits the checkpoint, and do not rely on this one",
+    Code.CHECKPOINT_DAMAGED: "do not rely on this checkpoint: get it again from whoever keeps it",
+    Code.CHECKPOINT_UNKNOWN_KEY: "if its signer is to be believed, add the key with `caligo store key trust`",
+    Code.STORE_DOCUMENT_DAMAGED: "copy store.json back from another copy of the store",
     Code.NOT_ADMITTED: "run `caligo store repair`: it enters the seal in the ledger",
     Code.SEAL_NOT_ADMITTED: "copy the run back from another copy of the store; this is not the run that was entered",
     Code.RUN_GONE: "copy the run back from another copy of the store, or reject it with a reason",
@@ -115,6 +135,7 @@ _NOTES = frozenset(
         Code.LINES_LEFT_OVER,
         Code.CLOCK_STEP,
         Code.TIME_IN_FUTURE,
+        Code.CHECKPOINT_UNKNOWN_KEY,
         Code.NOT_ADMITTED,
         Code.STALE_TEMPORARY,
         Code.WRITER_GONE,

@@ -45,6 +45,7 @@ _GROUP = re.compile(r"[0-9]{3}")
 _ENTRY_FILE = re.compile(r"([0-9]{9})\.json")
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _HASH = re.compile(r"[0-9a-f]{64}")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 _MEMBERS = {"at", "content", "format", "index", "kind", "origin", "previous", "schema"}
 _LONGEST_PAUSE_S = 0.5
 _LATE_PAUSES_S = (0.01, 0.05, 0.25)
@@ -130,7 +131,7 @@ def parse_entry(data: bytes) -> Entry:
         or not 0 <= index < LARGEST_SIZE
         or not _is_text(document["origin"], ORIGIN)
         or not _is_text(document["kind"], _KIND)
-        or not isinstance(document["at"], str)
+        or not _is_text(document["at"], _TIME)
         or not isinstance(document["content"], dict)
         or not (previous is None if index == 0 else _is_text(previous, _HASH))
     ):
