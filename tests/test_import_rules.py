@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "memory": {"_native"},
     "reconciliation": {"codes", "_native", "bits", "states", "channel", "statistics", "randomness", "telemetry"},
     "simulation": {"reconciliation", "codes", "channel", "statistics", "randomness"},
-    "store": {"statistics", "telemetry"},
+    "store": {"channel", "statistics", "telemetry"},
     "transports": {"reconciliation.messages", "reconciliation.wire"},
     "jobs": {
         "bits",

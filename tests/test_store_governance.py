@@ -163,10 +163,14 @@ def test_a_run_goes_into_quarantine_and_out_of_it(sealed: tuple[Path, str]) -> N
     assert entry is not None
     assert entry.kind == "quarantine"
     assert governance.quarantine(store, run, [_FINDING]) is None, "the same again says nothing new"
-    assert governance.standing(store)[run].codes == ("CAL-STORE-013",)
+    before = governance.standing(store)[run]
+    assert before.codes == ("CAL-STORE-013",)
+    assert before.settles(_FINDING)
+    assert not before.settles(Finding(Code.FILE_CHANGED, "sealed as another", "records-rank1.jsonl"))
     governance.release(store, run, "the disk was swapped")
     after = governance.standing(store)[run]
     assert (after.judgement, after.reason) == (Judgement.NONE, "the disk was swapped")
+    assert after.settles(_FINDING), "somebody vouched for it"
 
 
 def test_decisions_that_do_not_fit_are_refused(sealed: tuple[Path, str]) -> None:

@@ -14,6 +14,7 @@ Source: ``specs/validation.md``.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 MOST_FINDINGS = 20
 """Findings that an entry repeats; their codes are all there."""
+
+MOST_DIGESTS = 4000
+"""Findings for which a run can be quarantined at once: a list of an entry holds no more."""
 
 
 class Judgement(StrEnum):
@@ -48,6 +52,8 @@ class Standing:
     Attributes:
         judgement: the last word.
         codes: of a quarantined run, the codes of its findings, sorted.
+        quarantined_for: of a quarantined run, the digests of its findings (:func:`finding_digest`), sorted.
+        accepted: digests of findings that somebody vouched for when they released the run, sorted.
         by: of a repaired run, the run that takes its place; None where its own files were put right.
         reason: of a rejected or released run, why.
         at: when the judgement fell, UTC text; empty without one.
@@ -56,6 +62,8 @@ class Standing:
 
     judgement: Judgement = Judgement.NONE
     codes: tuple[str, ...] = ()
+    quarantined_for: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
     by: str | None = None
     reason: str = ""
     at: str = ""
@@ -70,6 +78,12 @@ class Standing:
     def is_set_aside(self) -> bool:
         """Whether selections pass over it: quarantined, rejected, or another run has taken its place."""
         return self.judgement in (Judgement.QUARANTINED, Judgement.REJECTED) or self.by is not None
+
+    def settles(self, finding: Finding) -> bool:
+        """Whether a finding of this run needs nothing more: it is set aside for it, or somebody vouched for it."""
+        if self.judgement is Judgement.REJECTED or self.by is not None:
+            return True
+        return finding_digest(finding) in {*self.quarantined_for, *self.accepted}
 
     @property
     def text(self) -> str:
@@ -93,6 +107,13 @@ class Standing:
 
 
 NO_STANDING = Standing()
+
+
+def finding_digest(finding: Finding) -> str:
+    """What tells one finding of a run from another: the first 16 digits of SHA-256 over code, place and sentence."""
+    text = f"{finding.code.value}\n{finding.where}\n{finding.what}"
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
 
 Standings = dict[str, Standing]
 
@@ -192,21 +213,27 @@ def _judged(before: Standing, entry: LedgerEntry) -> Standing | None:
         return replace(before, seals=tuple(sorted({*before.seals, (entry.origin, entry.index)})))
     if before.judgement is Judgement.REJECTED:
         return None
-    content, at, seals = entry.content, entry.at, before.seals
+    content = entry.content
+    bare = Standing(at=entry.at, seals=before.seals, accepted=before.accepted)
     if entry.kind == "quarantine":
-        return Standing(Judgement.QUARANTINED, codes=_codes(content), at=at, seals=seals)
+        return replace(
+            bare,
+            judgement=Judgement.QUARANTINED,
+            codes=_texts(content.get("codes")),
+            quarantined_for=_texts(content.get("digests")),
+        )
     if entry.kind == "release" and before.judgement is Judgement.QUARANTINED:
-        return Standing(reason=_text(content.get("reason")), at=at, seals=seals)
+        accepted = tuple(sorted({*before.accepted, *before.quarantined_for}))
+        return replace(bare, reason=_text(content.get("reason")), accepted=accepted)
     if entry.kind == "reject":
-        return Standing(Judgement.REJECTED, reason=_text(content.get("reason")), at=at, seals=seals)
+        return replace(bare, judgement=Judgement.REJECTED, reason=_text(content.get("reason")))
     if entry.kind == "repair":
         by = content.get("by")
-        return Standing(
-            Judgement.REPAIRED,
+        return replace(
+            bare,
+            judgement=Judgement.REPAIRED,
             by=by if isinstance(by, str) else None,
             reason=_text(content.get("what")),
-            at=at,
-            seals=seals,
         )
     return None
 
@@ -240,12 +267,8 @@ def _covers(sizes: object, standing: Standing) -> bool:
     return any(isinstance(size := sizes.get(origin), int) and index < size for origin, index in standing.seals)
 
 
-def _codes(content: Mapping[str, Any]) -> tuple[str, ...]:
-    codes = content.get("codes")
-    if not isinstance(codes, list):
-        listed = content.get("findings")
-        codes = [item.get("code") for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
-    return tuple(sorted({code for code in codes if isinstance(code, str)}))
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(sorted({item for item in value if isinstance(item, str)})) if isinstance(value, list) else ()
 
 
 def _text(value: object) -> str:
@@ -283,7 +306,7 @@ def quarantine(store: Path, run: str, findings: Sequence[Finding], *, report: st
         report: file in the store that tells more.
 
     Returns:
-        The entry; None where the run is quarantined for the same codes already.
+        The entry; None where the run is quarantined for the same findings already.
 
     Raises:
         StandingError: no finding, no such run, or it was rejected or replaced.
@@ -295,15 +318,16 @@ def quarantine(store: Path, run: str, findings: Sequence[Finding], *, report: st
         raise StandingError(
             f"expected findings to quarantine {run} for, got none; give a reason and reject it", run=run
         )
-    codes = sorted({finding.code.value for finding in findings})
+    digests = sorted(set(map(finding_digest, findings)))[:MOST_DIGESTS]
     before = _standing_of(store, run)
-    if before.judgement is Judgement.QUARANTINED and list(before.codes) == codes:
+    if before.judgement is Judgement.QUARANTINED and list(before.quarantined_for) == digests:
         return None
     if before.judgement is Judgement.REJECTED or before.by is not None:
         raise _refused("quarantine", run, before, "it is set aside already")
     content: dict[str, Any] = {
         "run": run,
-        "codes": codes,
+        "codes": sorted({finding.code.value for finding in findings}),
+        "digests": digests,
         "findings": [finding.to_json() for finding in findings[:MOST_FINDINGS]],
         "count": len(findings),
         "report": report,
@@ -381,7 +405,7 @@ def _standing_of(store: Path, run: str) -> Standing:
     known = standing(store).get(run)
     if known is not None:
         return known
-    if run in (".", "..") or Path(run).name != run or not (layout.runs_directory(store) / run).is_dir():
+    if run in ("", ".", "..") or Path(run).name != run or not (layout.runs_directory(store) / run).is_dir():
         raise StandingError(f"expected a run of {store}, got {run!r}; see `caligo store list`", run=run)
     return NO_STANDING
 
