@@ -73,6 +73,12 @@ class Code(StrEnum):
     FOREIGN_FILE = "CAL-STORE-055"
     WRITER_GONE = "CAL-STORE-056"
     NOT_PROTECTED = "CAL-STORE-057"
+    BUNDLE_DAMAGED = "CAL-STORE-060"
+    BUNDLE_SIGNATURE_WRONG = "CAL-STORE-061"
+    BUNDLE_KEY_UNKNOWN = "CAL-STORE-062"
+    BUNDLE_KEY_NOT_VALID = "CAL-STORE-063"
+    BUNDLE_INCONSISTENT = "CAL-STORE-064"
+    BUNDLE_PROOF_WRONG = "CAL-STORE-065"
 
 
 _REMEDIES: dict[Code, str] = {
@@ -107,12 +113,12 @@ _REMEDIES: dict[Code, str] = {
     Code.BLOCK_SEQUENCE: "use only blocks that are there once, or reject the run",
     Code.CLOCK_STEP: "nothing to do for its figures: the clock was set; do not order runs by this one's times",
     Code.TIME_IN_FUTURE: "set the clock of the machine that wrote it, or of this one",
-    Code.LEDGER_ENTRY_DAMAGED: "copy the entry back from another copy of the ledger; until then nothing in it is proved",
+    Code.LEDGER_ENTRY_DAMAGED: "copy the entry back from another copy of the ledger; it proves nothing as it is",
     Code.LEDGER_GAP: "copy the missing entries back from another copy of the ledger",
     Code.LEDGER_ORDER: "entries were moved or repeated: copy the ledger back from another copy",
     Code.LEDGER_ORIGIN: "an entry or checkpoint of another store lies here: copy the right one back",
     Code.LEDGER_TRUNCATED: "entries were removed at the end: copy the ledger back from another copy",
-    Code.LEDGER_ROLLED_BACK: "this is an older state of the store: copy the newer one back, and ask who put this one here",
+    Code.LEDGER_ROLLED_BACK: "this is an older state of the store: copy the newer one back, and ask who did this",
     Code.LEDGER_FORKED: "the past was rewritten: find the copy that fits the checkpoint, and do not rely on this one",
     Code.CHECKPOINT_DAMAGED: "do not rely on this checkpoint: get it again from whoever keeps it",
     Code.CHECKPOINT_UNKNOWN_KEY: "if its signer is to be believed, add the key with `caligo store key trust`",
@@ -125,6 +131,12 @@ _REMEDIES: dict[Code, str] = {
     Code.FOREIGN_FILE: "move it out of the store",
     Code.WRITER_GONE: "run `caligo store repair`: it seals what was recorded as a run of its own",
     Code.NOT_PROTECTED: "run `caligo store repair`: it takes the permission to write away",
+    Code.BUNDLE_DAMAGED: "get the bundle again from its maker",
+    Code.BUNDLE_SIGNATURE_WRONG: "do not believe it; get the bundle again from its maker",
+    Code.BUNDLE_KEY_UNKNOWN: "if its maker is to be believed, add the key with `caligo store key trust`",
+    Code.BUNDLE_KEY_NOT_VALID: "have it signed again by a key that is valid",
+    Code.BUNDLE_INCONSISTENT: "do not believe it: its statement says something else than its run; ask its maker",
+    Code.BUNDLE_PROOF_WRONG: "do not believe that the ledger has this seal; ask its maker for another proof",
 }
 
 _NOTES = frozenset(
