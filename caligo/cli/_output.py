@@ -121,6 +121,11 @@ def format_value(value: object) -> str:
     return str(value)
 
 
+def printable(text: str) -> str:
+    """Text that cannot steer a terminal: control characters written out."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 def print_leakage(leakage: Mapping[str, int], by_alice: int, by_both: int, key_bits: int) -> None:
     """What was disclosed, as a table on standard output.
 

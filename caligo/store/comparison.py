@@ -17,9 +17,12 @@ Comparing B with A mirrors comparing A with B.
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Literal
 
 from caligo.errors import ConfigError
@@ -32,10 +35,22 @@ from caligo.statistics import (
     rank_test,
 )
 from caligo.store.flatten import Scalar, flatten_run
+from caligo.store.layout import default_store
 from caligo.store.metrics import METRICS, Metric, pool_runs, run_metrics
-from caligo.store.reader import Run, State
+from caligo.store.reader import Run, State, find_run, load_run
 
-__all__ = ["LEVEL", "Change", "Comparison", "Effect", "MetricChange", "Side", "Verdict", "compare_runs", "is_timing"]
+__all__ = [
+    "LEVEL",
+    "Change",
+    "Comparison",
+    "Effect",
+    "MetricChange",
+    "Side",
+    "Verdict",
+    "compare_runs",
+    "find_side",
+    "is_timing",
+]
 
 LEVEL = 0.05
 """A verdict is given when the adjusted p-value is below this."""
@@ -44,6 +59,7 @@ RUNS_FOR_A_TEST = 4
 """From so many runs on each side on, runs are compared and not samples: four against four can reach p = 0.029."""
 
 _ENVIRONMENT = ("code.", "engine.", "machine.")
+_CONDITION = re.compile(r"[=<>~]|^\s*(?:not|exists)\s")
 _TIMING_UNITS = frozenset({"ns", "s", "Mbit/s"})
 
 
@@ -440,3 +456,28 @@ def _effect_of_medians(a: Samples, b: Samples) -> Effect | None:
     logs = [(math.log(low), math.log(high)) for low, high in (intervals[0], intervals[1])]
     low, high = difference_interval(math.log(mine), logs[0], math.log(theirs), logs[1])
     return Effect(kind, value, math.exp(low), math.exp(high))
+
+
+def find_side(store: str | os.PathLike[str] | None, text: str) -> tuple[Run, ...]:
+    """The runs that a person means by one side of a comparison.
+
+    Args:
+        store: directory of the store; None is the default one.
+        text: a run as of :func:`caligo.store.find_run`, or a condition as of :mod:`caligo.store.query`.
+
+    Returns:
+        The runs, oldest first, their documents read.
+
+    Raises:
+        ConfigError: a condition that is not one, or that no run meets.
+        StoreError: no run of that name, or the store cannot be read.
+    """
+    if Path(text).is_dir() or not _CONDITION.search(text):
+        return (load_run(find_run(store, text), verify=False),)
+    from caligo.store.index import select_runs
+
+    base = default_store() if store is None else Path(store)
+    found = tuple(load_run(path, verify=False) for path in select_runs(base, text))
+    if not found:
+        raise ConfigError(f"expected runs, none in {base} has {text}; see `caligo store list`", where=text)
+    return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caligo.cli._options import Count, json_option, store_option
-from caligo.cli._output import emit_json, format_seconds, format_value, message, print_facts
+from caligo.cli._output import emit_json, format_seconds, format_value, message, print_facts, printable
 from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def list_command(kind: str | None, limit: int, store: Path, as_json: bool) -> Ex
     _print_list(rows)
     for row in rows:
         if row["why"]:
-            message(f"{_printable(row['run'])}: {_printable(row['why'])}")
+            message(f"{printable(row['run'])}: {printable(row['why'])}")
     if len(rows) < len(runs):
         message(f"the {len(rows)} newest of {len(runs)} runs; --limit 0 shows all")
     return ExitCode.COMPLETED
@@ -95,8 +95,8 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
         *(
             (
                 row["id"],
-                _printable(row["kind"]),
-                _printable(row["started_at"][:16]).replace("T", " "),
+                printable(row["kind"]),
+                printable(row["started_at"][:16]).replace("T", " "),
                 _state_text(row),
                 *(format_value(row[name]) for name in ("fer", "efficiency", "payload_mbps")),
             )
@@ -183,12 +183,12 @@ def _print_run(run: Run, outcomes: dict[str, int] | None) -> None:
     state = "open, killed" if run.running is False else run.state.value
     print_facts(
         {
-            "run": _printable(run.name),
+            "run": printable(run.name),
             "state": state if run.verified else f"{state} (not verified)",
-            "started": _printable(document.get("started_at", "-")),
+            "started": printable(document.get("started_at", "-")),
             "took": format_seconds(ending.get("elapsed_s")),
-            "identity": _printable(run.identity or "-"),
-            "path": _printable(str(run.path)),
+            "identity": printable(run.identity or "-"),
+            "path": printable(str(run.path)),
         }
     )
     if run.interruption is not None:
@@ -202,12 +202,12 @@ def _print_run(run: Run, outcomes: dict[str, int] | None) -> None:
     if run.summary is not None:
         click.echo()
         print_facts(
-            {_printable(name): _printable(_figure(value)) for name, value in _flat(run.summary).items()},
+            {printable(name): printable(_figure(value)) for name, value in _flat(run.summary).items()},
             title="summary",
         )
     if outcomes is not None:
         click.echo()
-        counted = {_printable(name) or "(no outcome)": count for name, count in outcomes.items()}
+        counted = {printable(name) or "(no outcome)": count for name, count in outcomes.items()}
         print_facts(counted or {"(none)": ""}, title="records")
     if run.findings:
         click.echo()
@@ -218,14 +218,14 @@ def _section(title: str, values: Mapping[str, Any]) -> None:
     flat = _flat(values)
     if flat:
         click.echo()
-        print_facts({_printable(name): _printable(_exact(value)) for name, value in flat.items()}, title=title)
+        print_facts({printable(name): printable(_exact(value)) for name, value in flat.items()}, title=title)
 
 
 def _print_findings(findings: tuple[Finding, ...]) -> None:
     shown = findings[:20]
     for finding in shown:
         code = click.style(finding.code, fg="red" if finding.severity == "damage" else "yellow", bold=True)
-        click.echo(f"{code}  {_printable(finding.where)}: {_printable(finding.what)}")
+        click.echo(f"{code}  {printable(finding.where)}: {printable(finding.what)}")
         click.echo(f"    -> {finding.remedy}")
     if len(shown) < len(findings):
         message(f"{len(findings) - len(shown)} more findings; --json shows all")
@@ -267,8 +267,3 @@ def _figure(value: object) -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return "; ".join(value) or "-"
     return json.dumps(value) if isinstance(value, (list, dict)) else format_value(value)
-
-
-def _printable(text: str) -> str:
-    """Text that cannot steer a terminal: control characters written out."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
