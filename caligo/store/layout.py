@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,6 +30,7 @@ INTERRUPTION_FILE = "interrupted.json"
 
 RUN_NAME = re.compile(r"(\d{8}T\d{6}\.\d{3}Z)-([a-z][a-z0-9_-]{0,31})-([0-9a-f]{8})")
 RECORD_FILE = re.compile(r"records-([a-z0-9][a-z0-9_.-]{0,63})\.jsonl")
+COMPACTED_FILE = re.compile(r"records-([a-z0-9][a-z0-9_.-]{0,63})\.parquet")
 _KIND = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _WRITER = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
@@ -114,3 +116,37 @@ def record_file(writer: str) -> str:
             writer=writer,
         )
     return f"records-{writer}.jsonl"
+
+
+def writer_of(name: str) -> str | None:
+    """The writer whose records a file holds, as lines or compacted; None for any other file."""
+    match = RECORD_FILE.fullmatch(name) or COMPACTED_FILE.fullmatch(name)
+    return None if match is None else match[1]
+
+
+def compacted_file(writer: str) -> str:
+    """The name of a writer's records as Parquet."""
+    return record_file(writer).removesuffix(".jsonl") + ".parquet"
+
+
+def writers(names: Iterable[str], sealed: Iterable[str] = ()) -> dict[str, str]:
+    """Which file holds the records of each writer.
+
+    Args:
+        names: the files of a run.
+        sealed: those that its seal lists.
+
+    Returns:
+        Writer -> file name, in order of file name. Where a writer has lines and a Parquet file, the lines are
+        meant unless the seal lists the Parquet file and not them: compaction ends with the seal.
+    """
+    listed, chosen = set(sealed), {}
+    for name in sorted(names):
+        writer = writer_of(name)
+        if writer is None:
+            continue
+        lines, compacted = record_file(writer), compacted_file(writer)
+        replaced = compacted in listed and lines not in listed
+        if writer not in chosen or name == (compacted if replaced else lines):
+            chosen[writer] = name
+    return dict(sorted(chosen.items(), key=lambda item: item[1]))

@@ -17,8 +17,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from caligo.errors import ConfigError, SchemaVersionError, StoreError
+from caligo.errors import ConfigError, ResourceError, SchemaVersionError, StoreError
 from caligo.store import environment, files, layout
+from caligo.store.compaction import compacted_records
 from caligo.store.findings import Code, Finding, Severity
 from caligo.store.migrations import migrate_document
 from caligo.store.records import record_salt, scan_records
@@ -126,12 +127,15 @@ class Run:
         return None if self.seal is None else dict(self.seal["summary"])
 
     def record_files(self) -> list[Path]:
-        """The record files that are there, in order of name.
+        """The files that hold records, one a writer, in order of name: lines (``.jsonl``) or compacted (``.parquet``).
 
         Raises:
             StoreError: the directory cannot be read.
         """
-        return _record_files(self.path)
+        return [self.path / name for name in self._writers().values()]
+
+    def _writers(self) -> dict[str, str]:
+        return layout.writers(_names(self.path), () if self.seal is None else self.seal["files"])
 
     def records(
         self, writer: str | None = None, on_finding: Callable[[Finding], None] | None = None
@@ -149,6 +153,7 @@ class Run:
 
         Raises:
             StoreError: a record is damaged or missing (and ``on_finding`` is None), or a file cannot be read.
+            ResourceError: the records are compacted, and pyarrow is not installed.
         """
 
         def complain(finding: Finding) -> None:
@@ -162,17 +167,23 @@ class Run:
                 **finding.to_json(),
             )
 
-        wanted = None if writer is None else layout.record_file(writer)
-        for path in self.record_files():
-            if wanted is not None and path.name != wanted:
+        if writer is not None:
+            layout.record_file(writer)
+        for owner, name in self._writers().items():
+            if writer is not None and owner != writer:
                 continue
+            path = self.path / name
             with files.storing("read records", path):
-                for _, text in scan_records(path, self.salt(path), complain):
+                if layout.COMPACTED_FILE.fullmatch(name):
+                    for _, record in compacted_records(path, self.name, owner, complain):
+                        yield record
+                    continue
+                for _, text in scan_records(path, record_salt(self.name, owner), complain):
                     yield json.loads(text)
 
     def salt(self, path: Path) -> bytes:
         """What binds the hashes of a record file's records to this run."""
-        return record_salt(self.name, path.name.removeprefix("records-").removesuffix(".jsonl"))
+        return record_salt(self.name, layout.writer_of(path.name) or "")
 
     def outcomes(self, on_finding: Callable[[Finding], None] | None = None) -> dict[str, int]:
         """How many records have each ``outcome``, most frequent first; records without one count under ``""``.
@@ -186,11 +197,6 @@ class Run:
             key = outcome if isinstance(outcome, str) else json.dumps(outcome)
             counts[key] = counts.get(key, 0) + 1
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _record_files(path: Path) -> list[Path]:
-    with files.storing("read the run", path):
-        return [path / name for name in sorted(os.listdir(path)) if layout.RECORD_FILE.fullmatch(name)]
 
 
 def _read_documents(
@@ -289,9 +295,7 @@ def load_run(path: str | os.PathLike[str], *, verify: bool = True) -> Run:
     """
     directory = Path(path).absolute()
     names = _names(directory)
-    if not {layout.RUN_FILE, layout.SEAL_FILE}.intersection(names) and not any(
-        map(layout.RECORD_FILE.fullmatch, names)
-    ):
+    if not {layout.RUN_FILE, layout.SEAL_FILE}.intersection(names) and not any(map(layout.writer_of, names)):
         raise StoreError(
             f"expected a run directory, {directory} holds no run; see `caligo store list`", path=str(directory)
         )
@@ -344,11 +348,13 @@ def _verify_files(
     sealed = (
         {} if seal is None else {str(name): entry for name, entry in seal["files"].items() if isinstance(entry, dict)}
     )
+    holding = set(layout.writers(names, sealed).values())
     for name in names:
         if name == layout.SEAL_FILE or name.startswith("."):
             continue
         path = directory / name
-        writer = layout.RECORD_FILE.fullmatch(name)
+        writer = layout.RECORD_FILE.fullmatch(name) if name in holding else None
+        compacted = layout.COMPACTED_FILE.fullmatch(name) if name in holding else None
         try:
             if writer is not None:
                 digest = hashlib.sha256()
@@ -361,11 +367,15 @@ def _verify_files(
         except OSError as error:
             found.append(Finding(Code.UNREADABLE_FILE, f"it cannot be read: {error.strerror}", name))
             continue
-        if seal is None:
-            continue
         entry = sealed.get(name)
+        if compacted is not None:
+            counts[name] = _count_compacted(path, run, compacted[1], entry, sha256, found)
+        if seal is None:
+            if layout.COMPACTED_FILE.fullmatch(name) and name not in holding:
+                found.append(Finding(Code.COMPACTION_UNFINISHED, "its lines were not yet replaced by it", name))
+            continue
         if entry is None:
-            found.append(Finding(Code.FILE_NOT_SEALED, "it is not in the seal", name))
+            found.append(_not_sealed(name, size, sha256, sealed))
             continue
         if entry.get("bytes") != size or entry.get("sha256") != sha256:
             found.append(
@@ -375,7 +385,7 @@ def _verify_files(
                     name,
                 )
             )
-        if writer is not None and entry.get("records") != counts[name]:
+        if name in counts and entry.get("records") != counts[name]:
             found.append(
                 Finding(
                     Code.RECORD_COUNT_MISMATCH,
@@ -388,6 +398,29 @@ def _verify_files(
         for name in sorted(sealed.keys() - set(names))
     )
     return counts
+
+
+def _not_sealed(name: str, size: int, sha256: str, sealed: dict[str, dict[str, Any]]) -> Finding:
+    """A file that the seal does not list; lines that it lists as Parquet were left by a killed process."""
+    lines = layout.RECORD_FILE.fullmatch(name)
+    if lines is not None:
+        replaced = sealed.get(layout.compacted_file(lines[1]), {}).get("replaces")
+        if replaced == {"bytes": size, "sha256": sha256}:
+            return Finding(Code.LINES_LEFT_OVER, "the seal lists its records as Parquet", name)
+    return Finding(Code.FILE_NOT_SEALED, "it is not in the seal", name)
+
+
+def _count_compacted(
+    path: Path, run: str, writer: str, entry: dict[str, Any] | None, sha256: str, found: list[Finding]
+) -> int:
+    """The records of a compacted file. One that is what was sealed was read back then; any other is read now."""
+    if entry is not None and entry.get("sha256") == sha256 and isinstance(entry.get("records"), int):
+        return int(entry["records"])
+    try:
+        return sum(1 for _ in compacted_records(path, run, writer, found.append))
+    except ResourceError as error:
+        found.append(Finding(Code.UNREADABLE_FILE, f"it cannot be read: {error.message}", path.name))
+        return 0
 
 
 def list_runs(store: str | os.PathLike[str] | None = None) -> list[RunInfo]:

@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from caligo.errors import CaligoError, ConfigError, StoreError
-from caligo.store import environment, files, layout, ledger
+from caligo.store import compaction, environment, files, layout, ledger, sealing
 from caligo.store.migrations import migrate_document
 from caligo.store.records import frame_record, record_salt
 from caligo.store.values import encode_record, plain, run_identity
@@ -147,6 +147,7 @@ class RunWriter:
         document: dict[str, Any],
         *,
         owner: bool,
+        compact: bool = False,
         flush_bytes: int,
         flush_interval_s: float,
     ) -> None:
@@ -160,6 +161,7 @@ class RunWriter:
         """Why the seal did not enter the audit ledger; validation finds the run, and a repair enters it."""
         self._records = records
         self._owner = owner
+        self._compact = compact
         self._flush_bytes = flush_bytes
         self._flush_interval_s = flush_interval_s
         self._lock = threading.RLock()
@@ -183,6 +185,7 @@ class RunWriter:
         campaign: str | None = None,
         parents: Iterable[str] = (),
         writer: str = "main",
+        compact: bool = False,
         flush_bytes: int = 1 << 16,
         flush_interval_s: float = 0.2,
     ) -> Self:
@@ -200,14 +203,17 @@ class RunWriter:
             campaign: name of the campaign that the run belongs to; not part of the identity.
             parents: names of the runs that this one derives from (its lineage); not part of the identity.
             writer: name of this writer's record file.
+            compact: write the records of all writers as Parquet when the run is sealed.
             flush_bytes: records are handed to the kernel when this many bytes wait,
             flush_interval_s: or, at the next record, when the last time is this long ago (seconds).
 
         Raises:
             ConfigError: a value that must not be stored, or a bad name of a kind, a writer or a campaign.
-            ResourceError: the disk or the quota is full.
+            ResourceError: the disk or the quota is full, or records cannot be compacted (pyarrow is not installed).
             StoreError: the store cannot be written, for any other reason.
         """
+        if compact:
+            compaction.require_parquet()
         layout.check_kind(kind)
         layout.record_file(writer)
         content = plain(configuration, "configuration")
@@ -242,7 +248,15 @@ class RunWriter:
         path = runs / name
         _make_run_directory(runs, path, files.document_bytes(document))
         records = _RecordFile(path / layout.record_file(writer), name, writer)
-        return cls(path, records, document, owner=True, flush_bytes=flush_bytes, flush_interval_s=flush_interval_s)
+        return cls(
+            path,
+            records,
+            document,
+            owner=True,
+            compact=compact,
+            flush_bytes=flush_bytes,
+            flush_interval_s=flush_interval_s,
+        )
 
     @classmethod
     def join(
@@ -378,7 +392,7 @@ class RunWriter:
             ResourceError: the disk or the quota is full.
         """
         own = (layout.RUN_FILE, layout.SEAL_FILE, layout.INTERRUPTION_FILE)
-        if Path(name).name != name or name.startswith(".") or name in own or layout.RECORD_FILE.fullmatch(name):
+        if Path(name).name != name or name.startswith(".") or name in own or layout.writer_of(name):
             raise ConfigError(f"expected the plain name of a file beside the records, got {name!r}; choose another")
         with self._lock:
             self._require_open()
@@ -389,17 +403,19 @@ class RunWriter:
 
     # --- ending -------------------------------------------------------------------------------------------------------
 
-    def seal(self, summary: Mapping[str, Any] | None = None) -> None:
+    def seal(self, summary: Mapping[str, Any] | None = None, *, compact: bool | None = None) -> None:
         """End the run well: every file durable, hashed and listed in ``seal.json``; files become read-only where
         possible.
 
         Args:
             summary: the run's figures; JSON values.
+            compact: write the records of all writers as Parquet instead of lines; None is what :meth:`create` was
+                told. A file that could not be restored from Parquet bit for bit stays as it is.
 
         Raises:
             ConfigError: a value that must not be stored; the run stays open.
             StoreError: the run has ended, this is not the writer that began it, or the store cannot be written.
-            ResourceError: the disk or the quota is full; the run stays open.
+            ResourceError: the disk or the quota is full, or pyarrow is not installed; the run stays open.
         """
         figures = plain(summary, "summary")
         with self._lock:
@@ -408,7 +424,9 @@ class RunWriter:
                 raise StoreError(f"only the writer that began {self.name} may seal it; call close()", run=self.name)
             self._records.close()
             with files.storing("seal the run", self.path):
-                listed = _listed_files(self.path)
+                wanted = self._compact if compact is None else compact
+                replaced = sealing.compact_files(self.path, self.name) if wanted else {}
+                listed = sealing.list_files(self.path, replaced)
                 seal = {
                     "format": layout.SEAL_FORM,
                     "schema": layout.SCHEMA,
@@ -421,6 +439,9 @@ class RunWriter:
                 }
                 files.put_whole(self.path / layout.SEAL_FILE, files.document_bytes(seal))
             self.ended = "sealed"
+            for name in replaced:
+                with suppress(OSError):
+                    os.unlink(self.path / name)
             for entry in (*listed, layout.SEAL_FILE):
                 with suppress(OSError):
                     os.chmod(self.path / entry, 0o444)
@@ -536,22 +557,6 @@ def _make_run_directory(runs: Path, path: Path, document: bytes) -> None:
                     leftover.rmdir() if leftover is nascent else leftover.unlink()
             raise
         files.sync_directory(runs)
-
-
-def _listed_files(path: Path) -> dict[str, dict[str, Any]]:
-    """Size, hash, and for record files the number of lines, of every file that a seal covers."""
-    listed: dict[str, dict[str, Any]] = {}
-    for name in sorted(os.listdir(path)):
-        file = path / name
-        if name.startswith(".") or name == layout.SEAL_FILE:
-            continue
-        if file.is_symlink() or not file.is_file():
-            raise StoreError(f"expected only plain files in {path}, found {name!r}; move it out", path=str(file))
-        size, digest, lines = files.file_digest(file)
-        listed[name] = {"bytes": size, "sha256": digest}
-        if layout.RECORD_FILE.fullmatch(name):
-            listed[name]["records"] = lines
-    return listed
 
 
 def _described(error: BaseException) -> dict[str, Any]:
