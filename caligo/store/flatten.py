@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from caligo.store import layout
 from caligo.store.values import LARGEST_INTEGER
 
 if TYPE_CHECKING:
@@ -55,17 +56,18 @@ def flatten_run(run: Run, standing: str | None = None) -> dict[str, Scalar]:
         Dotted names and values: those of :data:`TOP_LEVEL` first, then the sections in order.
     """
     document = run.document
+    kind, started_at = _by_name(run.path.name)
     ending = run.seal or run.interruption or {}
     parents = document.get("parents")
     top: dict[str, Any] = {
-        "run": run.name,
-        "id": run.name.rpartition("-")[2],
-        "kind": run.kind,
+        "run": run.path.name,
+        "id": run.path.name.rpartition("-")[2],
+        "kind": run.kind or kind or None,
         "identity": run.identity,
         "campaign": document.get("campaign"),
         "state": run.state.value,
         "standing": standing,
-        "started_at": document.get("started_at"),
+        "started_at": document.get("started_at", started_at or None),
         "ended_at": ending.get("sealed_at", ending.get("interrupted_at")),
         "elapsed_s": ending.get("elapsed_s"),
         "records": sum(run.record_counts.values()) if run.seal is not None else ending.get("records"),
@@ -124,6 +126,15 @@ def scalar(value: object) -> Scalar | None:
     if text.isascii():
         return text.replace("\0", "\u2400")
     return text.replace("\0", "\u2400").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _by_name(name: str) -> tuple[str, str]:
+    """Kind and start that a directory's name tells; empty where it tells none."""
+    match = layout.RUN_NAME.fullmatch(name)
+    if match is None:
+        return "", ""
+    text = match[1]
+    return match[2], f"{text[:4]}-{text[4:6]}-{text[6:8]}T{text[9:11]}:{text[11:13]}:{text[13:]}"
 
 
 def _number(value: object) -> int | float | None:

@@ -21,6 +21,7 @@ from caligo.store.conditions import (
     Holds,
     Like,
     Moment,
+    Name,
     Not,
     Null,
     Number,
@@ -146,8 +147,6 @@ def needed_names(query: Query) -> list[str]:
 
 def shown_columns(query: Query) -> tuple[Column, ...]:
     """The columns of the answer: those of the query, the group's names before them if they are not shown anyway."""
-    from caligo.store.conditions import Name
-
     if not query.columns:
         return tuple(Column(Name(name), None, name) for name in USUAL_COLUMNS)
     shown = {column.name.text for column in query.columns if column.name is not None and column.function is None}
@@ -257,7 +256,7 @@ def _extreme(choose: Callable[..., Scalar]) -> Callable[[Sequence[Scalar]], Scal
     """Of the numbers; of the texts where there is no number."""
 
     def extreme(values: Sequence[Scalar]) -> Scalar | None:
-        comparable = _numbers(values) or [value for value in values if isinstance(value, str)]
+        comparable: Sequence[Scalar] = _numbers(values) or [value for value in values if isinstance(value, str)]
         return choose(comparable) if comparable else None
 
     return extreme
