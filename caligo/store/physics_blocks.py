@@ -358,6 +358,7 @@ def _judge_figures(claims: Claims, asked: Mapping[str, Any], sums: _Sums) -> Non
     for name in ("estimated_qber", "estimated_qber_low", "estimated_qber_high", "true_qber"):
         claims.expect_range(name, 0.0, 1.0)
     claims.expect_range("design_qber", 0.0, 0.5)
+    claims.expect_range("threads", 1.0, 2.0**20)
     claims.expect_interval("estimated_qber_low", "estimated_qber", "estimated_qber_high")
     cap, leakage = integer(asked, "max_leakage_bits"), integer(summary, "leakage_bits")
     if cap and leakage is not None and leakage > cap:
