@@ -85,17 +85,17 @@ def _experiment_text(comparison: Comparison) -> str:
 
 
 def _print_changes(title: str, changes: Sequence[Change]) -> None:
+    asked = title == "configuration"
     rows = [
         (
-            _cut(change.key.removeprefix("configuration.") + ("" if change.defines else " *"), _CELL_WIDTH),
+            _cut(change.key.removeprefix("configuration.") + (" *" if asked and not change.defines else ""), _CELL_WIDTH),
             _cut(_values(change.a), _CELL_WIDTH - 6),
             _cut(_values(change.b), _CELL_WIDTH - 6),
         )
         for change in changes[:_KEYS_SHOWN]
     ]
-    marked = title == "configuration" and any(not change.defines for change in changes)
     _print_columns([(title, "A", "B"), *rows], right=())
-    if marked:
+    if asked and any(not change.defines for change in changes):
         click.echo(click.style("* not part of the experiment's identity", dim=True))
     if len(changes) > _KEYS_SHOWN:
         message(f"{len(changes) - _KEYS_SHOWN} more keys differ; --json shows all")
