@@ -16,7 +16,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -377,6 +377,47 @@ class Index:
                         if row_id in rows:
                             rows[row_id][name] = _value_of(kind, number, text)
             return list(rows.values())
+
+        return self._surely(ask)
+
+    def near(
+        self, row: Mapping[str, Scalar], sections: tuple[str, ...], ignored: Collection[str], most: int
+    ) -> list[str]:
+        """Runs of the kind of a row that differ from it in few names, oldest first.
+
+        Args:
+            row: names and values.
+            sections: beginnings of the names that count, such as ``configuration.``.
+            ignored: names that do not count.
+            most: a run that differs in more names is left out; one that differs in none is not.
+
+        Returns:
+            Names of runs, those that are set aside too.
+        """
+        counted = {name: value for name, value in row.items() if name.startswith(sections) and name not in ignored}
+
+        def ask() -> list[str]:
+            numbers = self._name_numbers()
+            store, kind = self._store_number(), row.get("kind", "")
+            found = self._database.fetch(
+                "SELECT row_id, run FROM runs WHERE store = ? AND kind = ? ORDER BY begun, run", [store, kind]
+            )
+            runs = "run IN (SELECT row_id FROM runs WHERE store = ? AND kind = ?)"
+            differing = dict.fromkeys((row_id for row_id, _ in found), len(counted))
+            for name, number in numbers.items():
+                if name in ignored or not name.startswith(sections):
+                    continue
+                condition, values, step = "", [], 1
+                if name in counted:
+                    held, value, text = _value_columns(counted[name])
+                    condition = f"AND kind = ? AND {'text' if held == 't' else 'number'} = ? "
+                    values, step = [held, text if held == "t" else value], -1
+                for (row_id,) in self._database.fetch(
+                    f"SELECT run FROM vals WHERE name = ? {condition}AND {runs}", [number, *values, store, kind]
+                ):
+                    if row_id in differing:
+                        differing[row_id] += step
+            return [run for row_id, run in found if differing[row_id] <= most]
 
         return self._surely(ask)
 
