@@ -113,7 +113,7 @@ def parse_entry(data: bytes) -> Entry:
     """
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EntryError("it is not JSON") from error
     if not isinstance(document, dict) or document.get("format") != ENTRY_FORM:
         raise EntryError(f"it is not a {ENTRY_FORM}")
@@ -138,7 +138,7 @@ def parse_entry(data: bytes) -> Entry:
         raise EntryError("a member is missing, too much, or of the wrong type")
     try:
         canonical = canonical_json(document) + b"\n"
-    except (ConfigError, RecursionError) as error:
+    except (ConfigError, RecursionError, UnicodeEncodeError) as error:
         raise EntryError("it has no canonical form") from error
     if canonical != data:
         raise EntryError("it is not in canonical form")

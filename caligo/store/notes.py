@@ -255,7 +255,7 @@ def make_checkpoint(ledger: Ledger, signer: Signer, *, size: int | None = None) 
             kept = parse_checkpoint(path.read_bytes())
         if kept is None or kept[0] != checkpoint:
             raise StoreError(
-                f"expected no other checkpoint in {path}, it says otherwise than the ledger does now; run `caligo store "
+                f"expected no other checkpoint in {path}, it says otherwise than the ledger does; run `caligo store "
                 "ledger verify`",
                 path=str(path),
             )
