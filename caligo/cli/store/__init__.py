@@ -12,12 +12,13 @@ from caligo.cli._lazy import Entry, LazyGroup
 COMMANDS: dict[str, Entry] = {
     "list": Entry("list_command", "List the runs of a store, with their key figures.", "runs"),
     "show": Entry("show_command", "Show one run, and what is wrong with its files.", "runs"),
-    "bundle": Entry(
-        "bundle_command", "Put a run into one signed file, for others to check and to run again.", "bundle"
-    ),
+    "bundle": Entry("bundle_command", "Put a run into one signed file, for others to check and run again.", "bundle"),
     "verify-bundle": Entry("verify_command", "Verify a signed bundle, without the store that it came from.", "bundle"),
     "key": Entry("key_group", "Make signing keys, and say whose signatures are believed.", "key"),
     "export": Entry("command", "Write runs as CSV, JSON, Parquet, OTLP, RO-Crate, MLflow files or traces.", "export"),
+    "import-benchmarks": Entry("import_command", "Record a pytest-benchmark file as a run.", "gate"),
+    "baseline": Entry("baseline_group", "Declare runs good, by name.", "gate"),
+    "gate": Entry("gate_command", "Fail if runs are worse than a baseline.", "gate"),
 }
 """Subcommand -> object in a file of this package, and its line in `caligo store --help` (in this order)."""
 
