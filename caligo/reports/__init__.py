@@ -6,9 +6,19 @@ reading and judging runs, which is `caligo.store`.
 A page is one file. It asks for nothing from any network, runs no script, and is the same for the same store.
 """
 
+from caligo.reports.comparison_page import comparison_page
 from caligo.reports.html import render_html
 from caligo.reports.markdown import render_json, render_markdown
 from caligo.reports.model import PageModel
 from caligo.reports.run_page import run_page
+from caligo.reports.store_page import store_page
 
-__all__ = ["PageModel", "render_html", "render_json", "render_markdown", "run_page"]
+__all__ = [
+    "PageModel",
+    "comparison_page",
+    "render_html",
+    "render_json",
+    "render_markdown",
+    "run_page",
+    "store_page",
+]

@@ -152,6 +152,8 @@ def _ticks(axis: Any, meant: Axis, limits: tuple[float, float]) -> None:
         names = [_shortened(name) for name in meant.categories]
         axis.set_major_formatter(FuncFormatter(lambda at, _: names[round(at)] if 0 <= round(at) < len(names) else ""))
         axis.set_tick_params(length=0)
+    elif meant.unit == "date":
+        _date_ticks(axis)
     elif meant.scale == "linear":
         divisor, unit = axis_scale(meant.unit, max(abs(limit) for limit in limits))
         axis.set_major_locator(_scaled_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]), divisor))
@@ -174,6 +176,23 @@ def _ticks(axis: Any, meant: Axis, limits: tuple[float, float]) -> None:
             axis.set_major_formatter(FuncFormatter(lambda at, _: axis_label(at)))
             label = f"{label} ({unit})"
     axis.set_label_text(label)
+
+
+def _date_ticks(axis: Any) -> None:
+    """Days since 1970 as dates and times, in figures only, so that no locale has a say."""
+    import matplotlib.dates
+
+    dates: Any = matplotlib.dates
+    locator = dates.AutoDateLocator(minticks=3, maxticks=5)
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(
+        dates.ConciseDateFormatter(
+            locator,
+            formats=["%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M", "%S.%f"],
+            zero_formats=["", "%Y", "%m-%d", "%m-%d", "%H:%M", "%H:%M"],
+            offset_formats=["", "%Y", "%Y-%m", "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d %H:%M"],
+        )
+    )
 
 
 def _scaled_locator(locator: Any, divisor: float) -> Any:

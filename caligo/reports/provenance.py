@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from caligo.errors import LedgerCorruptError, StoreError
+from caligo.errors import ConfigError, LedgerCorruptError, StoreError
+from caligo.reports.figures import number
 from caligo.reports.model import Column, Fact, Section, Table
-from caligo.store import Run, governance
-from caligo.store.ledger import Entry, Ledger, ledgers
+from caligo.store import Run, governance, merkle
+from caligo.store.ledger import Ledger
+from caligo.store.notes import Checkpoint, NoteError, parse_checkpoint
+from caligo.store.proofs import covering_checkpoint, find_seal
 
-_MOST_PATH = 64
+_MEANING = (
+    "The seal of this run is an entry of an append-only log. With the leaf, the path and the root, anybody can check "
+    "that it is there; only who has kept an earlier checkpoint elsewhere can tell that the log was not written anew."
+)
 
 
 def store_of(run: Run) -> Path | None:
@@ -39,44 +45,56 @@ def ledger_section(run: Run) -> Section:
     if store is None or run.seal is None:
         return Section("ledger", title)
     try:
-        found = _seal_entry(store, run.name)
-    except (StoreError, LedgerCorruptError) as error:
-        return Section("ledger", title, (f"The ledger cannot be read: {error}",))
-    if found is None:
+        ledger, entry = find_seal(store, run.name)
+        checkpoint, signers = _checkpoint(ledger, entry.index)
+        size = ledger.size() if checkpoint is None else checkpoint.size
+        leaves = ledger.leaves(size)
+    except ConfigError:
         return Section("ledger", title)
-    ledger, entry = found
-    size = ledger.size()
-    proof = ledger.inclusion_proof(entry.index, size)
-    rows = tuple((level, node.hex()) for level, node in enumerate(proof[:_MOST_PATH]))
+    except (StoreError, LedgerCorruptError) as error:
+        return Section("ledger", title, (f"The ledger cannot be read: {error.message}",))
+    root = merkle.root(leaves)
+    paragraphs = [_MEANING]
+    if checkpoint is not None and checkpoint.root != root:
+        paragraphs.append(
+            f"The log does not have the root that its checkpoint of {number(size)} entries says: entries were changed, "
+            "removed or put elsewhere after it was signed. `caligo store ledger verify` shows what is wrong."
+        )
+    rows = tuple((level, node.hex()) for level, node in enumerate(merkle.inclusion_path(leaves, entry.index)))
     columns = (Column("level", "Level"), Column("hash", "Hash beside the path", code=True))
     table = Table("inclusion-proof", "Inclusion proof, from the leaf to the root (RFC 6962)", columns, rows)
+    facts = [
+        Fact("origin", "Log", ledger.origin),
+        Fact("index", "Entry", entry.index, note=f"entered {entry.at}"),
+        Fact("seal_sha256", "SHA-256 of the seal", str(entry.content.get("seal_sha256"))),
+        Fact("leaf", "Leaf hash", entry.leaf.hex()),
+        Fact("size", "Entries under the root", size, note="as of the checkpoint" if checkpoint else "of all so far"),
+        Fact("root", "Root hash", root.hex()),
+    ]
+    if checkpoint is not None:
+        said = Fact("checkpoint_root", "Root hash of the checkpoint", checkpoint.root.hex())
+        facts += [said, Fact("checkpoint_signers", "Checkpoint signed by", signers, note="signatures not checked here")]
+    short = run.name.rpartition("-")[2]
     return Section(
         "ledger",
         title,
-        (
-            "The seal of this run is an entry of an append-only log. With the leaf, the path below and the root, "
-            "anybody can check that it is there; only who has kept an earlier checkpoint elsewhere can tell that the "
-            "log was not written anew.",
-        ),
-        facts=(
-            Fact("origin", "Log", ledger.origin),
-            Fact("index", "Entry", entry.index, note=f"entered {entry.at}"),
-            Fact("leaf", "Leaf hash", entry.leaf.hex()),
-            Fact("size", "Size of the log", size),
-            Fact("root", "Root hash", ledger.root(size).hex()),
-            Fact("seal_sha256", "SHA-256 of the seal", str(entry.content.get("seal_sha256"))),
-        ),
+        tuple(paragraphs),
+        facts=tuple(facts),
         tables=(table,) if rows else (),
+        commands=(
+            (f"caligo store ledger prove {short}", "writes the proof as a file that can be checked without this store"),
+            ("caligo store ledger verify", "reads every log and holds it against the checkpoints beside it"),
+        ),
     )
 
 
-def _seal_entry(store: Path, run: str) -> tuple[Ledger, Entry] | None:
-    for ledger in ledgers(store):
-        for index in range(ledger.size() - 1, -1, -1):
-            entry = ledger.entry(index)
-            if entry.kind == "seal" and entry.content.get("run") == run:
-                return ledger, entry
-    return None
+def _checkpoint(ledger: Ledger, index: int) -> tuple[Checkpoint | None, str]:
+    """The largest checkpoint that covers an entry, and who says to have signed it; None where there is none."""
+    try:
+        checkpoint, note = parse_checkpoint(covering_checkpoint(ledger, index))
+    except (ConfigError, NoteError):
+        return None, ""
+    return checkpoint, ", ".join(signature.name for signature in note.signatures)
 
 
 def lineage_section(run: Run) -> Section:
