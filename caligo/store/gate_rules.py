@@ -28,7 +28,17 @@ from typing import Any
 
 from caligo.errors import ConfigError
 
-__all__ = ["DEFAULT_RULES", "LEAST_SAMPLE_EFFECT", "Rule", "Rules", "Test", "Unit", "parse_rules", "parse_share"]
+__all__ = [
+    "DEFAULT_RULES",
+    "LEAST_SAMPLE_EFFECT",
+    "Rule",
+    "Rules",
+    "Test",
+    "Unit",
+    "parse_alpha",
+    "parse_rules",
+    "parse_share",
+]
 
 LONGEST_RULES = 1 << 20
 MOST_RULES = 1024
@@ -179,7 +189,12 @@ def parse_share(value: object, where: str = "share") -> float:
     return number
 
 
-def _alpha(value: object) -> float:
+def parse_alpha(value: object) -> float:
+    """A chance of false alarms: above 0 and below 0.5.
+
+    Raises:
+        ConfigError: something else.
+    """
     alpha = parse_share(value, "alpha")
     if not 0.0 < alpha < 0.5:
         raise _refuse("alpha", "a chance above 0 and below 0.5", value)
@@ -240,7 +255,7 @@ def rules_from(document: Mapping[str, Any]) -> Rules:
     if not isinstance(ignored, list) or not all(isinstance(name, str) for name in ignored):
         raise _refuse("ignore_configuration", "a list of names", ignored)
     return Rules(
-        _alpha(document.get("alpha", 0.001)),
+        parse_alpha(document.get("alpha", 0.001)),
         tuple(_rule(table, number) for number, table in enumerate(tables)),
         tuple(ignored),
     )
