@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caligo.cli._options import Duration, json_option, store_option
-from caligo.cli._output import Table, emit_json, message, print_facts, warn
-from caligo.cli.store.runs import printable
+from caligo.cli._output import Table, emit_json, message, print_facts, printable, warn
 from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
