@@ -11,7 +11,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-pytest_plugins = ["slurm_box"]
+pytest_plugins = ["slurm_box", "postgres_server"]
 
 Require = Callable[[str, bool, str], None]
 

@@ -407,5 +407,5 @@ class PostgresDatabase(Database):
 
 
 def _marked(sql: str) -> bytes:
-    """The SQL with this library's mark for parameters; ours has no ``?`` and no ``%`` but marks."""
-    return sql.replace("?", "%s").encode()
+    """The SQL with this library's mark for parameters; ours has no ``?`` but marks."""
+    return sql.replace("%", "%%").replace("?", "%s").encode()

@@ -60,6 +60,9 @@ MOST_VALUES = 500
 DEEPEST = 32
 """Nested brackets."""
 
+KEYWORDS = ("and", "or", "not", "in", "exists", "where", "group", "order", "by", "limit", "as", "asc", "desc")
+"""Words of the language; a value or a name of that spelling goes into quotes or backticks."""
+
 GRAMMAR = r"""
 filter: or_
 query: columns? where? group? order? limit?
@@ -93,7 +96,7 @@ BACKTICKED: /`[^`]+`/
 OPERATOR: "==" | "=" | "!=" | "<=" | "<" | ">=" | ">" | "!~" | "~"
 %ignore /[ \t\r\n]+/
 """
-"""The whole language, as lark reads it. Its words (and, or, not, in, exists, where, ...) are in lower case."""
+"""The whole language, as lark reads it."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
