@@ -45,6 +45,12 @@ class Code(StrEnum):
     COMPACTION_UNFINISHED = "CAL-STORE-024"
     LINES_LEFT_OVER = "CAL-STORE-025"
     COMPACTED_RECORDS_DAMAGED = "CAL-STORE-026"
+    VERSIONS_CONFLICT = "CAL-STORE-080"
+    MERGE_UNFINISHED = "CAL-STORE-081"
+    MERGED_LEDGER_FORKED = "CAL-STORE-082"
+    CHECKPOINTS_CONFLICT = "CAL-STORE-083"
+    NOT_MERGED = "CAL-STORE-084"
+    SOURCE_CHANGING = "CAL-STORE-085"
     LEAKAGE_TOO_LOW = "CAL-STORE-030"
     LEAKAGE_TOO_HIGH = "CAL-STORE-031"
     SUMMARY_MISMATCH = "CAL-STORE-032"
@@ -103,6 +109,12 @@ _REMEDIES: dict[Code, str] = {
     Code.COMPACTION_UNFINISHED: "nothing is lost: the lines are complete; remove the Parquet file",
     Code.LINES_LEFT_OVER: "nothing is lost: the seal holds the same records as Parquet; remove the file of lines",
     Code.COMPACTED_RECORDS_DAMAGED: "copy the Parquet file back from another copy of the store",
+    Code.VERSIONS_CONFLICT: "look at both with `caligo store show PATH`; remove the one that is wrong, then merge again",
+    Code.MERGE_UNFINISHED: "remove the hidden directory where no merge into this store runs on any machine",
+    Code.MERGED_LEDGER_FORKED: "a copy was rewritten, or two copies went on; compare both with checkpoints held outside",
+    Code.CHECKPOINTS_CONFLICT: "two roots were signed for one size: one ledger was rewritten; see who signed which",
+    Code.NOT_MERGED: "move what does not belong to a run out of its directory, then merge again",
+    Code.SOURCE_CHANGING: "nothing is lost: merge again when the source is at rest",
     Code.LEAKAGE_TOO_LOW: "do not amplify by this account: count again from the keys, and reject the run",
     Code.LEAKAGE_TOO_HIGH: "do not rely on the caps of this run: look at its records, then release or reject it",
     Code.SUMMARY_MISMATCH: "use the records, not the summary, or reject the run",
@@ -152,6 +164,8 @@ _NOTES = frozenset(
         Code.STALE_TEMPORARY,
         Code.WRITER_GONE,
         Code.NOT_PROTECTED,
+        Code.MERGE_UNFINISHED,
+        Code.SOURCE_CHANGING,
     }
 )
 
