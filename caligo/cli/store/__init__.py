@@ -12,6 +12,11 @@ from caligo.cli._lazy import Entry, LazyGroup
 COMMANDS: dict[str, Entry] = {
     "list": Entry("list_command", "List the runs of a store, with their key figures.", "runs"),
     "show": Entry("show_command", "Show one run, and what is wrong with its files.", "runs"),
+    "diff": Entry("diff_command", "Compare two runs: configuration, environment, figures.", "diff"),
+    "neighbours": Entry(
+        "neighbours_command", "Show the runs that differ from one in a single key, or a few.", "neighbours"
+    ),
+    "lineage": Entry("lineage_command", "Show where runs come from, and what was made of them.", "lineage"),
     "bundle": Entry("bundle_command", "Put a run into one signed file, for others to check and run again.", "bundle"),
     "verify-bundle": Entry("verify_command", "Verify a signed bundle, without the store that it came from.", "bundle"),
     "key": Entry("key_group", "Make signing keys, and say whose signatures are believed.", "key"),
@@ -19,6 +24,7 @@ COMMANDS: dict[str, Entry] = {
     "import-benchmarks": Entry("import_command", "Record a pytest-benchmark file as a run.", "gate"),
     "baseline": Entry("baseline_group", "Declare runs good, by name.", "gate"),
     "gate": Entry("gate_command", "Fail if runs are worse than a baseline.", "gate"),
+    "report": Entry("report_command", "Write a page about a run, about two compared, or about the store.", "report"),
 }
 """Subcommand -> object in a file of this package, and its line in `caligo store --help` (in this order)."""
 
