@@ -17,7 +17,7 @@ from caligo.store.bounds import awgn_success_bound, bsc_success_bound, log2_patt
 from caligo.store.physics import Claims, physical_findings
 
 _SIMULATE = ("simulate", "-N", "1024", "-L", "4", "--frames", "200", "--threads", "2")
-_AWGN = ("--channel", "awgn", "--ebn0", "1", "-K", "400", "--max-frame-errors", "9")
+_AWGN = ("--channel", "awgn", "--ebn0", "1.5", "-K", "400", "--max-frame-errors", "9")
 _BENCH = ("bench", "decoder", "-N", "1024", "-L", "2", "--qber", "0.02", "--efficiency", "1.5", "--seconds", "0.02")
 
 
