@@ -12,8 +12,10 @@ from caligo.reports.markdown import render_json, render_markdown
 from caligo.reports.model import PageModel
 from caligo.reports.run_page import run_page
 from caligo.reports.store_page import store_page
+from caligo.reports.writing import FORMS, write_page
 
 __all__ = [
+    "FORMS",
     "PageModel",
     "comparison_page",
     "render_html",
@@ -21,4 +23,5 @@ __all__ = [
     "render_markdown",
     "run_page",
     "store_page",
+    "write_page",
 ]

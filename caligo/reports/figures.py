@@ -96,7 +96,7 @@ def axis_scale(unit: str, top: float) -> tuple[float, str]:
                 return second * {"d": 86400.0, "h": 3600.0, "min": 60.0}[long], long
         scale, name = next((pair for pair in _TIMES if seconds >= pair[0]), _TIMES[-1])
         return second * scale, name
-    return (0.01, "%") if unit == "share" else (1.0, unit)
+    return (0.01, "%") if unit == "share" else (1.0, "" if unit == "count" else unit)
 
 
 def axis_label(value: float, unit: str = "") -> str:

@@ -219,7 +219,7 @@ def _drift(seen: Sequence[ValidationSeen]) -> Plot | None:
             f"{number(last.findings)} at {last.at}."
         ),
         x=Axis("validated (UTC)", "date"),
-        y=Axis("findings"),
+        y=Axis("findings", "count"),
         series=tuple(series),
     )
 

@@ -118,8 +118,8 @@ class Axis:
 
     Attributes:
         label: what it measures.
-        unit: as :func:`caligo.reports.figures.figure` takes it, shown at the ticks or behind the label; or `date` for
-            days since 1970.
+        unit: as :func:`caligo.reports.figures.figure` takes it, shown at the ticks or behind the label; `date` for
+            days since 1970, or `count` for whole numbers.
         scale: of the axis; `log2` has powers of two at its ticks.
         categories: names at 0, 1, 2, ...; empty for a measure.
     """

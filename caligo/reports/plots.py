@@ -156,7 +156,10 @@ def _ticks(axis: Any, meant: Axis, limits: tuple[float, float]) -> None:
         _date_ticks(axis)
     elif meant.scale == "linear":
         divisor, unit = axis_scale(meant.unit, max(abs(limit) for limit in limits))
-        axis.set_major_locator(_scaled_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]), divisor))
+        whole = meant.unit == "count"
+        steps = [1, 2, 5, 10] if whole else [1, 2, 2.5, 5, 10]
+        locator = MaxNLocator(nbins=5, steps=steps, integer=whole, min_n_ticks=1 if whole else 2)
+        axis.set_major_locator(_scaled_locator(locator, divisor))
         axis.set_major_formatter(FuncFormatter(lambda at, _: axis_label(round(at / divisor, 9))))
         label = f"{label} ({unit})" if unit and label else label or unit
     elif meant.scale == "log2":
@@ -188,7 +191,7 @@ def _date_ticks(axis: Any) -> None:
     axis.set_major_formatter(
         dates.ConciseDateFormatter(
             locator,
-            formats=["%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M", "%S.%f"],
+            formats=["%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M", "%H:%M:%S"],
             zero_formats=["", "%Y", "%m-%d", "%m-%d", "%H:%M", "%H:%M"],
             offset_formats=["", "%Y", "%Y-%m", "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d %H:%M"],
         )

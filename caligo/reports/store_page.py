@@ -149,7 +149,7 @@ def _runs_plots(rows: Sequence[Row]) -> Iterator[Plot]:
             title=title,
             description=f"Runs begun in each of {_BINS} intervals: {_told(groups)}.",
             x=Axis("begun (UTC)", "date"),
-            y=Axis("runs"),
+            y=Axis("runs", "count"),
             series=tuple(series),
         )
 
@@ -214,13 +214,15 @@ def _groups(rows: Sequence[Row]) -> Iterator[Table]:
     for name, caption, label in (
         ("kind", "By kind", "Kind"),
         ("campaign", "By campaign", "Campaign"),
-        ("identity", "By experiment, the most repeated first", "Experiment"),
+        ("identity", "Experiments that were repeated", "Experiment"),
     ):
         groups: dict[str, list[Row]] = {}
         for row in rows:
             if row.get(name) is not None:
                 groups.setdefault(str(row[name]), []).append(row)
-        if not groups or (name == "identity" and max(map(len, groups.values())) < 2):
+        if name == "identity":
+            groups = {key: members for key, members in groups.items() if len(members) > 1}
+        if not groups:
             continue
         chosen = sorted(groups, key=lambda key: (-len(groups[key]), key))[:_MOST_GROUPS]
         yield Table(
