@@ -1,13 +1,13 @@
 """A real PostgreSQL server for tests, on a Unix socket, in a scratch directory, gone afterwards.
 
-Covers: the fixtures ``postgres_server`` (one a session) and ``postgres_url`` (an empty database a test). Does not cover:
-what is asked of it. Where the tests run as root, the server runs as an unprivileged user, for it refuses root.
+Covers: the fixtures ``postgres_server`` (one a session) and ``postgres_url`` (a database, emptied after each test).
+Does not cover: what is asked of it. Where the tests run as root, the server runs as an unprivileged user: it refuses
+root.
 """
 
 from __future__ import annotations
 
 import glob
-import itertools
 import os
 import pwd
 import shutil
@@ -99,17 +99,16 @@ def _url(place: str, database: str) -> str:
     return f"postgresql://caligo@/{database}?host={quote(place, safe='')}"
 
 
-_numbers = itertools.count(1)
-
-
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
-    """An empty database of the test's own."""
+    """A database without any schema but its own."""
     import psycopg
 
-    name = f"test_{next(_numbers)}"
+    yield _url(postgres_server, "postgres")
     with psycopg.connect(_url(postgres_server, "postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    yield _url(postgres_server, name)
-    with psycopg.connect(_url(postgres_server, "postgres"), autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+        names = connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname <> 'public' AND nspname NOT LIKE 'pg%' "
+            "AND nspname <> 'information_schema'"
+        ).fetchall()
+        for (name,) in names:
+            connection.execute(f"DROP SCHEMA {name} CASCADE".encode())

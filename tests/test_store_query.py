@@ -309,6 +309,13 @@ def test_an_unknown_name_is_refused_with_those_spelled_alike(written: str, close
 
 def test_in_an_empty_store_every_name_stands_for_nothing() -> None:
     assert resolve_filter(parse_filter("summary.fer < 1"), ()) == parse_filter("summary.fer < 1")
+    assert resolve_filter(parse_filter("any_name < 1"), {"kind", "run"}) == parse_filter("any_name < 1")
+
+
+def test_before_any_run_is_sealed_every_name_of_a_summary_stands_for_nothing() -> None:
+    assert resolve_filter(Exists(Name("summary.x")), {"configuration.y"}) == Exists(Name("summary.x"))
+    with pytest.raises(ConfigError):
+        resolve_filter(Exists(Name("summary.x")), {"configuration.y", "summary.z"})
 
 
 # --- answers ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from caligo.errors import ConfigError
-from caligo.store.flatten import TOP_LEVEL
+from caligo.store.flatten import SECTIONS, TOP_LEVEL
 
 FUNCTIONS = ("count", "sum", "mean", "min", "max", "median", "first", "last")
 """Aggregates of a column."""
@@ -221,15 +221,17 @@ def full_name(name: Name, known: Collection[str], text: str, *, strict: bool = T
         name: as written.
         known: names that runs have; those of :data:`caligo.store.flatten.TOP_LEVEL` need not be among them.
         text: the query, for the message.
-        strict: refuse a name that no run has; otherwise it stays as it is, and has no value.
+        strict: refuse a name that no run has; otherwise, and where no run has anything of its section yet, it stays as
+            it is, and has no value.
 
     Raises:
         ConfigError: several names are meant, or none; the message names them, or those spelled alike.
     """
     if name.text in TOP_LEVEL or name.text in known:
         return name
+    dotted = [other for other in known if other not in TOP_LEVEL]
     suffix = f".{name.text}"
-    candidates = [other for other in known if other.endswith(suffix)]
+    candidates = [other for other in dotted if other.endswith(suffix)]
     if candidates:
         least = min(other.count(".") for other in candidates)
         candidates = sorted(other for other in candidates if other.count(".") == least)
@@ -238,10 +240,11 @@ def full_name(name: Name, known: Collection[str], text: str, *, strict: bool = T
     if candidates:
         shown = ", ".join(candidates[:5]) + (", ..." if len(candidates) > 5 else "")
         raise refuse(text, name.at, f"{name.text} could be {shown}; write the one that is meant")
-    if not strict or not known:
+    section = name.text.partition(".")[0]
+    if not strict or not any(other.startswith(f"{section}." if section in SECTIONS else "") for other in dotted):
         return name
-    lasts = {other.rpartition(".")[2]: other for other in sorted(known)}
-    close = difflib.get_close_matches(name.text, [*TOP_LEVEL, *sorted(known)], 3, 0.7)
+    lasts = {other.rpartition(".")[2]: other for other in sorted(dotted)}
+    close = difflib.get_close_matches(name.text, [*TOP_LEVEL, *sorted(dotted)], 3, 0.7)
     close += [lasts[last] for last in difflib.get_close_matches(name.text.rpartition(".")[2], sorted(lasts), 3, 0.7)]
     hint = f"; did you mean {' or '.join(dict.fromkeys(close))}?" if close else "; `caligo store show` shows the names"
     raise refuse(text, name.at, f"no run has a value named {name.text}{hint}")

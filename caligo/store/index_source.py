@@ -41,12 +41,10 @@ def changed_ns(store: Path, runs: Path) -> int | None:
     """When the directory of runs was changed; None where there is none."""
     try:
         return os.stat(runs).st_mtime_ns
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if store.exists() and not store.is_dir():
             raise StoreError(f"expected a store directory, {store} is a file; choose another with --store") from None
         return None
-    except NotADirectoryError as error:
-        raise StoreError(f"expected a directory of runs at {runs}; choose another store with --store") from error
     except OSError as error:
         raise files.storage_error(error, "list the store", runs) from error
 
