@@ -24,6 +24,7 @@ COMMANDS: dict[str, Entry] = {
     "import-benchmarks": Entry("import_command", "Record a pytest-benchmark file as a run.", "gate"),
     "baseline": Entry("baseline_group", "Declare runs good, by name.", "gate"),
     "gate": Entry("gate_command", "Fail if runs are worse than a baseline.", "gate"),
+    "alerts": Entry("alerts_group", "Be told when a run is not as it should be.", "alerts"),
     "report": Entry("report_command", "Write a page about a run, about two compared, or about the store.", "report"),
 }
 """Subcommand -> object in a file of this package, and its line in `caligo store --help` (in this order)."""
