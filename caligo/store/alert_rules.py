@@ -15,8 +15,8 @@ or, as TOML, tables ``[[alert]]`` with ``rule`` and, if it is to have one, ``nam
 
 SUBJECT is a metric (:data:`caligo.store.metrics.METRICS`) or any other name that runs have, in backticks where it holds
 other characters than letters, digits and ``_ . : -``; and it may stand in ``low( )`` or ``high( )``, the ends of its
-95 % interval, or in ``min( ) median( ) mean( ) p95( ) max( )``, of its raw samples. FILTER is that of every store command;
-where it asks ``NAME = same`` besides other conditions, the earlier runs must have the value that this run has.
+95 % interval, or in ``min( ) median( ) mean( ) p95( ) max( )``, of its raw samples. FILTER is that of every store
+command; where it asks ``NAME = same`` besides other conditions, the earlier runs must have the value that this run has.
 """
 
 from __future__ import annotations
