@@ -162,7 +162,7 @@ def compact_records(source: Path, target: Path, run: str, writer: str) -> Compac
         ResourceError: pyarrow is not installed.
         OSError: as the system says; nothing is left under ``target`` that was not there.
     """
-    _, parquet = _parquet()
+    pyarrow, _ = _parquet()
     survey, digest = _Survey(), hashlib.sha256()
     findings: list[Finding] = []
     salt = record_salt(run, writer)
@@ -187,7 +187,7 @@ def compact_records(source: Path, target: Path, run: str, writer: str) -> Compac
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
-        if isinstance(error, parquet.lib.ArrowException) and not isinstance(error, OSError):
+        if isinstance(error, pyarrow.lib.ArrowException) and not isinstance(error, OSError):
             return None
         raise
     files.sync_directory(target.parent)
