@@ -155,6 +155,8 @@ def _time(seconds: float, digits: int = 4) -> str:
 def _rounded(value: float, digits: int) -> str:
     if value == 0.0:
         return "0"
+    if not 1e-4 <= abs(value) < 1e15:
+        return number(value)
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     text = f"{value:,.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
