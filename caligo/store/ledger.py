@@ -28,7 +28,7 @@ from typing import Any, Self
 
 from caligo.errors import ConfigError, LedgerCorruptError, SchemaVersionError, StoreError
 from caligo.store import files, layout, merkle
-from caligo.store.values import canonical_json, plain
+from caligo.store.values import LARGEST_INTEGER, canonical_json, plain
 
 ENTRY_FORM = "caligo.ledger-entry"
 STORE_FORM = "caligo.store"
@@ -112,7 +112,7 @@ def parse_entry(data: bytes) -> Entry:
         SchemaVersionError: a newer caligo wrote it.
     """
     try:
-        document = json.loads(data)
+        document = json.loads(data, parse_int=_number)
     except (ValueError, RecursionError) as error:
         raise EntryError("it is not JSON") from error
     if not isinstance(document, dict) or document.get("format") != ENTRY_FORM:
@@ -143,6 +143,12 @@ def parse_entry(data: bytes) -> Entry:
     if canonical != data:
         raise EntryError("it is not in canonical form")
     return Entry(index, document["origin"], document["kind"], document["at"], document["content"], previous, data)
+
+
+def _number(digits: str) -> int | float:
+    """The value of digits without a point: beyond 2^53 - 1 canonical JSON has doubles only."""
+    value = int(digits) if len(digits) <= 17 else float(digits)
+    return value if abs(value) <= LARGEST_INTEGER else float(value)
 
 
 def _is_text(value: object, pattern: re.Pattern[str]) -> bool:

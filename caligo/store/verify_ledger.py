@@ -107,8 +107,6 @@ def canonical(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, int):
-        if abs(value) > 2**53 - 1:
-            raise Wrong("it has no canonical form")
         return str(value)
     if isinstance(value, float):
         return canonical_number(value)
@@ -116,6 +114,12 @@ def canonical(value: Any) -> str:
         return "[" + ",".join(map(canonical, value)) + "]"
     names = sorted(value, key=lambda name: name.encode("utf-16-be"))
     return "{" + ",".join(f"{canonical(name)}:{canonical(value[name])}" for name in names) + "}"
+
+
+def whole_number(digits: str) -> int | float:
+    """The value of digits without a point: beyond 2^53 - 1 canonical JSON has doubles only."""
+    value = int(digits) if len(digits) <= 17 else float(digits)
+    return value if abs(value) <= 2**53 - 1 else float(value)
 
 
 def canonical_number(value: float) -> str:
@@ -149,7 +153,7 @@ def fits(value: Any, pattern: re.Pattern[str]) -> bool:
 def parse_entry(data: bytes) -> dict[str, Any]:
     """The members of an entry, all of the right type, in canonical form."""
     try:
-        entry = json.loads(data)
+        entry = json.loads(data, parse_int=whole_number)
     except (ValueError, RecursionError):
         raise Wrong("it is not JSON") from None
     if not isinstance(entry, dict) or entry.get("format") != "caligo.ledger-entry":
