@@ -25,6 +25,7 @@ from typing import Any, Self, TypeVar
 from caligo.store import layout
 from caligo.store.conditions import EVERYTHING, Filter, Query, names_of, resolve_filter
 from caligo.store.flatten import TOP_LEVEL, Scalar
+from caligo.store.governance import Standing
 from caligo.store.index_database import (
     RUN_COLUMNS,
     VALUE_COLUMNS,
@@ -342,6 +343,10 @@ class Index:
             ]
 
         return self._surely(ask)
+
+    def standing(self, run: str) -> Standing | None:
+        """What the ledgers say of a run; None where they do not name it."""
+        return self._surely(lambda: standings_of(self._database, self._store_number(), [run]).get(run))
 
     def rows(
         self, names: Iterable[str], where: Filter = EVERYTHING, *, include_set_aside: bool = False

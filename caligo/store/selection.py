@@ -35,7 +35,7 @@ from caligo.store.flatten import Scalar
 
 Row: TypeAlias = Mapping[str, Scalar | None]
 
-USUAL_COLUMNS = ("run", "kind", "state", "fer", "efficiency", "payload_mbps")
+USUAL_COLUMNS = ("id", "kind", "state", "fer", "efficiency", "payload_mbps")
 """What a query shows that names no columns."""
 
 

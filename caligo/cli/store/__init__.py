@@ -12,6 +12,8 @@ from caligo.cli._lazy import Entry, LazyGroup
 COMMANDS: dict[str, Entry] = {
     "list": Entry("list_command", "List the runs of a store, with their key figures.", "runs"),
     "show": Entry("show_command", "Show one run, and what is wrong with its files.", "runs"),
+    "query": Entry("query_command", "Ask which runs, which values, how many, and for groups.", "query"),
+    "reindex": Entry("reindex_command", "Build the index of a store anew.", "query"),
     "diff": Entry("diff_command", "Compare two runs: configuration, environment, figures.", "diff"),
     "neighbours": Entry(
         "neighbours_command", "Show the runs that differ from one in a single key, or a few.", "neighbours"

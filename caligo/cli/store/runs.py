@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from caligo.cli._options import Count, json_option, store_option
-from caligo.cli._output import emit_json, format_seconds, format_value, message, print_facts, printable
+from caligo.cli._output import emit_json, format_seconds, format_value, message, print_facts, printable, progress
+from caligo.cli.store._index import csv_option, index_option, print_csv, print_table, refuse_both, tell_problems
 from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
-    from caligo.store import Finding, Run, RunInfo
+    from caligo.store import Finding, Run
+    from caligo.store.conditions import Filter
+    from caligo.store.flatten import Scalar
+    from caligo.store.governance import Standing
+    from caligo.store.index import Index, ListedRun
 
 _COLORS = {"open": "cyan", "interrupted": "yellow", "sealed": "green", "damaged": "red"}
 _FIGURES = ("fer", "efficiency", "payload_mbps", "coded_mbps")
+_COLUMNS = ("run", "kind", "campaign", "started_at", "state", "standing", "elapsed_s", "records", *_FIGURES)
 
 
 # --- list ---------------------------------------------------------------------------------------------------------
 
 
 @click.command("list")
+@click.option("--where", metavar="FILTER", default="", help="Only runs that pass, as 'fer < 0.01 and not code.dirty'.")
 @click.option("--kind", metavar="KIND", help="Only runs of this kind (reconcile, simulate, bench).")
+@click.option("--columns", metavar="NAMES", help="Show these values instead, as kind,summary.frames,fer.")
 @click.option(
     "--limit",
     metavar="N",
@@ -33,57 +41,105 @@ _FIGURES = ("fer", "efficiency", "payload_mbps", "coded_mbps")
     show_default=True,
     help="Show the N newest runs; 0 shows all.",
 )
+@index_option
 @store_option
 @json_option
-def list_command(kind: str | None, limit: int, store: Path, as_json: bool) -> ExitCode:
+@csv_option
+def list_command(
+    where: str,
+    kind: str | None,
+    columns: str | None,
+    limit: int,
+    index: str | None,
+    store: Path,
+    as_json: bool,
+    as_csv: bool,
+) -> ExitCode:
     """List the runs of a store, oldest first, with their key figures.
 
-    Only run.json, seal.json and the presence of an ending are looked at; `caligo store show` looks at every byte.
+    Answered from an index that is brought up to date first. Documents are looked at, records are not:
+    `caligo store show` looks at every byte of a run. FILTER is described in docs/store.md.
     """
-    from caligo.store import list_runs
+    from caligo.store.conditions import All, Compare, Name, Text, resolve_filter
+    from caligo.store.index import open_index
+    from caligo.store.query import parse_filter
 
-    runs = [run for run in list_runs(store) if kind is None or run.kind == kind]
-    rows = [_row(run) for run in (runs[-limit:] if limit else runs)]
+    refuse_both(as_json, as_csv)
+    condition = parse_filter(where)
+    with open_index(store, index) as opened:
+        with progress() as listener:
+            refreshed = opened.refresh(progress=listener)
+        if where:
+            condition = resolve_filter(condition, opened.names(), where)
+        if kind is not None:
+            condition = All((condition, Compare(Name("kind"), "=", Text(kind))))
+        total = opened.count(condition, include_set_aside=True)
+        if columns is not None:
+            labels, values = _chosen(opened, columns, condition, limit)
+            rows: list[dict[str, Any]] = [dict(zip(labels, row, strict=True)) for row in values]
+        else:
+            rows = [_row(run, opened.store) for run in opened.newest(condition, limit or None)]
+            labels = _COLUMNS
+            values = [[row[name] for name in labels] for row in rows]
+    tell_problems(refreshed)
     if as_json:
-        emit_json("caligo.store-list/1", {"store": str(store.absolute()), "total": len(runs), "runs": rows})
+        emit_json("caligo.store-list/1", {"store": str(store.absolute()), "total": total, "runs": rows})
+        return ExitCode.COMPLETED
+    if as_csv:
+        print_csv(labels, values)
         return ExitCode.COMPLETED
     if not rows:
-        what = f"no run of kind {kind}" if kind else "no run"
+        what = "no run" + (f" of kind {kind}" if kind else "") + (" that passes" if where else "")
         message(f"{what} in {store.absolute()}" + ("" if store.is_dir() else " (there is no such directory yet)"))
         return ExitCode.COMPLETED
-    _print_list(rows)
-    for row in rows:
-        if row["why"]:
-            message(f"{printable(row['run'])}: {printable(row['why'])}")
-    if len(rows) < len(runs):
-        message(f"the {len(rows)} newest of {len(runs)} runs; --limit 0 shows all")
+    if columns is not None:
+        print_table(labels, values)
+    else:
+        _print_list(rows)
+        for row in rows:
+            if row["why"]:
+                message(f"{printable(row['run'])}: {printable(row['why'])}")
+    if len(rows) < total:
+        message(f"the {len(rows)} newest of {total:,} runs; --limit 0 shows all")
     return ExitCode.COMPLETED
 
 
-def _row(info: RunInfo) -> dict[str, Any]:
-    from caligo.errors import StoreError
-    from caligo.store import State, load_run
+def _chosen(
+    index: Index, columns: str, condition: Filter, limit: int
+) -> tuple[Sequence[str], list[Sequence[Scalar | None]]]:
+    """The columns asked for, of the newest runs that pass."""
+    from caligo.store.conditions import All, resolve_query
+    from caligo.store.query import parse_query
+    from caligo.store.selection import arrange, needed_names
 
-    state, why, summary = info.state, info.why, None
-    if state is State.SEALED:
-        try:
-            run = load_run(info.path, verify=False)
-        except StoreError as error:
-            state, why = State.DAMAGED, error.message
-        else:
-            state, summary = run.state, run.summary
-            why = "; ".join(f"{finding.where}: {finding.what}" for finding in run.findings)
+    query = resolve_query(parse_query(columns), index.names(), columns)
+    if query.aggregates or query.order or query.limit is not None or query.where != All():
+        raise click.UsageError("--columns takes names alone; `caligo store query` does the rest.")
+    rows = index.rows(needed_names(query), condition, include_set_aside=True)
+    answer = arrange(query, rows[-limit:] if limit else rows)
+    return answer.labels, list(answer.rows)
+
+
+def _row(run: ListedRun, store: Path) -> dict[str, Any]:
+    from caligo.store.environment import process_runs
+
+    values = run.values
     return {
-        "run": info.name,
-        "id": info.short_id,
-        "path": str(info.path),
-        "kind": info.kind,
-        "identity": info.identity,
-        "started_at": info.started_at,
-        "state": state.value,
-        "running": info.running,
-        "why": why,
-        **_figures(summary or {}),
+        "run": values["run"],
+        "id": values["id"],
+        "path": str(store / "runs" / str(values["run"])),
+        "kind": values.get("kind", ""),
+        "identity": values.get("identity"),
+        "campaign": values.get("campaign"),
+        "started_at": values.get("started_at", ""),
+        "elapsed_s": values.get("elapsed_s"),
+        "state": values["state"],
+        "standing": values.get("standing"),
+        "set_aside": run.set_aside,
+        "running": process_runs(run.process) if run.process else None,
+        "why": run.why,
+        "records": values.get("records"),
+        **{name: values.get(name) for name in _FIGURES},
     }
 
 
@@ -94,7 +150,7 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
         ("id", "kind", "started (UTC)", "state", "FER", "f", "Mbit/s"),
         *(
             (
-                row["id"],
+                printable(row["id"]),
                 printable(row["kind"]),
                 printable(row["started_at"][:16]).replace("T", " "),
                 _state_text(row),
@@ -110,26 +166,17 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         if number >= 2:
-            cells[3] = click.style(cells[3], fg=_COLORS[rows[number - 2]["state"]])
+            row = rows[number - 2]
+            cells[3] = click.style(cells[3], fg="red" if row["set_aside"] else _COLORS[row["state"]])
         else:
             cells = [click.style(cell, bold=True) for cell in cells]
         click.echo("  ".join(cells).rstrip())
 
 
-def _figures(summary: Mapping[str, Any]) -> dict[str, int | float | None]:
-    """The key figures of a summary; the share of blocks that failed stands in for a frame error rate."""
-    figures = {name: _number(summary.get(name)) for name in _FIGURES}
-    blocks, failed = _number(summary.get("blocks")), _number(summary.get("blocks_failed"))
-    if figures["fer"] is None and blocks and failed is not None:
-        figures["fer"] = failed / blocks
-    return figures
-
-
-def _number(value: object) -> int | float | None:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
 def _state_text(row: Mapping[str, Any]) -> str:
+    """The state of a run, or the judgement on it where there is one that matters more."""
+    if row["standing"] and row["state"] != "damaged":
+        return str(row["standing"])
     return "open, killed" if row["running"] is False else str(row["state"])
 
 
@@ -151,20 +198,24 @@ def show_command(run: str, quick: bool, store: Path, as_json: bool) -> ExitCode:
 
     loaded = load_run(find_run(store, run), verify=not quick)
     outcomes = None if quick else loaded.outcomes(on_finding=lambda finding: None)
+    standing = _standing_of(loaded)
     if as_json:
-        emit_json("caligo.store-show/1", _shown(loaded, outcomes))
+        emit_json("caligo.store-show/1", _shown(loaded, outcomes, standing))
     else:
-        _print_run(loaded, outcomes)
+        _print_run(loaded, outcomes, standing)
     return ExitCode.STORE if loaded.state is State.DAMAGED else ExitCode.COMPLETED
 
 
-def _shown(run: Run, outcomes: dict[str, int] | None) -> dict[str, Any]:
+def _shown(run: Run, outcomes: dict[str, int] | None, standing: Standing | None) -> dict[str, Any]:
     return {
         "run": run.name,
         "path": str(run.path),
         "kind": run.kind,
         "identity": run.identity,
+        "campaign": run.campaign,
+        "parents": run.parents,
         "state": run.state.value,
+        "standing": None if standing is None else standing.to_json(),
         "running": run.running,
         "verified": run.verified,
         "configuration": run.configuration,
@@ -177,7 +228,30 @@ def _shown(run: Run, outcomes: dict[str, int] | None) -> dict[str, Any]:
     }
 
 
-def _print_run(run: Run, outcomes: dict[str, int] | None) -> None:
+def _standing_of(run: Run) -> Standing | None:
+    """What the ledgers of the run's store say; None where nothing is said, or the run lies in no store."""
+    from caligo.store.index import open_index
+
+    if run.path.parent.name != "runs":
+        return None
+    with open_index(run.path.parent.parent) as index:
+        tell_problems(index.refresh())
+        return index.standing(run.path.name)
+
+
+def _descent(run: Run, standing: Standing | None) -> dict[str, str]:
+    """What a run belongs to, comes from, and what was said of it, where there is any."""
+    said = "" if standing is None or standing.judgement == "none" else standing.text
+    facts = {
+        "campaign": run.campaign or "",
+        "parents": ", ".join(run.parents),
+        "resumes": str(run.document.get("resumes") or ""),
+        "standing": f"{said}: {standing.reason}" if said and standing and standing.reason else said,
+    }
+    return {name: printable(text) for name, text in facts.items() if text}
+
+
+def _print_run(run: Run, outcomes: dict[str, int] | None, standing: Standing | None) -> None:
     document = run.document
     ending = run.seal or run.interruption or {}
     state = "open, killed" if run.running is False else run.state.value
@@ -188,6 +262,7 @@ def _print_run(run: Run, outcomes: dict[str, int] | None) -> None:
             "started": printable(document.get("started_at", "-")),
             "took": format_seconds(ending.get("elapsed_s")),
             "identity": printable(run.identity or "-"),
+            **_descent(run, standing),
             "path": printable(str(run.path)),
         }
     )
