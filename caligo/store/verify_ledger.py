@@ -431,6 +431,9 @@ def store_origin(store: Path) -> str | None:
         raise Wrong("it is not JSON") from None
     if not isinstance(document, dict) or document.get("format") != "caligo.store":
         raise Wrong("it is not a caligo.store document")
+    schema = document.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise Wrong(f"it has schema {schema}, this script knows {SCHEMA}: get a newer one")
     if not fits(document.get("origin"), ORIGIN):
         raise Wrong("it has no origin")
     return str(document["origin"])
