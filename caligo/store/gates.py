@@ -25,8 +25,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from caligo.errors import ConfigError, StoreError
 from caligo.statistics import Proportion, excess_test, holm_adjusted
@@ -233,15 +237,22 @@ class _Pending:
     def _is_constant(self) -> bool:
         return all(len({self._figure(run) for run in side}) == 1 for side in (self.candidates, self.baselines))
 
+    @cached_property
+    def _figures(self) -> Mapping[str, float]:
+        """Every run as one number."""
+        figures = {}
+        for run in self._all:
+            metric = run.metrics[self.metric]
+            figures[run.run] = metric.value
+            if metric.samples is not None and self.rule.test is Test.TIME:
+                figures[run.run] = _quantile(metric.samples.values, self.rule.quantile)
+        return figures
+
     def _figure(self, run: Observed) -> float:
-        """The run as one number, greater when worse."""
-        metric = run.metrics[self.metric]
-        value = metric.value
-        if metric.samples is not None and self.rule.test is Test.TIME:
-            value = metric.samples.quantile(self.rule.quantile) or 0.0
-        return value
+        return self._figures[run.run]
 
     def _log(self, run: Observed) -> float:
+        """The logarithm of its figure, greater when worse."""
         metric = run.metrics[self.metric]
         least = _LEAST_NS if metric.unit == "ns" else 1e-300
         log = math.log(max(self._figure(run), least))
@@ -390,6 +401,13 @@ def _median(values: Sequence[float]) -> float | None:
     from statistics import median
 
     return median(values) if values else None
+
+
+def _quantile(ascending: NDArray[np.float64], share: float) -> float:
+    """Linear between neighbours, of at least one value that is sorted already."""
+    below, part = divmod(share * (ascending.size - 1), 1.0)
+    low, high = float(ascending[int(below)]), float(ascending[min(int(below) + 1, ascending.size - 1)])
+    return low + part * (high - low)
 
 
 def _pair_up(
