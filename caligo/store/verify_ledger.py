@@ -540,6 +540,8 @@ def print_reports(reports: list[dict[str, Any]], signed: bool) -> None:
     for report in reports:
         if "entry" in report:
             if report["entry"] is not None:
+                signers = printable(", ".join(report["believed"])) or ("nobody known" if signed else "not checked")
+                say(f"a ledger of {report['size']} entries, signed by {signers}, has this one:")
                 say(f"entry {report['index']} of {report['origin']}: {printable(canonical(report['entry']))}")
         else:
             say(f"ledger {report['origin']}: {report['size']} entries, root {report['root']}")

@@ -21,6 +21,7 @@ COMMANDS: dict[str, Entry] = {
     "lineage": Entry("lineage_command", "Show where runs come from, and what was made of them.", "lineage"),
     "bundle": Entry("bundle_command", "Put a run into one signed file, for others to check and run again.", "bundle"),
     "verify-bundle": Entry("verify_command", "Verify a signed bundle, without the store that it came from.", "bundle"),
+    "ledger": Entry("ledger_group", "Sign, prove and verify what was done to a store.", "ledger"),
     "key": Entry("key_group", "Make signing keys, and say whose signatures are believed.", "key"),
     "export": Entry("command", "Write runs as CSV, JSON, Parquet, OTLP, RO-Crate, MLflow files or traces.", "export"),
     "import-benchmarks": Entry("import_command", "Record a pytest-benchmark file as a run.", "gate"),
