@@ -26,9 +26,9 @@ from caligo.errors import LedgerCorruptError, ResourceError, SchemaVersionError,
 from caligo.store import files, layout
 from caligo.store.findings import Code, Finding, Severity
 from caligo.store.governance import NO_STANDING, Standings, fold, in_order
-from caligo.store.verdicts import STALE_S, Verdict, judge_run, without_place
+from caligo.store.verdicts import STALE_S, Verdict, is_temporary, judge_run, without_place
 
-_OWN_NAMES = frozenset({"store.json", "runs", "conflicts", "ledger", "quarantine", "bundles"})
+_OWN_NAMES = frozenset({"store.json", "runs", "conflicts", "ledger", "quarantine"})
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ def _leftovers(store: Path, now: datetime) -> Iterator[StoreFinding]:
 
 
 def stale_temporaries(store: Path, now: datetime) -> list[Path]:
-    """Hidden files and directories of a store, outside of runs, that are older than a day; sorted.
+    """What caligo has not finished in a store, outside of runs, and is older than a day; sorted.
 
     Args:
         store: directory of the store.
@@ -346,8 +346,7 @@ def stale_temporaries(store: Path, now: datetime) -> list[Path]:
     runs = layout.runs_directory(store)
     for directory, inner, names in os.walk(store):
         place = Path(directory)
-        hidden = [name for name in (*inner, *names) if name.startswith(".")]
-        for name in hidden:
+        for name in filter(is_temporary, (*inner, *names)):
             with suppress(OSError):
                 if now.timestamp() - (place / name).lstat().st_mtime >= STALE_S:
                     found.append(place / name)

@@ -24,7 +24,7 @@ from caligo.store.findings import Code, Finding
 from caligo.store.physics import physical_findings
 from caligo.store.reader import Run, State, load_run
 
-__all__ = ["QUIET_S", "STALE_S", "Verdict", "judge_run", "without_place"]
+__all__ = ["QUIET_S", "STALE_S", "Verdict", "is_temporary", "judge_run", "without_place"]
 
 STALE_S = 86400.0
 """Age at which a temporary file is nobody's."""
@@ -114,6 +114,11 @@ def _judge_once(path: Path, now: datetime) -> Verdict:
     return Verdict(path.name, tuple(found), str(run.document.get("run", "")), _seal_digest(path, run), fresh, abandoned)
 
 
+def is_temporary(name: str) -> bool:
+    """Whether caligo gives such names to what it has not finished."""
+    return name.startswith(".") and (name.startswith(".creating-") or name.endswith(".partial"))
+
+
 def without_place(text: str, place: Path) -> str:
     """A message without where a directory lies, so that copies of a store have the same findings."""
     return text.replace(f"{place}{os.sep}", "")
@@ -166,7 +171,7 @@ def _beside(path: Path, run: Run, now: datetime) -> Iterator[Finding]:
         except OSError:
             continue
         if name.startswith("."):
-            if now.timestamp() - told.st_mtime >= STALE_S:
+            if is_temporary(name) and now.timestamp() - told.st_mtime >= STALE_S:
                 yield Finding(Code.STALE_TEMPORARY, "a write that was never finished", name)
         elif not stat.S_ISREG(told.st_mode):
             yield Finding(Code.FOREIGN_FILE, "it is no plain file", name)
