@@ -38,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "store": {"channel", "statistics", "telemetry"},
     "transports": {"reconciliation.messages", "reconciliation.wire"},
     "jobs": {
+        "_native",
         "bits",
         "states",
         "quantities",

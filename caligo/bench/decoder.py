@@ -34,9 +34,9 @@ from caligo.statistics import Proportion, Samples
 from caligo.telemetry import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
-    from caligo.store import RunWriter
+    from caligo.store import Run, RunWriter
 
-__all__ = ["Batch", "BatchSource", "DecoderBenchmark", "bench_decoder", "default_batch"]
+__all__ = ["Batch", "BatchSource", "DecoderBenchmark", "bench_decoder", "default_batch", "measure_again"]
 
 _LONG_BLOCK = 1 << 18
 _BATCH_BITS = 1 << 22
@@ -44,6 +44,19 @@ _LARGEST_BATCH = 1024
 _WARM_UP_S = 0.2
 _LEAST_CALLS = 3
 _OVERHEAD_FACTOR = 4.0
+_REPEATED = (
+    "block_length",
+    "list_size",
+    "seconds",
+    "efficiency",
+    "info_length",
+    "check",
+    "escalation",
+    "segment_length",
+    "design",
+    "precision",
+    "batch",
+)
 
 
 @dataclass(frozen=True)
@@ -170,6 +183,7 @@ def bench_decoder(
     batch: int | None = None,
     seed: int = 1,
     store: Path | None = None,
+    parents: Sequence[str] = (),
     progress: Progress = NO_PROGRESS,
 ) -> DecoderBenchmark:
     """Measure the decoder for one code and channel.
@@ -193,6 +207,7 @@ def bench_decoder(
         batch: frames in a call; None takes :func:`default_batch`.
         seed: simulation seed, in [0, 2^64).
         store: experiment store for the run's record; None records nothing.
+        parents: names of the runs that this one derives from, for its record.
         progress: told the milliseconds decoded; its total is 1000 times `seconds`.
 
     Returns:
@@ -240,11 +255,13 @@ def bench_decoder(
         "batch": frames,
         "seconds": seconds,
     }
+    if isinstance(channel, BscChannel) and isinstance(channel.qber, tuple):
+        configuration["qber_pair"] = list(channel.qber)
     with PolarCodec(
         code, list_size, precision=arithmetic, engine=engine, threads=threads, escalation=escalation
     ) as codec:
         source = BatchSource(codec, channel, frames, seed)
-        with _recording(store, configuration, seed, codec.engine) as run:
+        with _recording(store, configuration, seed, codec.engine, parents) as run:
             measured = _measure(source, seconds, run, progress)
             result = _summarise(configuration, code, codec, measured, seed, run)
             if run is not None:
@@ -253,15 +270,59 @@ def bench_decoder(
 
 
 def _recording(
-    store: Path | None, configuration: dict[str, Any], seed: int, engine: str
+    store: Path | None, configuration: dict[str, Any], seed: int, engine: str, parents: Sequence[str]
 ) -> RunWriter | nullcontext[None]:
     if store is None:
         return nullcontext()
     from caligo.store import RunWriter
 
     return RunWriter.create(
-        store, "bench", configuration, seeds={"simulation": seed}, engine={"engine": engine, **_native.build_info()}
+        store,
+        "bench",
+        configuration,
+        seeds={"simulation": seed},
+        engine={"engine": engine, **_native.build_info()},
+        parents=parents,
     )
+
+
+def measure_again(recorded: Run, store: Path, threads: int, engine: str | None) -> Path:
+    """Repeat a recorded measurement, as :data:`caligo.jobs.replay.Measure`.
+
+    Args:
+        recorded: a run of :func:`bench_decoder`.
+        store: where the repetition is recorded.
+        threads: frames decoded at the same time.
+        engine: name of the engine; None takes the fastest.
+
+    Returns:
+        The directory of the new run, whose parent is the recorded one.
+
+    Raises:
+        ConfigError: its configuration is of no such measurement.
+        ResourceError: not enough memory.
+        StoreError: the store cannot be written.
+    """
+    asked = recorded.configuration
+    try:
+        qber = tuple(asked["qber_pair"]) if "qber_pair" in asked else asked["qber"]
+        channel = AwgnChannel(asked["ebn0_db"]) if asked["channel"] == "awgn" else BscChannel(qber)
+        segment_check = asked["segment_check"]
+        options = {name: asked[name] for name in _REPEATED}
+        seed = int(recorded.document["seeds"]["simulation"])
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"expected the configuration of a measurement, got one without {error}") from error
+    measured = bench_decoder(
+        channel,
+        **options,
+        segment_check="crc16" if segment_check == "none" else segment_check,
+        engine=engine,
+        threads=threads,
+        seed=seed,
+        store=store,
+        parents=(recorded.name,),
+    )
+    return Path(str(measured.run))
 
 
 @dataclass

@@ -44,6 +44,7 @@ COMMANDS: dict[str, Entry] = {
     "simulate": Entry("command", "Measure the frame error rate of a code and decoder."),
     "bench": Entry("group", "Measure how fast this machine decodes."),
     "store": Entry("group", "Look at, compare, validate, prove and export what was recorded."),
+    "replay": Entry("command", "Run again what a signed bundle records, and compare."),
     "doctor": Entry("command", "Check this installation and machine; name remedies."),
 }
 """Subcommand -> object in `caligo/cli/<name>.py` (`_` for `-`), and its line in `caligo --help` (in this order)."""

@@ -25,7 +25,7 @@ from caligo.cli._options import (
 from caligo.cli._output import emit_json, format_bytes, format_value, list_sizes, print_facts, progress
 
 if TYPE_CHECKING:
-    from caligo.simulation import FrameBatch, SimulationResult
+    from caligo.simulation import FrameBatch
 
 
 @click.command("simulate")
@@ -84,6 +84,7 @@ def command(
     default precision is int8 for the BSC and f32 for AWGN.
     """
     from caligo.channel import mean_qber
+    from caligo.jobs.simulation_run import simulation_figures
     from caligo.simulation import Simulation, design_for_channel
     from caligo.store import RunWriter
 
@@ -133,15 +134,6 @@ def command(
             "seed": seed,
             "threads": threads,
         }
-        facts: dict[str, Any] = {
-            "efficiency": code.efficiency(qber) if qber is not None else None,
-            "leakage_bits": code.leakage_bits,
-            "syndrome_bits": code.syndrome_bits,
-            "check_bits": code.check_bits,
-            "segment_check_bits": code.segment_check_bits,
-            "decoder_bytes": simulation.decoder_bytes,
-            "engine": simulation.engine,
-        }
         with (
             RunWriter.create(
                 store,
@@ -159,29 +151,13 @@ def command(
                 bar.advance(len(batch))
 
             result = simulation.run(frames, max_frame_errors, on_batch=on_batch)
-            figures = _figures(result, code.block_length, code.payload_length) | facts
+            figures = simulation_figures(result, code, simulation, qber)
             run.seal(figures)
     document = configuration | figures | {"run": run.path}
     if as_json:
         emit_json("caligo.simulate/1", document)
         return
     _print(document)
-
-
-def _figures(result: SimulationResult, block_length: int, payload_length: int) -> dict[str, Any]:
-    low, high = result.fer_interval()
-    return {
-        "frames": result.frames,
-        "frame_errors": result.frame_errors,
-        "detected_failures": result.detected_failures,
-        "undetected_errors": result.undetected_errors,
-        "fer": result.fer,
-        "fer_low": low,
-        "fer_high": high,
-        "decode_s": result.elapsed_ns / 1e9,
-        "coded_mbps": result.mbps(block_length),
-        "payload_mbps": result.mbps(payload_length),
-    }
 
 
 def _print(document: dict[str, Any]) -> None:

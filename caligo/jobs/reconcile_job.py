@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -53,6 +54,8 @@ def reconcile(
     force: bool = False,
     store: str | os.PathLike[str] | None = None,
     qber_from: str | os.PathLike[str] | None = None,
+    randomness: SecurityRandomness | None = None,
+    parents: Sequence[str] = (),
     progress: Progress = NO_PROGRESS,
     **settings: Any,
 ) -> ReconciliationReport:
@@ -70,6 +73,9 @@ def reconcile(
         store: experiment store to record the run in; None: the run is not recorded.
         qber_from: directory of the run of an earlier key of the same link, whose blocks tell the QBER in place of
             sampled positions (:mod:`caligo.jobs.previous`).
+        randomness: public values of an earlier run of the same two keys, to repeat it; None: drawn anew. Values that
+            were said before these keys were fixed void the sample and the verification.
+        parents: names of the runs that this one derives from, for its record.
         progress: told of every block that is done.
         **settings: fields of :class:`ReconcileOptions`, as in ``reconcile(a, b, qber=0.02, list_size=8)``.
 
@@ -106,7 +112,8 @@ def reconcile(
             stack.enter_context(open_source(bob, "Bob's key", key_bits, format, bit_order)),
         )
         keep = out is None and not (is_path(alice) or is_path(bob))
-        job = _Job(keys, options, keep=keep, one_file=is_path(alice) and is_path(bob) and same_file(alice, bob))
+        one_file = is_path(alice) and is_path(bob) and same_file(alice, bob)
+        job = _Job(keys, options, randomness, keep=keep, one_file=one_file)
         if qber_from is not None:
             if options.qber is not None or options.sample_bits is not None:
                 raise ConfigError(
@@ -132,6 +139,7 @@ def reconcile(
                     seeds={} if options.seed is None else {"public_randomness": options.seed},
                     security_randomness=job.randomness.to_json(),
                     identity_excludes=("alice", "bob", "out", "threads"),
+                    parents=parents,
                 )
             )
         job.perform(outputs, run, progress)
@@ -147,9 +155,19 @@ def reconcile(
 class _Job:
     """One reconcile job in one process, from opened keys to a report."""
 
-    def __init__(self, keys: KeyPair, options: ReconcileOptions, *, keep: bool, one_file: bool) -> None:
+    def __init__(
+        self,
+        keys: KeyPair,
+        options: ReconcileOptions,
+        randomness: SecurityRandomness | None,
+        *,
+        keep: bool,
+        one_file: bool,
+    ) -> None:
         self.options = options
-        self.randomness = SecurityRandomness.draw() if options.seed is None else replayed_randomness(options.seed)
+        if randomness is None:
+            randomness = SecurityRandomness.draw() if options.seed is None else replayed_randomness(options.seed)
+        self.randomness = randomness
         self.work = ReconcileWork((keys.alice, keys.bob), options, self.randomness)
         self._one_file = one_file
         self._kept = (Payload(), Payload()) if keep else None
