@@ -142,12 +142,8 @@ def where_ledgers_stand(histories: Sequence[LedgerHistory]) -> Section:
             Column("last_at", "Last entry"),
             Column("checkpoint", "Largest checkpoint"),
             Column("root", "Root hash", code=True),
-            Column("problem", "Problem"),
         ),
-        tuple(
-            (h.origin, h.size, h.last_at or None, h.checkpoint, h.root or None, h.problem or None)
-            for h in histories[:_MOST_SHOWN]
-        ),
+        tuple((h.origin, h.size, h.last_at or None, h.checkpoint, h.root or None) for h in histories[:_MOST_SHOWN]),
         max(0, len(histories) - _MOST_SHOWN),
     )
     entries = Table(
@@ -162,6 +158,7 @@ def where_ledgers_stand(histories: Sequence[LedgerHistory]) -> Section:
         (
             "Keep a checkpoint where whoever can write this store cannot: only then will a log that was cut, or "
             "written anew, be told from one that was not.",
+            *(f"Log {h.origin} cannot be read to its end: {h.problem}" for h in histories if h.problem),
         ),
         tables=(standing, entries),
         commands=(("caligo store ledger verify", "reads every log and holds it against the checkpoints beside it"),),
@@ -209,7 +206,7 @@ def _drift(seen: Sequence[ValidationSeen]) -> Plot | None:
     often = [code for code, _ in sorted(codes.items(), key=lambda item: (-item[1], item[0]))[:4]]
     x = tuple(days for days, _ in timed)
     series = [Series("all findings", "steps", x, tuple(float(each.findings) for _, each in timed))]
-    series += [Series(code, "line", x, tuple(float(each.by_code.get(code, 0)) for _, each in timed)) for code in often]
+    series += [Series(code, "steps", x, tuple(float(each.by_code.get(code, 0)) for _, each in timed)) for code in often]
     first, last = timed[0][1], timed[-1][1]
     return Plot(
         name="validation-drift",

@@ -72,7 +72,7 @@ def _fact_lines(facts: tuple[Fact, ...]) -> Iterator[str]:
 def _table_lines(table: Table) -> Iterator[str]:
     yield from (f"**{escape(shown(table.caption))}**", "")
     yield "| " + " | ".join(escape(shown(column.label)) for column in table.columns) + " |"
-    yield "|" + "|".join("---:" if table.is_numeric(index) else "---" for index in range(len(table.columns))) + "|"
+    yield "|" + "|".join("---:" if numeric else "---" for numeric in table.numeric_columns()) + "|"
     for row in table.rows:
         cells = (escape(column.text(value)) for column, value in zip(table.columns, row, strict=True))
         yield "| " + " | ".join(cells) + " |"

@@ -106,10 +106,14 @@ class Table:
         """What is said of the rows that are not shown; empty where there are none."""
         return f"{number(self.left_out)} more are not shown." if self.left_out else ""
 
-    def is_numeric(self, index: int) -> bool:
-        """Whether a column holds numbers, which are set flush right."""
-        values = [row[index] for row in self.rows if row[index] is not None]
-        return bool(values) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+    def numeric_columns(self) -> list[bool]:
+        """Of each column, whether it holds numbers, which are set flush right."""
+        found = []
+        for index in range(len(self.columns)):
+            values = [row[index] for row in self.rows if row[index] is not None]
+            numbers = [isinstance(value, (int, float)) and not isinstance(value, bool) for value in values]
+            found.append(bool(values) and all(numbers))
+        return found
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ from caligo.reports.figures import number
 from caligo.reports.model import Column, Fact, Section, Table
 from caligo.store import Run, governance, merkle
 from caligo.store.ledger import Ledger
+from caligo.store.lineage import Lineage, Node, find_lineage, lineage_of
 from caligo.store.notes import Checkpoint, NoteError, parse_checkpoint
 from caligo.store.proofs import covering_checkpoint, find_seal
 
+_MOST_EDGES = 100
 _MEANING = (
     "The seal of this run is an entry of an append-only log. With the leaf, the path and the root, anybody can check "
     "that it is there; only who has kept an earlier checkpoint elsewhere can tell that the log was not written anew."
@@ -98,8 +100,23 @@ def _checkpoint(ledger: Ledger, index: int) -> tuple[Checkpoint | None, str]:
 
 
 def lineage_section(run: Run) -> Section:
-    """Runs that this one goes on with, or follows from."""
-    parents = run.document.get("parents")
-    rows = tuple((str(parent),) for parent in parents) if isinstance(parents, list) else ()
-    table = Table("parents", "Runs that this one follows from", (Column("run", "Run", code=True),), rows)
-    return Section("lineage", "Lineage", tables=(table,) if rows else ())
+    """What the run came of, and what came of it."""
+    title = "Lineage"
+    store = store_of(run)
+    if store is None:
+        return Section("lineage", title)
+    try:
+        graph = lineage_of(find_lineage(store), run.name)
+    except (StoreError, LedgerCorruptError) as error:
+        return Section("lineage", title, (f"It cannot be read: {error.message}",))
+    shown = graph.edges[:_MOST_EDGES]
+    rows = tuple((_named(edge.first, graph), edge.relation, _named(edge.then, graph)) for edge in shown)
+    columns = (Column("first", "First", code=True), Column("relation", "Relation"), Column("then", "Then", code=True))
+    table = Table("lineage", "What came of what", columns, rows, len(graph.edges) - len(shown))
+    problems = tuple(f"Not all of it can be read: {problem}" for problem in graph.problems)
+    return Section("lineage", title, problems, tables=(table,) if rows else ())
+
+
+def _named(node: Node, graph: Lineage) -> str:
+    missing = " (missing)" if graph.facts[node].get("missing") else ""
+    return f"{node.label}{missing}" if node.kind == "run" else f"{node.kind} {node.label}{missing}"

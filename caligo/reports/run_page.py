@@ -13,9 +13,10 @@ from itertools import islice
 from typing import Any
 
 from caligo.reports import provenance, run_plots
-from caligo.reports.figures import Scalar, exact, figure, number
+from caligo.reports.figures import Scalar, exact, number
 from caligo.reports.metric_facts import metric_facts
 from caligo.reports.model import Column, Fact, PageModel, Plot, Section, Table
+from caligo.reports.naming import described
 from caligo.reports.rank_files import Rank, read_busy_times, read_ranks
 from caligo.reports.record_profile import RecordProfile, profile_records
 from caligo.statistics import Proportion
@@ -75,21 +76,10 @@ def run_page(path: str | os.PathLike[str], *, verify: bool = True, written_at: s
 
 
 def _subtitle(run: Run) -> str:
-    summary, configuration = run.summary or {}, run.configuration
-    parts = [run.kind or "run of unknown kind", _state(run)]
-    strategy = summary.get("strategy", configuration.get("strategy"))
-    if isinstance(strategy, str):
-        parts.append(strategy)
-    for name, label in (("block_length", "N"), ("list_size", "L")):
-        value = summary.get(name, configuration.get(name))
-        if isinstance(value, int):
-            parts.append(f"{label} = {number(value)}")
-    for name, label in (("true_qber", "QBER"), ("qber", "QBER"), ("ebn0_db", "Eb/N0")):
-        value = summary.get(name, configuration.get(name))
-        if isinstance(value, (int, float)):
-            parts.append(f"{label} = {figure(value, 'share' if label == 'QBER' else 'dB')}")
-            break
-    return ", ".join(parts)
+    values = {"kind": run.kind}
+    for place, given in (("summary", run.summary or {}), ("configuration", run.configuration)):
+        values |= {f"{place}.{name}": value for name, value in given.items()}
+    return f"{described(values)}; {_state(run)}"
 
 
 def _state(run: Run) -> str:

@@ -17,7 +17,9 @@ from typing import Any
 
 from caligo.reports.figures import Scalar, figure, number
 from caligo.reports.ledger_history import LedgerHistory, read_ledgers, validation_section, where_ledgers_stand
+from caligo.reports.level_changes import level_changes
 from caligo.reports.model import Axis, Column, Fact, PageModel, Plot, Section, Series, Table
+from caligo.reports.naming import DESCRIBING_NAMES, described
 from caligo.statistics import Samples
 from caligo.store.conditions import resolve_filter
 from caligo.store.index import open_index
@@ -26,6 +28,7 @@ from caligo.store.query import parse_filter
 _NAMES = (
     "run", "id", "kind", "identity", "campaign", "state", "standing", "started_at", "elapsed_s", "records",
     "fer", "efficiency", "payload_mbps", "coded_mbps", "code.commit", "machine.fingerprint",
+    *DESCRIBING_NAMES[1:],
 )  # fmt: skip
 _MOST_RECENT = 50
 _MOST_GROUPS = 20
@@ -63,6 +66,7 @@ def store_page(store: str | os.PathLike[str], *, where: str = "", written_at: st
     sections = (
         Section("runs", "Runs", plots=tuple(_runs_plots(rows)), tables=tuple(_groups(rows))),
         Section("figures", "Figures over time", plots=tuple(_figure_plots(rows))),
+        level_changes(_timed(rows)),
         Section("attention", "Runs that need looking after", tables=tuple(filter(None, [_attention(rows)]))),
         validation_section(histories),
         where_ledgers_stand(histories),
@@ -118,11 +122,15 @@ def _days(row: Row) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() / _DAY_S
 
 
+def _timed(rows: Sequence[Row]) -> list[tuple[float, Row]]:
+    return [(days, row) for row in rows if (days := _days(row)) is not None]
+
+
 # --- plots ------------------------------------------------------------------------------------------------------------
 
 
 def _runs_plots(rows: Sequence[Row]) -> Iterator[Plot]:
-    timed = [(days, row) for row in rows if (days := _days(row)) is not None]
+    timed = _timed(rows)
     if len(timed) < 2:
         return
     first, last = min(days for days, _ in timed), max(days for days, _ in timed)
@@ -230,6 +238,7 @@ def _groups(rows: Sequence[Row]) -> Iterator[Table]:
             caption,
             (
                 Column(name, label, code=name == "identity"),
+                *([Column("what", "What")] if name == "identity" else []),
                 Column("runs", "Runs"),
                 Column("sealed", "Sealed"),
                 Column("first", "First"),
@@ -238,19 +247,20 @@ def _groups(rows: Sequence[Row]) -> Iterator[Table]:
                 Column("fer", "Median FER"),
                 Column("efficiency", "Median f"),
             ),
-            tuple(_group_row(key[:16] if name == "identity" else key, groups[key]) for key in chosen),
+            tuple(_group_row(key, groups[key], name == "identity") for key in chosen),
             len(groups) - len(chosen),
         )
 
 
-def _group_row(key: str, rows: Sequence[Row]) -> tuple[Scalar, ...]:
+def _group_row(key: str, rows: Sequence[Row], is_experiment: bool) -> tuple[Scalar, ...]:
+    named: tuple[Scalar, ...] = (key[:16], described(rows[-1])) if is_experiment else (key,)
     started = [str(row["started_at"])[:10] for row in rows if row.get("started_at")]
     medians = [
         Samples([value for row in rows if (value := _number(row.get(name))) is not None]).median
         for name in ("payload_mbps", "fer", "efficiency")
     ]
     sealed = sum(row.get("state") == "sealed" for row in rows)
-    return key, len(rows), sealed, min(started, default=None), max(started, default=None), *medians
+    return *named, len(rows), sealed, min(started, default=None), max(started, default=None), *medians
 
 
 def _attention(rows: Sequence[Row]) -> Table | None:

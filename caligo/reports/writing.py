@@ -1,6 +1,6 @@
 """Pages as files: whole or not at all, and in place of earlier pages only.
 
-Covers: the forms of a page and their names, writing. Does not cover: what is on a page.
+Covers: the forms of a page and their names, writing, entering a page in the ledger. Does not cover: what is on a page.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from caligo.reports.html import render_html
 from caligo.reports.markdown import render_json, render_markdown
 from caligo.reports.model import SCHEMA, PageModel
 from caligo.store import files
+from caligo.store.ledger import Entry, Ledger
 
 FORMS: dict[str, Callable[[PageModel], str]] = {"html": render_html, "md": render_markdown, "json": render_json}
 """Form of a page -> what makes it; the form is the file's suffix."""
@@ -71,6 +72,27 @@ def write_page(page: PageModel, out: str | os.PathLike[str], name: str, forms: S
             path.parent.mkdir(parents=True, exist_ok=True)
             files.put_whole(path, texts[form].encode("utf-8"))
     return list(paths.values())
+
+
+def enter_page(store: str | os.PathLike[str], runs: Sequence[str], path: Path) -> Entry:
+    """Enter a page that was written in the ledger of a store, so that it is in the lineage of its runs.
+
+    Args:
+        store: directory of the store.
+        runs: names of the runs that it is about.
+        path: its file.
+
+    Returns:
+        The entry, of kind ``report``: ``runs``, ``sha256`` over the bytes of the file, ``form``.
+
+    Raises:
+        StoreError: the page cannot be read, or the ledger not be written.
+        ResourceError: there is no space.
+    """
+    with files.storing("read the page", path):
+        _, sha256, _ = files.file_digest(path)
+    content = {"runs": list(runs), "sha256": sha256, "form": path.suffix.removeprefix(".")}
+    return Ledger.open(store, create=True).append("report", content)
 
 
 def _refuse_another_file(path: Path) -> None:

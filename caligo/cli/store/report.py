@@ -30,10 +30,18 @@ from caligo.errors import ExitCode
 )
 @click.option("--where", metavar="CONDITION", default="", help="Without RUN: only runs that meet this condition.")
 @click.option("--quick", is_flag=True, help="With one RUN: do not look whether every byte is as it was written.")
+@click.option("--enter", is_flag=True, help="With one or two RUN: enter the page in the ledger of the store.")
 @store_option
 @json_option
 def report_command(
-    runs: tuple[str, ...], out: Path, forms: tuple[str, ...], where: str, quick: bool, store: Path, as_json: bool
+    runs: tuple[str, ...],
+    out: Path,
+    forms: tuple[str, ...],
+    where: str,
+    quick: bool,
+    enter: bool,
+    store: Path,
+    as_json: bool,
 ) -> ExitCode:
     """Write a page: of one RUN, of two compared, or without any of the store.
 
@@ -42,7 +50,7 @@ def report_command(
     replaced, any other file is not. Exits with 8 if the page is of a damaged run.
     """
     from caligo.reports import comparison_page, run_page, store_page, write_page
-    from caligo.reports.writing import page_name
+    from caligo.reports.writing import enter_page, page_name
     from caligo.store import find_run
     from caligo.store.comparison import find_side
 
@@ -52,17 +60,23 @@ def report_command(
         raise click.UsageError("--where chooses the runs of a store's page; leave it out, or RUN")
     if quick and len(runs) != 1:
         raise click.UsageError("--quick is for the page of one run")
-    damaged = False
+    if enter and not runs:
+        raise click.UsageError("--enter puts a page in the lineage of its runs; give one or two RUN")
+    damaged, about = False, []
     if len(runs) == 2:
         a, b = (find_side(store, run) for run in runs)
+        about = [run.name for run in (*a, *b)]
         page, name = comparison_page(a, b), f"{a[0].name}-and-{b[0].name}"
     elif runs:
         path = find_run(store, runs[0])
-        page, name = run_page(path, verify=not quick), path.name
+        page, name, about = run_page(path, verify=not quick), path.name, [path.name]
         damaged = any(fact.name == "state" and fact.value == "damaged" for fact in page.facts)
     else:
         page, name = store_page(store, where=where), "store"
     written = write_page(page, out, page_name(name), forms)
+    if enter:
+        for file in written:
+            enter_page(store, about, file)
     if as_json:
         emit_json("caligo.store-report/1", {"page": page.kind, "title": page.title, "files": written})
     else:
