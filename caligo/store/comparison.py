@@ -48,6 +48,7 @@ __all__ = [
     "Side",
     "Verdict",
     "compare_runs",
+    "effect_of_medians",
     "find_side",
     "is_timing",
 ]
@@ -425,7 +426,7 @@ def _test(a: Metric, b: Metric) -> _Tested:
         mine, theirs, what = a.figures, b.figures, "runs"
     else:
         mine, theirs, what = a.samples, b.samples, "samples"
-    effect = _effect_of_medians(mine, theirs)
+    effect = effect_of_medians(mine, theirs)
     if what == "runs" and not enough:
         return _Tested(effect, "", None, None)
     p_value, rises = _ranks(mine, theirs)
@@ -440,8 +441,8 @@ def _ranks(a: Samples, b: Samples) -> tuple[float, bool | None]:
     return min(1.0, outcome.p_value), None if outcome.superiority == 0.5 else outcome.superiority > 0.5
 
 
-def _effect_of_medians(a: Samples, b: Samples) -> Effect | None:
-    """Ratio of the medians where both are positive, else their difference."""
+def effect_of_medians(a: Samples, b: Samples) -> Effect | None:
+    """Ratio of the medians where both are positive, else their difference; None without samples on a side."""
     mine, theirs = a.median, b.median
     if mine is None or theirs is None:
         return None

@@ -35,6 +35,7 @@ __all__ = [
     "MetricForm",
     "is_known_metric",
     "metric_form",
+    "needs_records",
     "pool_metrics",
     "pool_runs",
     "run_metrics",
@@ -87,6 +88,8 @@ METRICS: dict[str, MetricForm] = {
     "allocations_per_decode": MetricForm("", "lower", "heap allocations for a frame"),
 }
 """Metrics of any run, in the order in which they are shown."""
+
+_FROM_RECORDS = frozenset({"decode_time_ns"})
 
 _NAMED_METRICS: dict[str, MetricForm] = {
     "time_ns": MetricForm("ns", "lower", "time of one round of a benchmark"),
@@ -177,6 +180,11 @@ def is_known_metric(name: str) -> bool:
     return base in (_NAMED_METRICS if named else METRICS)
 
 
+def needs_records(name: str) -> bool:
+    """Whether a metric of a sealed run is made of its records and not of its summary."""
+    return name in _FROM_RECORDS or ":" in name
+
+
 def _of_proportion(
     name: str, draws: Mapping[str, Proportion], figures: Samples | None = None, note: str = ""
 ) -> Metric | None:
@@ -214,8 +222,6 @@ def _of_figures(
 
 
 # --- one run -------------------------------------------------------------------------------------------------------
-
-_FROM_RECORDS = frozenset({"decode_time_ns", "time_ns"})
 
 
 def run_metrics(run: Run, *, records: bool = True, sample_limit: int = SAMPLE_LIMIT) -> dict[str, Metric]:

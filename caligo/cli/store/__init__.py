@@ -14,10 +14,13 @@ COMMANDS: dict[str, Entry] = {
     "show": Entry("show_command", "Show one run, and what is wrong with its files.", "runs"),
     "query": Entry("query_command", "Ask which runs, which values, how many, and for groups.", "query"),
     "reindex": Entry("reindex_command", "Build the index of a store anew.", "query"),
+    "merge": Entry("merge_command", "Bring the runs and ledgers of stores into one.", "merge"),
+    "migrate": Entry("migrate_command", "Copy an older store into one of this caligo's schema.", "merge"),
     "diff": Entry("diff_command", "Compare two runs: configuration, environment, figures.", "diff"),
     "neighbours": Entry(
         "neighbours_command", "Show the runs that differ from one in a single key, or a few.", "neighbours"
     ),
+    "history": Entry("history_command", "Show one metric over time, and where its level changed.", "history"),
     "lineage": Entry("lineage_command", "Show where runs come from, and what was made of them.", "lineage"),
     "bundle": Entry("bundle_command", "Put a run into one signed file, for others to check and run again.", "bundle"),
     "verify-bundle": Entry("verify_command", "Verify a signed bundle, without the store that it came from.", "bundle"),
