@@ -233,7 +233,8 @@ def _verdicts(store: Path, names: Sequence[str], now: datetime, workers: int) ->
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
-    pieces = [names[start : start + _PIECE] for start in range(0, len(names), _PIECE)]
+    size = max(1, min(_PIECE, len(names) // (4 * workers)))
+    pieces = [names[start : start + size] for start in range(0, len(names), size)]
     with ProcessPoolExecutor(min(workers, len(pieces)), get_context("spawn")) as pool:
         try:
             for verdicts in pool.map(_judge_runs, (([str(runs / name) for name in piece], now) for piece in pieces)):
@@ -246,6 +247,7 @@ def _verdicts(store: Path, names: Sequence[str], now: datetime, workers: int) ->
 
 
 _PIECE = 16
+"""Runs that a worker reads at a time, at most."""
 
 
 def _judge_runs(work: tuple[list[str], datetime]) -> list[Verdict]:

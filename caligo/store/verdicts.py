@@ -45,7 +45,7 @@ class Verdict:
     Attributes:
         name: of the directory.
         findings: in the order of reading.
-        run: name that ``run.json`` gives; empty when unknown.
+        run: name that ``run.json`` gives, else the seal; empty when unknown.
         seal_sha256: of the bytes of a readable ``seal.json``; None without one.
         fresh: its writer is at work, or was a moment ago.
         abandoned: nobody writes any more, and there is no ending.
@@ -111,7 +111,8 @@ def _judge_once(path: Path, now: datetime) -> Verdict:
         with suppress(StoreError):
             found += physical_findings(run.document, run.seal, run.records(on_finding=found.append), now)
     found += _beside(path, run, now)
-    return Verdict(path.name, tuple(found), str(run.document.get("run", "")), _seal_digest(path, run), fresh, abandoned)
+    name = str((run.document or run.seal or {}).get("run", ""))
+    return Verdict(path.name, tuple(found), name, _seal_digest(path, run), fresh, abandoned)
 
 
 def is_temporary(name: str) -> bool:
