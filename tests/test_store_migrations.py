@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caligo.errors import ConfigError, SchemaVersionError, StoreError
-from caligo.store import RunWriter, State, list_runs, load_run
+from caligo.store import Code, RunWriter, Severity, State, list_runs, load_run
 from caligo.store.files import DocumentError, document_bytes, read_document
 from caligo.store.layout import INTERRUPTION_FORM, RUN_FORM, SCHEMA, SEAL_FORM
+from caligo.store.ledger import Ledger
+from caligo.store.migrated_copy import migrate_store
 from caligo.store.migrations import STEPS, migrate_document
 
 SEALED = "20250314T092653.589Z-simulate-3f9a1c2e"
@@ -121,6 +124,66 @@ def test_a_campaign_that_cannot_be_shown_is_refused(tmp_path: Path, campaign: st
     with pytest.raises(ConfigError, match="campaign"):
         RunWriter.create(tmp_path, "simulate", {}, campaign=campaign)
     assert list_runs(tmp_path) == []
+
+
+def sealed_names(store: Path) -> list[str]:
+    return [run.name for run in list_runs(store) if run.state is State.SEALED]
+
+
+def runs_of(store: Path) -> dict[str, bytes]:
+    return tree(store / "runs")
+
+
+def test_a_store_is_migrated_to_a_copy(old_store: Path, tmp_path: Path) -> None:
+    before = tree(old_store)
+    report = migrate_store(old_store, tmp_path / "new")
+    assert tree(old_store) == before
+    assert report.migrated == [SEALED, INTERRUPTED, OPEN]
+    assert report.findings == []
+    for old in list_runs(old_store):
+        new = load_run(tmp_path / "new" / "runs" / old.name)
+        assert new.state is old.state
+        assert [finding for finding in new.findings if finding.severity is Severity.DAMAGE] == []
+        assert new.document == load_run(old.path).document
+        for name, data in tree(old.path).items():
+            if name.startswith("records-"):
+                assert (new.path / name).read_bytes() == data
+    seal = load_run(tmp_path / "new" / "runs" / SEALED).seal
+    assert seal is not None
+    old_seal = (old_store / "runs" / SEALED / "seal.json").read_bytes()
+    assert seal["migrated_from"] == {"schema": 1, "sha256": hashlib.sha256(old_seal).hexdigest()}
+    told = [entry.content["run"] for entry in Ledger.open(tmp_path / "new").entries() if entry.kind == "migration"]
+    assert told == report.migrated
+
+
+def test_migrating_again_or_elsewhere_gives_the_same_bytes(old_store: Path, tmp_path: Path) -> None:
+    migrate_store(old_store, tmp_path / "one")
+    first = tree(tmp_path / "one")
+    again = migrate_store(old_store, tmp_path / "one")
+    assert (again.migrated, again.copied, again.unchanged) == ([], [], 3)
+    assert tree(tmp_path / "one") == first
+    migrate_store(old_store, tmp_path / "two")
+    assert runs_of(tmp_path / "two") == runs_of(tmp_path / "one")
+    onward = migrate_store(tmp_path / "one", tmp_path / "three")
+    assert (onward.migrated, len(onward.copied)) == ([], 3)
+    assert runs_of(tmp_path / "three") == runs_of(tmp_path / "one")
+
+
+def test_a_damaged_run_is_not_migrated(old_store: Path, tmp_path: Path) -> None:
+    shutil.copytree(old_store, tmp_path / "old")
+    file = tmp_path / "old" / "runs" / SEALED / "records-main.jsonl"
+    file.write_bytes(file.read_bytes().replace(b"ok", b"OK"))
+    report = migrate_store(tmp_path / "old", tmp_path / "new")
+    assert [finding.code for finding in report.findings] == [Code.NOT_MIGRATED]
+    assert sealed_names(tmp_path / "new") == []
+    assert report.migrated == [INTERRUPTED, OPEN]
+
+
+def test_a_store_is_not_migrated_into_itself(old_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="never changed"):
+        migrate_store(old_store, old_store)
+    with pytest.raises(StoreError, match="no runs"):
+        migrate_store(tmp_path, tmp_path / "new")
 
 
 def test_nobody_joins_a_run_of_a_newer_caligo(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ class Code(StrEnum):
     COMPACTION_UNFINISHED = "CAL-STORE-024"
     LINES_LEFT_OVER = "CAL-STORE-025"
     COMPACTED_RECORDS_DAMAGED = "CAL-STORE-026"
+    NOT_MIGRATED = "CAL-STORE-027"
     VERSIONS_CONFLICT = "CAL-STORE-080"
     MERGE_UNFINISHED = "CAL-STORE-081"
     MERGED_LEDGER_FORKED = "CAL-STORE-082"
@@ -109,9 +110,10 @@ _REMEDIES: dict[Code, str] = {
     Code.COMPACTION_UNFINISHED: "nothing is lost: the lines are complete; remove the Parquet file",
     Code.LINES_LEFT_OVER: "nothing is lost: the seal holds the same records as Parquet; remove the file of lines",
     Code.COMPACTED_RECORDS_DAMAGED: "copy the Parquet file back from another copy of the store",
-    Code.VERSIONS_CONFLICT: "look at both with `caligo store show PATH`; remove the one that is wrong, then merge again",
+    Code.NOT_MIGRATED: "copy the run back from another copy of the store, then migrate again",
+    Code.VERSIONS_CONFLICT: "look at both with `caligo store show PATH`; remove the wrong one, then merge again",
     Code.MERGE_UNFINISHED: "remove the hidden directory where no merge into this store runs on any machine",
-    Code.MERGED_LEDGER_FORKED: "a copy was rewritten, or two copies went on; compare both with checkpoints held outside",
+    Code.MERGED_LEDGER_FORKED: "a copy was rewritten, or two went on; compare both with checkpoints held outside",
     Code.CHECKPOINTS_CONFLICT: "two roots were signed for one size: one ledger was rewritten; see who signed which",
     Code.NOT_MERGED: "move what does not belong to a run out of its directory, then merge again",
     Code.SOURCE_CHANGING: "nothing is lost: merge again when the source is at rest",

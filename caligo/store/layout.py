@@ -65,6 +65,11 @@ def runs_directory(store: Path) -> Path:
     return store / "runs"
 
 
+def conflicts_directory(store: Path) -> Path:
+    """Where a store keeps other versions of runs and branches of ledgers, which a merge could not order."""
+    return store / "conflicts"
+
+
 def utc_text(moment: datetime) -> str:
     """ISO 8601 in UTC with milliseconds and ``Z``."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

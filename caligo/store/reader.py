@@ -308,7 +308,7 @@ def load_run(path: str | os.PathLike[str], *, verify: bool = True) -> Run:
     if verify:
         run_name = str(document.get("run", directory.name))
         if document:
-            found.extend(_verify_identity(document))
+            found.extend(verify_identity(document))
         counts = _verify_files(directory, names, run_name, seal, found)
     elif seal is not None:
         counts = {
@@ -330,7 +330,8 @@ def _names(directory: Path) -> list[str]:
         raise files.storage_error(error, "read the run", directory) from error
 
 
-def _verify_identity(document: dict[str, Any]) -> Iterator[Finding]:
+def verify_identity(document: dict[str, Any]) -> Iterator[Finding]:
+    """What is wrong with the identity that a ``run.json`` tells: nothing, or one finding."""
     excludes = map(str, document["identity_excludes"])
     try:
         identity = run_identity(document["kind"], document["configuration"], document["seeds"], excludes)

@@ -286,7 +286,7 @@ def _print_run(run: Run, outcomes: dict[str, int] | None, standing: Standing | N
         print_facts(counted or {"(none)": ""}, title="records")
     if run.findings:
         click.echo()
-        _print_findings(run.findings)
+        print_findings(run.findings)
 
 
 def _section(title: str, values: Mapping[str, Any]) -> None:
@@ -296,7 +296,8 @@ def _section(title: str, values: Mapping[str, Any]) -> None:
         print_facts({printable(name): printable(_exact(value)) for name, value in flat.items()}, title=title)
 
 
-def _print_findings(findings: tuple[Finding, ...]) -> None:
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print codes, places and remedies of the first findings."""
     shown = findings[:20]
     for finding in shown:
         code = click.style(finding.code, fg="red" if finding.severity == "damage" else "yellow", bold=True)
