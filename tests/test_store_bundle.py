@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bundles import document_of, members_of, opened, sign_again
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,16 +21,14 @@ from caligo.cli import main
 from caligo.errors import BundleError, CaligoError, ConfigError, SignatureError, SigningKeyError, StoreError
 from caligo.store import RunWriter, State, load_run
 from caligo.store.archive import ArchiveError, safe_name, write_archive
-from caligo.store.bundle import ENVELOPE_FILE, PAYLOAD_TYPE, STATEMENT_FILE, Bundle, read_bundle
+from caligo.store.bundle import ENVELOPE_FILE, Bundle, read_bundle
 from caligo.store.bundle_writer import WrittenBundle, write_bundle
-from caligo.store.envelope import seal_envelope
 from caligo.store.files import document_bytes
 from caligo.store.ledger import Ledger, append_seal
 from caligo.store.notes import make_checkpoint
 from caligo.store.packages import installed_packages
 from caligo.store.signing import Signer, generate_key, load_signer
 from caligo.store.trust import Trust, TrustedKey, save_trust
-from caligo.store.values import canonical_json
 
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
 
@@ -65,46 +64,24 @@ class Made:
         self.data = self.path.read_bytes()
 
     def bundle(self, out: Path, **how: Any) -> WrittenBundle:
-        return write_bundle(self.run, self.signer, **({"out": out, "lock": self.lock, "at": NOON, "log": False} | how))
+        usual: dict[str, Any] = {"out": out, "lock": self.lock, "at": NOON, "log": False}
+        return write_bundle(self.run, self.signer, **(usual | how))
 
     def read(self, data: bytes) -> Bundle:
         path = self.base / "changed.tar"
         path.write_bytes(data)
         return read_bundle(path, self.trust)
 
-    def members(self) -> dict[str, bytes]:
-        with tarfile.open(self.path) as tar:
-            return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
-
     def resigned(self, statement: dict[str, Any], contents: dict[str, bytes], signer: Signer | None = None) -> bytes:
         """A bundle as a signer without scruples would make it, its digests and sizes right."""
-        signer = signer or self.signer
-        predicate = statement["predicate"]
-        predicate["sizes"] = {name: len(data) for name, data in sorted(contents.items())}
-        statement["subject"] = [
-            {"name": name, "digest": {"sha256": hashlib.sha256(data).hexdigest()}}
-            for name, data in sorted(contents.items())
-        ]
-        payload = canonical_json(statement)
-        whole = [
-            (ENVELOPE_FILE, seal_envelope(payload, PAYLOAD_TYPE, signer)),
-            (STATEMENT_FILE, payload),
-            *sorted(contents.items()),
-        ]
         path = self.base / "resigned.tar"
-        write_archive(path, ((name, len(data), [data]) for name, data in whole), replace=True)
+        sign_again(statement, contents, signer or self.signer, path)
         return path.read_bytes()
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(tmp_path_factory.mktemp("bundle"))
-
-
-def contents_of(made: Made) -> tuple[dict[str, Any], dict[str, bytes]]:
-    contents = made.members()
-    del contents[ENVELOPE_FILE]
-    return json.loads(contents.pop(STATEMENT_FILE)), contents
 
 
 def code_of(error: pytest.ExceptionInfo[CaligoError]) -> str:
@@ -157,7 +134,7 @@ def test_the_time_of_signing_can_be_given_by_the_environment(made: Made, monkeyp
 def test_tar_and_twenty_lines_of_cryptography_verify_a_bundle(made: Made) -> None:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    members = made.members()
+    members = members_of(made.path)
     envelope = json.loads(members["bundle.dsse.json"])
     payload = base64.b64decode(envelope["payload"])
     kind = b"application/vnd.caligo.bundle+json"
@@ -297,7 +274,7 @@ def test_foreign_archives_are_refused(made: Made, tmp_path: Path) -> None:
 
 
 def test_members_repeated_added_left_out_or_exchanged_are_found(made: Made) -> None:
-    members = list(made.members().items())
+    members = list(members_of(made.path).items())
     path = made.base / "arranged.tar"
     for arranged in (
         [*members, members[-1]],
@@ -369,7 +346,7 @@ def test_whose_signature_counts_and_when(made: Made) -> None:
 def test_another_key_under_a_trusted_id_is_found(made: Made) -> None:
     generate_key(made.base / "other.pem", "lab")
     other = load_signer(made.base / "other.pem")
-    statement, contents = contents_of(made)
+    statement, contents = opened(made.path)
     data = made.resigned(statement, contents, other)
     forged = data.replace(other.key_id.encode(), made.signer.key_id.encode())
     with pytest.raises(SignatureError) as refused:
@@ -403,7 +380,7 @@ def set_member(statement: dict[str, Any], path: str, value: object) -> None:
     ],
 )
 def test_a_signed_statement_that_contradicts_its_run_is_found(made: Made, member: str, value: object) -> None:
-    statement, contents = contents_of(made)
+    statement, contents = opened(made.path)
     assert made.read(made.resigned(statement, contents)).run == made.run.name
     set_member(statement, member, value)
     with pytest.raises(BundleError) as refused:
@@ -412,7 +389,7 @@ def test_a_signed_statement_that_contradicts_its_run_is_found(made: Made, member
 
 
 def test_a_newer_bundle_asks_for_a_newer_caligo(made: Made) -> None:
-    statement, contents = contents_of(made)
+    statement, contents = opened(made.path)
     statement["predicate"]["schema"] = 2
     with pytest.raises(StoreError, match="upgrade caligo"):
         made.read(made.resigned(statement, contents))
@@ -420,7 +397,7 @@ def test_a_newer_bundle_asks_for_a_newer_caligo(made: Made) -> None:
 
 @pytest.mark.parametrize("name", ["../up", "/etc/passwd", "runs/../../up", "bundle.json"])
 def test_a_signed_statement_leads_nowhere_else(made: Made, name: str) -> None:
-    statement, contents = contents_of(made)
+    statement, contents = opened(made.path)
     contents[name] = b"root::0:0::/:/bin/sh\n"
     with pytest.raises(BundleError) as refused:
         made.read(made.resigned(statement, contents))
@@ -430,7 +407,7 @@ def test_a_signed_statement_leads_nowhere_else(made: Made, name: str) -> None:
 
 def test_files_that_the_seal_does_not_list_are_found(made: Made) -> None:
     for change in ("added", "removed"):
-        statement, contents = contents_of(made)
+        statement, contents = opened(made.path)
         if change == "added":
             contents[f"runs/{made.run.name}/more.txt"] = b"x"
         else:
@@ -440,12 +417,11 @@ def test_files_that_the_seal_does_not_list_are_found(made: Made) -> None:
 
 
 def test_a_run_sealed_anew_does_not_have_the_proof_of_the_old_seal(made: Made) -> None:
-    statement, contents = contents_of(made)
+    statement, contents = opened(made.path)
     place = f"runs/{made.run.name}"
     note = b"measured on a silent machine\n"
     contents[f"{place}/note.txt"] = note
-    seal = json.loads(contents[f"{place}/seal.json"])
-    del seal["sha256"]
+    seal = document_of(contents[f"{place}/seal.json"])
     seal["files"]["note.txt"] = {"bytes": len(note), "sha256": hashlib.sha256(note).hexdigest()}
     contents[f"{place}/seal.json"] = document_bytes(seal)
     statement["predicate"]["seal_sha256"] = hashlib.sha256(contents[f"{place}/seal.json"]).hexdigest()
@@ -462,7 +438,7 @@ def test_a_run_sealed_anew_does_not_have_the_proof_of_the_old_seal(made: Made) -
 
 @pytest.mark.parametrize(("member", "value"), [("index", 1), ("size", 2), ("root", "00" * 32), ("path", ["00" * 32])])
 def test_a_wrong_proof_is_found(made: Made, member: str, value: object) -> None:
-    statement, contents = contents_of(made)
+    statement, contents = opened(made.path)
     statement["predicate"]["ledger"][member] = value
     with pytest.raises(BundleError) as refused:
         made.read(made.resigned(statement, contents))
