@@ -394,14 +394,13 @@ def record_validation(validation: Validation) -> Any:
 
 
 def damaged_runs(validation: Validation) -> dict[str, list[Finding]]:
-    """Runs with damage that is not settled, each with all of its findings, by name.
+    """Runs with damage that is not settled, each with all of its findings, by the name that the ledgers know.
 
     Args:
         validation: any.
     """
-    wanted = {
-        item.run
-        for item in validation.open_findings
-        if item.run is not None and item.finding.severity is Severity.DAMAGE
-    }
-    return {run: validation.of_run(run) for run in sorted(wanted)}
+    wanted: dict[str, list[Finding]] = {}
+    for item in validation.open_findings:
+        if item.run is not None and item.finding.severity is Severity.DAMAGE:
+            wanted.setdefault(item.known_as or item.run, validation.of_run(item.run))
+    return dict(sorted(wanted.items()))
