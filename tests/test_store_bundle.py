@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import random
+import subprocess
+import sys
 import tarfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +29,7 @@ from caligo.store.files import document_bytes
 from caligo.store.ledger import Ledger, append_seal
 from caligo.store.notes import make_checkpoint
 from caligo.store.packages import installed_packages
-from caligo.store.signing import Signer, generate_key, load_signer
+from caligo.store.signing import PublicKey, Signer, generate_key, load_signer
 from caligo.store.trust import Trust, TrustedKey, save_trust
 
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
@@ -428,21 +430,40 @@ def test_a_run_sealed_anew_does_not_have_the_proof_of_the_old_seal(made: Made) -
     with pytest.raises(BundleError, match="another seal") as refused:
         made.read(made.resigned(statement, contents))
     assert code_of(refused) == "CAL-STORE-065"
-    for name in ("ledger/entry.json", "ledger/checkpoint.txt"):
-        del contents[name]
+    del contents["ledger/proof.json"]
     with pytest.raises(BundleError, match="incomplete"):
         made.read(made.resigned(statement, contents))
     statement["predicate"]["ledger"] = None
     assert made.read(made.resigned(statement, contents)).proof == "none"
 
 
-@pytest.mark.parametrize(("member", "value"), [("index", 1), ("size", 2), ("root", "00" * 32), ("path", ["00" * 32])])
+@pytest.mark.parametrize(
+    ("member", "value"), [("index", 1), ("size", 2), ("inclusion", ["00" * 32]), ("entry", "{}"), ("checkpoint", "")]
+)
 def test_a_wrong_proof_is_found(made: Made, member: str, value: object) -> None:
     statement, contents = opened(made.path)
-    statement["predicate"]["ledger"][member] = value
+    proof = json.loads(contents["ledger/proof.json"])
+    contents["ledger/proof.json"] = json.dumps(proof | {member: value}).encode()
     with pytest.raises(BundleError) as refused:
         made.read(made.resigned(statement, contents))
     assert code_of(refused) == "CAL-STORE-065"
+    if member in statement["predicate"]["ledger"]:
+        statement, contents = opened(made.path)
+        statement["predicate"]["ledger"][member] = value
+        with pytest.raises(BundleError) as refused:
+            made.read(made.resigned(statement, contents))
+        assert code_of(refused) == "CAL-STORE-065"
+
+
+def test_the_script_in_a_bundle_checks_its_proof_without_caligo(made: Made, tmp_path: Path) -> None:
+    members = members_of(made.path)
+    for name in ("proof.json", "verify_ledger.py"):
+        (tmp_path / name).write_bytes(members[f"ledger/{name}"])
+    key = made.signer.public_key.verifier_key
+    words = [sys.executable, "-I", str(tmp_path / "verify_ledger.py"), "--proof", str(tmp_path / "proof.json")]
+    assert subprocess.run([*words, "--key", key], check=False).returncode == 0
+    other = PublicKey("lab", bytes(32)).verifier_key
+    assert subprocess.run([*words, "--key", other], check=False, stderr=subprocess.DEVNULL).returncode == 8
 
 
 def test_a_bundle_changed_after_it_was_verified_is_not_read(made: Made, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 from caligo.errors import BundleError, ConfigError, SchemaVersionError, SignatureError
 from caligo.store import archive, files, layout
 from caligo.store.archive import ArchiveError, ArchiveReader, safe_name
-from caligo.store.bundle_ledger import LEDGER_PROOF, check_proof
+from caligo.store.bundle_ledger import PROOF_FILE, check_proof
 from caligo.store.envelope import open_envelope
 from caligo.store.findings import Code, Finding
 from caligo.store.migrations import migrate_document
@@ -207,7 +207,7 @@ def _verified(file: Path, reader: ArchiveReader, trust: Trust) -> Bundle:
         name, sha256 = subject["name"], subject["digest"]["sha256"]
         size = reader.begin(name, sizes[name])
         offset, digest, pieces = reader.position, hashlib.sha256(), list[bytes]()
-        keep = name in (f"runs/{run}/{layout.RUN_FILE}", f"runs/{run}/{layout.SEAL_FILE}", *LEDGER_PROOF)
+        keep = name in (f"runs/{run}/{layout.RUN_FILE}", f"runs/{run}/{layout.SEAL_FILE}", PROOF_FILE)
         if keep and size > files.DOCUMENT_BYTES:
             raise _refuse(Code.BUNDLE_INCONSISTENT, file, f"it has {size} bytes, too many for a document", name)
         reader.pieces(digest.update, *([pieces.append] if keep else []))
@@ -219,7 +219,8 @@ def _verified(file: Path, reader: ArchiveReader, trust: Trust) -> Bundle:
     reader.end()
     _hold_against_run(file, statement, kept)
     try:
-        proof = check_proof(statement["predicate"]["ledger"], kept, run, statement["predicate"]["seal_sha256"], trust)
+        predicate = statement["predicate"]
+        proof = check_proof(predicate["ledger"], kept.get(PROOF_FILE), run, predicate["seal_sha256"], trust)
     except BundleError as error:
         raise _refuse(Code.BUNDLE_PROOF_WRONG, file, error.message) from error
     size, sha256, _ = files.file_digest(file)

@@ -1,11 +1,13 @@
 """The ledger's proof in a bundle: that the seal of its run was entered, and where.
 
 Covers: making the proof for a run's seal, checking it without the store. Does not cover: the ledger
-(:mod:`caligo.store.ledger`), what a checkpoint is worth to whom (:mod:`caligo.store.notes`).
+(:mod:`caligo.store.ledger`), proof files as such (:mod:`caligo.store.proofs`), what a checkpoint is worth to whom
+(:mod:`caligo.store.notes`).
 
 The proof is against the newest checkpoint that is kept beside the ledger and covers the entry, since others may hold a
 copy of it; where there is none, against the ledger as it was when the seal was entered, under a checkpoint that the
-bundle's signer signs. So later entries do not change a bundle.
+bundle's signer signs. So later entries do not change a bundle. Beside the proof file lies the script that checks it
+without caligo.
 """
 
 from __future__ import annotations
@@ -17,16 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from caligo.errors import BundleError, SchemaVersionError, StoreError
-from caligo.store import layout, merkle, notes
-from caligo.store.ledger import Entry, EntryError, Ledger, ledgers, parse_entry
+from caligo.errors import BundleError, ConfigError, LedgerCorruptError, SignatureError
+from caligo.store import layout, notes, proofs
+from caligo.store.ledger import Entry, Ledger, ledgers
 from caligo.store.signing import Signer
 from caligo.store.trust import Trust
 
-ENTRY_FILE = "ledger/entry.json"
-CHECKPOINT_FILE = "ledger/checkpoint.txt"
-LEDGER_PROOF = (CHECKPOINT_FILE, ENTRY_FILE)
-"""Files of the proof in a bundle."""
+PROOF_FILE = "ledger/proof.json"
+SCRIPT_FILE = "ledger/verify_ledger.py"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class SealProof:
     """Proof that a ledger has a seal.
 
     Attributes:
-        facts: for the statement: ``origin``, ``index``, ``size``, ``root`` and ``path`` (hexadecimal).
+        facts: for the statement: ``origin``, ``index`` and ``size``.
         files: name in the bundle -> content.
     """
 
@@ -63,7 +63,12 @@ def proof_of_seal(directory: Path, run: str, signer: Signer) -> SealProof | None
     for ledger in ledgers(directory.parent.parent):
         entry = next((entry for entry in ledger.entries() if _is_of(entry, run, seal_sha256)), None)
         if entry is not None:
-            return _proof(ledger, entry, signer)
+            proof = proofs.make_proof(ledger, entry.index, _checkpoint(ledger, entry.index, signer))
+            script = Path(__file__).with_name("verify_ledger.py").read_bytes()
+            return SealProof(
+                {name: proof[name] for name in ("origin", "index", "size")},
+                {PROOF_FILE: proofs.proof_bytes(proof), SCRIPT_FILE: script},
+            )
     return None
 
 
@@ -72,42 +77,20 @@ def _is_of(entry: Entry, run: str, seal_sha256: str) -> bool:
     return entry.kind == "seal" and (content.get("run"), content.get("seal_sha256")) == (run, seal_sha256)
 
 
-def _proof(ledger: Ledger, entry: Entry, signer: Signer) -> SealProof:
-    size, note = entry.index + 1, b""
-    for path in sorted((ledger.directory / "checkpoints").glob("*.txt"), reverse=True):
-        match = notes.CHECKPOINT_FILE.fullmatch(path.name)
-        if match is None or not entry.index < int(match[1]) <= ledger.size():
-            continue
-        with suppress(notes.NoteError):
-            kept = path.read_bytes()
-            checkpoint, _ = notes.parse_checkpoint(kept)
-            if checkpoint.origin == ledger.origin and checkpoint.root == ledger.root(checkpoint.size):
-                size, note = checkpoint.size, kept
-                break
-    root = ledger.root(size)
-    if not note:
-        text = notes.Checkpoint(ledger.origin, size, root).text
-        note = notes.Note(text, (notes.sign_text(text, signer),)).data
-    return SealProof(
-        {
-            "origin": ledger.origin,
-            "index": entry.index,
-            "size": size,
-            "root": root.hex(),
-            "path": [node.hex() for node in ledger.inclusion_proof(entry.index, size)],
-        },
-        {ENTRY_FILE: entry.data, CHECKPOINT_FILE: note},
-    )
+def _checkpoint(ledger: Ledger, index: int, signer: Signer) -> bytes:
+    """The largest kept checkpoint that covers an entry, else one over the ledger as it was with that entry."""
+    with suppress(ConfigError):
+        return proofs.covering_checkpoint(ledger, index)
+    text = notes.Checkpoint(ledger.origin, index + 1, ledger.root(index + 1)).text
+    return notes.Note(text, (notes.sign_text(text, signer),)).data
 
 
-def check_proof(
-    facts: Mapping[str, Any] | None, files: Mapping[str, bytes], run: str, seal_sha256: str, trust: Trust
-) -> str:
+def check_proof(facts: Mapping[str, Any] | None, data: bytes | None, run: str, seal_sha256: str, trust: Trust) -> str:
     """Check the proof of a bundle.
 
     Args:
         facts: what the statement says; None: that there is no proof.
-        files: content of the proof's files.
+        data: the proof file.
         run: name of the run.
         seal_sha256: of its ``seal.json``.
         trust: whose signatures on a checkpoint count.
@@ -118,26 +101,22 @@ def check_proof(
 
     Raises:
         BundleError: it does not prove what it claims.
+        SchemaVersionError: a newer caligo wrote it.
     """
-    if facts is None:
-        return "none"
+    if facts is None or data is None:
+        if facts is None and data is None:
+            return "none"
+        raise BundleError("the ledger's proof is incomplete")
     try:
-        entry = parse_entry(files[ENTRY_FILE])
-        checkpoint, note = notes.parse_checkpoint(files[CHECKPOINT_FILE])
-        index, size, root = facts["index"], facts["size"], bytes.fromhex(facts["root"])
-        path = [bytes.fromhex(node) for node in facts["path"]]
-        same = (entry.index, entry.origin) == (index, facts["origin"])
-        same = same and (checkpoint.origin, checkpoint.size, checkpoint.root) == (facts["origin"], size, root)
-        proved = type(size) is int and merkle.verify_inclusion(entry.leaf, index, size, path, root)
-    except SchemaVersionError:
-        raise
-    except (KeyError, TypeError, ValueError, EntryError, StoreError) as error:
-        raise BundleError(f"the ledger's proof is incomplete or malformed ({error})") from error
-    if not same or not _is_of(entry, run, seal_sha256):
+        proved = proofs.check_proof(data)
+    except LedgerCorruptError as error:
+        raise BundleError(error.message) from error
+    entry, checkpoint = proved.entry, proved.checkpoint
+    said = {"origin": entry.origin, "index": entry.index, "size": checkpoint.size}
+    if dict(facts) != said or not _is_of(entry, run, seal_sha256):
         raise BundleError("the ledger's proof is of another entry, or of another seal")
-    if not proved:
-        raise BundleError("the ledger's proof does not lead to the root of its checkpoint")
-    believed = notes.check_signatures(note, trust).believed
-    if not believed:
+    try:
+        believed = proofs.check_proof(data, trust).believed
+    except SignatureError:
         return "included"
-    return "included, checkpoint signed by " + ", ".join(sorted({key.key.name for key in believed}))
+    return f"included, checkpoint signed by {', '.join(sorted(set(believed)))}" if believed else "included"
