@@ -95,14 +95,16 @@ def test_damage_of_every_sort_is_found_once_and_named(tmp_path: Path) -> None:
     runs[3].rmdir()
     (base / "conflicts" / runs[4].name / "0123456789abcdef").mkdir(parents=True)
     (base / "runs" / ".creating-x").mkdir()
+    (base / "runs" / ".merging-x").mkdir()
     os.chmod(runs[5], 0o755)
     (runs[5] / ".seal.json.partial").write_bytes(b"")
     codes = found(base, later(days=2))
     assert codes == [
         (runs[3].name, "RUN_GONE"),
-        (runs[4].name, "RUN_CONFLICT"),
+        (runs[4].name, "VERSIONS_CONFLICT"),
         (None, "FOREIGN_FILE"),
         (None, "FOREIGN_FILE"),
+        (None, "MERGE_UNFINISHED"),
         (None, "STALE_TEMPORARY"),
         (runs[0].name, "RECORD_DAMAGED"),
         (runs[0].name, "FILE_CHANGED"),

@@ -75,7 +75,6 @@ class Code(StrEnum):
     NOT_ADMITTED = "CAL-STORE-050"
     SEAL_NOT_ADMITTED = "CAL-STORE-051"
     RUN_GONE = "CAL-STORE-052"
-    RUN_CONFLICT = "CAL-STORE-053"
     STALE_TEMPORARY = "CAL-STORE-054"
     FOREIGN_FILE = "CAL-STORE-055"
     WRITER_GONE = "CAL-STORE-056"
@@ -139,8 +138,7 @@ _REMEDIES: dict[Code, str] = {
     Code.STORE_DOCUMENT_DAMAGED: "copy store.json back from another copy of the store",
     Code.NOT_ADMITTED: "run `caligo store repair`: it enters the seal in the ledger",
     Code.SEAL_NOT_ADMITTED: "copy the run back from another copy of the store; this is not the run that was entered",
-    Code.RUN_GONE: "copy the run back from another copy of the store, or reject it with a reason",
-    Code.RUN_CONFLICT: "compare the two versions, and move the one that is not to be kept out of the store",
+    Code.RUN_GONE: "merge another copy of the store into this one (`caligo store merge`), or reject the run",
     Code.STALE_TEMPORARY: "run `caligo store repair`: it removes what a killed process left",
     Code.FOREIGN_FILE: "move it out of the store",
     Code.WRITER_GONE: "run `caligo store repair`: it seals what was recorded as a run of its own",

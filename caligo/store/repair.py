@@ -30,9 +30,9 @@ from caligo.store.governance import NO_STANDING, Judgement, Standings, note_repa
 from caligo.store.salvage import plan_salvage, salvage
 from caligo.store.validation import StoreFinding, Validation, validate_store
 
-__all__ = ["Action", "RepairReport", "repair"]
+__all__ = ["REPAIRABLE", "RESTORABLE", "Action", "RepairReport", "repair"]
 
-_RESTORABLE = frozenset(
+RESTORABLE = frozenset(
     {
         Code.RUN_DOCUMENT_MISSING,
         Code.RUN_DOCUMENT_DAMAGED,
@@ -45,14 +45,27 @@ _RESTORABLE = frozenset(
         Code.FILE_CHANGED,
         Code.RECORD_COUNT_MISMATCH,
         Code.INTERRUPTION_DAMAGED,
-        Code.TORN_TAIL,
         Code.RECORD_DAMAGED,
         Code.RECORD_OUT_OF_SEQUENCE,
         Code.RECORD_END_DAMAGED,
         Code.COMPACTED_RECORDS_DAMAGED,
     }
 )
-"""Codes that a file of a sealed run has, and that end when the file is as it was sealed."""
+"""Codes that a file of a sealed run has, and that end when the file comes back from a copy as it was sealed."""
+
+REPAIRABLE = frozenset(
+    {
+        Code.DIRECTORY_RENAMED,
+        Code.TORN_TAIL,
+        Code.COMPACTION_UNFINISHED,
+        Code.LINES_LEFT_OVER,
+        Code.NOT_ADMITTED,
+        Code.STALE_TEMPORARY,
+        Code.WRITER_GONE,
+        Code.NOT_PROTECTED,
+    }
+)
+"""Codes that are repaired from what is there."""
 
 
 @dataclass(frozen=True)
@@ -250,7 +263,7 @@ class _Plan:
         """Files of a sealed run that are not what was sealed, and are in the other copy."""
         if self.source is None:
             return
-        relevant = [item for item in items if item.finding.code in _RESTORABLE]
+        relevant = [item for item in items if item.finding.code in (*RESTORABLE, Code.TORN_TAIL)]
         if not relevant:
             return
         name = relevant[0].known_as or run

@@ -308,10 +308,12 @@ def _store_findings(store: Path, known: Ledgers, seen: set[str], now: datetime) 
 
 
 def _conflicts(store: Path, known: Ledgers) -> Iterator[StoreFinding]:
-    for run in _listed(store / "conflicts"):
-        for version in _listed(store / "conflicts" / run):
-            finding = Finding(Code.RUN_CONFLICT, "another version of the run", f"conflicts/{run}/{version}")
-            yield StoreFinding(run, finding, known.standings.get(run, NO_STANDING).settles(finding))
+    """What merges kept aside."""
+    from caligo.store.merge import find_conflicts
+
+    for finding in find_conflicts(store):
+        run = Path(finding.where).parts[1] if finding.code is Code.VERSIONS_CONFLICT else None
+        yield StoreFinding(run, finding, known.standings.get(run or "", NO_STANDING).settles(finding))
 
 
 def _listed(place: Path) -> list[str]:
@@ -332,6 +334,14 @@ def _leftovers(store: Path, now: datetime) -> Iterator[StoreFinding]:
     for name in _listed(layout.runs_directory(store)):
         if not (layout.runs_directory(store) / name).is_dir():
             yield StoreFinding(None, Finding(Code.FOREIGN_FILE, "it is no run directory", f"runs/{name}"))
+    from caligo.store.merge import unfinished_merges
+
+    for place in unfinished_merges(store):
+        with suppress(OSError):
+            if now.timestamp() - place.stat().st_mtime >= STALE_S:
+                what = "a merge works here since yesterday, or was killed"
+                where = place.relative_to(store).as_posix()
+                yield StoreFinding(None, Finding(Code.MERGE_UNFINISHED, what, where))
     for place in stale_temporaries(store, now):
         where = place.relative_to(store).as_posix()
         yield StoreFinding(None, Finding(Code.STALE_TEMPORARY, "a write that was never finished", where))
