@@ -312,7 +312,7 @@ def same(index: Index, rows: list[dict[str, Scalar]], text: str) -> None:
     assert index.answer(query) == arrange(query, passing)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(ROWS, QUERIES)
 def test_sqlite_answers_as_the_slow_evaluator_does(rows: list[dict[str, Scalar]], text: str) -> None:
     with Index(Path("/nowhere"), ":memory:") as index:
@@ -322,7 +322,7 @@ def test_sqlite_answers_as_the_slow_evaluator_does(rows: list[dict[str, Scalar]]
 def test_postgres_answers_as_the_slow_evaluator_does(tmp_path: Path, postgres_url: str) -> None:
     with Index(tmp_path / "nowhere", postgres_url) as index:
 
-        @settings(max_examples=60)
+        @settings(max_examples=25)
         @given(ROWS, st.lists(QUERIES, min_size=1, max_size=4))
         def law(rows: list[dict[str, Scalar]], texts: list[str]) -> None:
             whole = fill(index, rows)

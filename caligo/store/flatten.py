@@ -85,7 +85,7 @@ def flatten_run(run: Run, standing: str | None = None) -> dict[str, Scalar]:
     for section in SECTIONS:
         source = (run.seal or {}) if section == "summary" else document
         values = source.get(section)
-        if isinstance(values, Mapping):
+        if isinstance(values, dict):
             for name, value in _leaves(values, f"{section}.", 0):
                 if len(row) >= _MOST_NAMES:
                     return row
@@ -109,23 +109,32 @@ def key_figures(summary: Mapping[str, Any]) -> dict[str, int | float | None]:
     return figures
 
 
-def scalar(value: object) -> Scalar | None:
-    """A JSON value as one scalar: lists and objects as compact JSON text; None where there is no value.
+def scalar(value: Any) -> Scalar | None:
+    """A plain JSON value as one scalar: lists and objects as compact JSON text; None where there is no value.
 
     Texts lose what a database cannot hold: NUL becomes U+2400, a lone surrogate U+FFFD; they are cut at 4096
     characters.
     """
-    if value is None or isinstance(value, bool):
+    kind = type(value)
+    if kind is str:
+        return _text(value)
+    if value is None or value is True or value is False:
         return value
-    if isinstance(value, int):
-        return value if -LARGEST_INTEGER <= value <= LARGEST_INTEGER else str(value)[:_LONGEST_TEXT]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), sort_keys=True)
-    text = text[:_LONGEST_TEXT]
-    if text.isascii():
-        return text.replace("\0", "\u2400")
-    return text.replace("\0", "\u2400").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if kind is int:
+        number: int = value
+        return number if -LARGEST_INTEGER <= number <= LARGEST_INTEGER else str(number)[:_LONGEST_TEXT]
+    if kind is float:
+        real: float = value
+        return real if math.isfinite(real) else None
+    return _text(json.dumps(value, separators=(",", ":"), sort_keys=True))
+
+
+def _text(text: str) -> str:
+    if len(text) > _LONGEST_TEXT:
+        text = text[:_LONGEST_TEXT]
+    if "\0" in text:
+        text = text.replace("\0", "\u2400")
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _by_name(name: str) -> tuple[str, str]:
@@ -141,13 +150,13 @@ def _number(value: object) -> int | float | None:
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def _leaves(values: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Scalar]]:
+def _leaves(values: dict[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Scalar]]:
     for key, value in values.items():
-        name = f"{prefix}{scalar(str(key))}"
+        name = prefix + _text(key)
         nested = value
-        if isinstance(value, list) and any(isinstance(item, Mapping) for item in value[:_MOST_OBJECTS]):
+        if type(value) is list and any(type(item) is dict for item in value[:_MOST_OBJECTS]):
             nested = {str(index): item for index, item in enumerate(value[:_MOST_OBJECTS])}
-        if isinstance(nested, Mapping) and nested and depth < _DEEPEST:
+        if type(nested) is dict and nested and depth < _DEEPEST:
             yield from _leaves(nested, f"{name}.", depth + 1)
             continue
         leaf = scalar(value)

@@ -5,7 +5,7 @@ Does not cover: the databases (:mod:`caligo.store.index_database`), the language
 
 The directories are the truth; the index is a cache of their documents, and losing it costs the time to build it again.
 A refresh looks at the directory ``runs`` (and lists it only when it has changed), looks again at every run that has not
-ended, and at 512 of those that have, in turn, so that a document that was replaced is noticed too. It never looks at
+ended, and at 256 of those that have, in turn, so that a document that was replaced is noticed too. It never looks at
 records. Any number of processes may refresh one index at once: what they write is what the directories say, in pieces,
 and a piece is written whole or not at all.
 """
@@ -45,7 +45,7 @@ from caligo.telemetry import NO_PROGRESS, Progress
 PIECE = 500
 """Runs that are written in one transaction."""
 
-CHECKED_AT_ONCE = 512
+CHECKED_AT_ONCE = 256
 """Ended runs whose documents a refresh looks for changes at."""
 
 _SETTLED_NS = 10 * 10**9
@@ -265,7 +265,7 @@ class Index:
     def _insert(self, looked: Sequence[LookedAt]) -> None:
         database, number = self._database, self._store_number()
         numbers = self._name_numbers(anew=True)
-        unknown = sorted({name for one in looked for name in one.row if name not in TOP_LEVEL and name not in numbers})
+        unknown = sorted({name for one in looked for name in one.row if name not in numbers}.difference(TOP_LEVEL))
         if unknown:
             first = database.fetch("SELECT COALESCE(max(id), 0) + 1 FROM names")[0][0]
             added = {name: first + offset for offset, name in enumerate(unknown)}
@@ -280,8 +280,9 @@ class Index:
             top = {**one.row, "standing": standing}
             rows.append((row_id, number, *(top.get(name) for name in TOP_LEVEL), *one.behind(), set_aside))
             for name, value in one.row.items():
-                if name not in TOP_LEVEL:
-                    values.append((numbers[name], row_id, *_value_columns(value)))
+                if name in numbers:
+                    kind, a_number, text = _value_columns(value)
+                    values.append((numbers[name], row_id, kind, a_number, text))
         database.insert("runs", RUN_COLUMNS, rows)
         database.insert("vals", VALUE_COLUMNS, values)
 

@@ -65,16 +65,22 @@ def listed_runs(runs: Path) -> dict[str, str]:
 
 
 def stamp_of(path: Path) -> str:
-    """Changes when a document of the run is written, replaced or removed."""
-    marks = []
-    for name in (".", layout.RUN_FILE, layout.SEAL_FILE, layout.INTERRUPTION_FILE):
-        try:
-            status = os.stat(os.path.join(path, name))
-        except OSError:
-            marks.append("-")
-        else:
-            marks.append(f"{status.st_mtime_ns}" if name == "." else f"{status.st_mtime_ns}/{status.st_size}")
+    """Changes when a document of the run is written, replaced or removed; of a sealed run only the seal is looked at."""
+    marks = [_mark(os.path.join(path, "."), "")]
+    for name in (layout.SEAL_FILE, layout.RUN_FILE, layout.INTERRUPTION_FILE):
+        marks.append(_mark(os.path.join(path, name), name))
+        if name == layout.SEAL_FILE and marks[-1]:
+            break
     return " ".join(marks)
+
+
+def _mark(path: str, name: str) -> str:
+    """When a file was changed and its size, of a directory the time alone; empty where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ""
+    return f"{name}:{status.st_mtime_ns}/{status.st_size}" if name else str(status.st_mtime_ns)
 
 
 def inode_of(path: Path) -> str:

@@ -10,19 +10,22 @@ an older ledger), or a ledger has become shorter, everything is folded anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from caligo.errors import StoreError
-from caligo.store.governance import Judgement, Standing, Standings, apply, fold, in_order
+from caligo.store.governance import Judgement, LedgerEntry, Standing, Standings, apply, fold, in_order
 from caligo.store.index_database import Database
 
 if TYPE_CHECKING:
     from caligo.store.ledger import Entry, Ledger
 
 _PIECE = 500
+_BEFORE_ALL = ("", "", -1)
+_FIELDS = [field.name for field in fields(Standing)]
+"""What a standing is made of; standings of another make are folded anew."""
 
 
 def refresh_standings(database: Database, store: Path, number: int) -> str:
@@ -44,10 +47,8 @@ def refresh_standings(database: Database, store: Path, number: int) -> str:
     }
     try:
         found = ledgers(store)
-        sizes = {ledger.origin: ledger.size() for ledger in found}
-        if sizes == {origin: size for origin, (size, _) in known.items()}:
-            return ""
-        _ingest(database, number, found, sizes, known)
+        if {ledger.origin: ledger.size() for ledger in found} != {origin: size for origin, (size, _) in known.items()}:
+            _ingest(database, number, found, known)
     except StoreError as error:
         return error.message
     return ""
@@ -82,43 +83,29 @@ def column_values(standing: Standing | None) -> tuple[str | None, int]:
     return standing.judgement.value, int(standing.is_set_aside)
 
 
-def _ingest(
-    database: Database, number: int, found: list[Ledger], sizes: dict[str, int], known: dict[str, tuple[int, str]]
-) -> None:
-    folded = database.fetch("SELECT folded FROM stores WHERE id = ?", [number])[0][0]
-    last = tuple(json.loads(folded)) if folded else ("", "", -1)
-    anew = any(sizes.get(origin, 0) < size for origin, (size, _) in known.items())
-    fresh: list[tuple[tuple[str, str, int], Entry]] = []
-    latest_of: dict[str, str] = {}
-    if not anew:
-        for ledger in found:
-            size, latest = known.get(ledger.origin, (0, ""))
-            for entry in ledger.entries(size):
-                latest = max(latest, entry.at)
-                fresh.append(((latest, entry.origin, entry.index), entry))
-            latest_of[ledger.origin] = latest
-        fresh.sort(key=lambda keyed: keyed[0])
-        anew = bool(fresh) and fresh[0][0] < last
+def _ingest(database: Database, number: int, found: list[Ledger], known: dict[str, tuple[int, str]]) -> None:
+    """Fold the entries that are new, or all of them, and keep what came of it."""
+    folded = json.loads(database.fetch("SELECT folded FROM stores WHERE id = ?", [number])[0][0] or "{}")
+    last = tuple(folded.get("last", _BEFORE_ALL))
+    reading = _Reading(known)
+    fresh = sorted(
+        ((reading.keep(entry), entry) for ledger in found for entry in ledger.entries(reading.size(ledger.origin))),
+        key=lambda keyed: keyed[0],
+    )
+    anew = (
+        folded.get("fields", _FIELDS) != _FIELDS
+        or any(ledger.size() < reading.size(ledger.origin) for ledger in found)
+        or not known.keys() <= {ledger.origin for ledger in found}
+        or bool(fresh and fresh[0][0] < last)
+    )
     if anew:
-        latest_of = dict.fromkeys(sizes, "")
-        keys: list[tuple[str, str, int]] = []
-
-        def watched(entry: Entry) -> Entry:
-            latest_of[entry.origin] = max(latest_of[entry.origin], entry.at)
-            keys.append((latest_of[entry.origin], entry.origin, entry.index))
-            del keys[:-1]
-            return entry
-
-        standings = fold(map(watched, in_order(ledger.entries() for ledger in found)))  # type: ignore[arg-type]
-        sizes = {origin: sizes[origin] for origin in sizes}
-        last = keys[-1] if keys else ("", "", -1)
-    elif fresh:
-        standings = _touched(database, number, [entry for _, entry in fresh])
-        for _, entry in fresh:
-            standings = apply(standings, entry)
-        last = fresh[-1][0]
+        reading = _Reading({})
+        standings = fold(reading.watch(in_order(ledger.entries() for ledger in found)))
+        last = reading.last
     else:
-        standings = {}
+        standings = _touched(database, number, [entry for _, entry in fresh]) if fresh else {}
+        for key, entry in fresh:
+            standings, last = apply(standings, entry), key
     with database.writing():
         if anew:
             database.run("DELETE FROM standings WHERE store = ?", [number])
@@ -127,9 +114,37 @@ def _ingest(
         database.run("DELETE FROM ledgers WHERE store = ?", [number])
         database.run_many(
             "INSERT INTO ledgers (store, origin, size, latest) VALUES (?, ?, ?, ?)",
-            [(number, origin, size, latest_of[origin]) for origin, size in sorted(sizes.items())],
+            [(number, ledger.origin, reading.size(ledger.origin), reading.latest(ledger.origin)) for ledger in found],
         )
-        database.run("UPDATE stores SET folded = ? WHERE id = ?", [json.dumps(last), number])
+        state = json.dumps({"last": last, "fields": _FIELDS})
+        database.run("UPDATE stores SET folded = ? WHERE id = ?", [state, number])
+
+
+class _Reading:
+    """How far each ledger has been read: its size, and its latest time."""
+
+    def __init__(self, known: dict[str, tuple[int, str]]) -> None:
+        self._known = dict(known)
+        self.last: tuple[str, str, int] = _BEFORE_ALL
+
+    def size(self, origin: str) -> int:
+        return self._known.get(origin, (0, ""))[0]
+
+    def latest(self, origin: str) -> str:
+        return self._known.get(origin, (0, ""))[1]
+
+    def keep(self, entry: LedgerEntry) -> tuple[str, str, int]:
+        """Go on by one entry; returns its place in the order of folding."""
+        latest = max(self.latest(entry.origin), entry.at)
+        self._known[entry.origin] = (entry.index + 1, latest)
+        self.last = (latest, entry.origin, entry.index)
+        return self.last
+
+    def watch(self, entries: Iterable[LedgerEntry]) -> Iterator[LedgerEntry]:
+        """The entries, each kept."""
+        for entry in entries:
+            self.keep(entry)
+            yield entry
 
 
 def _touched(database: Database, number: int, entries: list[Entry]) -> Standings:
@@ -163,6 +178,9 @@ def _keep(database: Database, number: int, standings: Standings) -> None:
 def _standing(content: str) -> Standing:
     held = json.loads(content)
     held["judgement"] = Judgement(held["judgement"])
-    held["codes"] = tuple(held["codes"])
-    held["seals"] = tuple((origin, index) for origin, index in held["seals"])
-    return Standing(**held)
+    return Standing(**{name: _as_tuple(value) for name, value in held.items()})
+
+
+def _as_tuple(value: Any) -> Any:
+    """JSON's lists as the tuples that they were."""
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
