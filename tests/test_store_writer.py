@@ -21,7 +21,14 @@ from hypothesis import strategies as st
 from caligo.errors import CaligoError, ConfigError, ShapeError, StoreError
 from caligo.store import RunWriter, State, default_store, find_run, list_runs, load_run
 from caligo.store.layout import RUN_NAME
-from caligo.store.values import LARGEST_INTEGER, RECORD_LIMITS, encode_record, run_identity
+from caligo.store.values import (
+    LARGEST_INTEGER,
+    RECORD_LIMITS,
+    _encode_flat,
+    check_value,
+    encode_record,
+    run_identity,
+)
 
 CONFIGURATION = {"block_length": 65536, "list_size": 32, "efficiency": 1.24, "threads": 2, "check": "crc32"}
 
@@ -89,6 +96,28 @@ def test_every_plain_value_survives(
         writer.record_many(recorded)
         writer.seal()
     assert records_of(writer.path) == recorded
+
+
+flat_values = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats()
+    | st.text(st.characters(codec="utf-8"), max_size=6)
+    | st.text('a"\\\n%é', max_size=4)
+)
+
+
+@given(names=st.lists(st.text('a%{"\\é_', max_size=5), max_size=5, unique=True), data=st.data())
+def test_records_of_a_form_seen_before_are_written_as_the_general_way_writes_them(
+    names: list[str], data: st.DataObject
+) -> None:
+    for _ in range(3):
+        record = {name: data.draw(flat_values) for name in names}
+        flat = _encode_flat(dict(record))
+        if flat is not None:
+            check_value(record, RECORD_LIMITS)
+            assert flat == json.dumps(record, separators=(",", ":"), allow_nan=False)
 
 
 def test_numpy_scalars_are_numbers(tmp_path: Path) -> None:

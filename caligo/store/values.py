@@ -165,26 +165,60 @@ def _default(value: object) -> bool | int | float:
 _encode = json.JSONEncoder(allow_nan=False, check_circular=False, separators=(",", ":"), default=_default).encode
 
 
-def _is_simple(record: dict[Any, Any]) -> bool:
-    """Whether a record is plainly within the limits: the common flat one, judged in a third of the time."""
-    if len(record) > 64:
-        return False
-    for key, value in record.items():
-        if type(key) is not str or len(key) > 64 or not key.isascii():
-            return False
-        kind = type(value)
-        if kind is int:
-            if not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
-                return False
-        elif kind is float:
-            if value - value != 0.0:
-                return False
-        elif kind is str:
-            if len(value) > 256 or not value.isascii():
-                return False
-        elif value is not None and kind is not bool:
-            return False
-    return True
+_Form = tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+"""How flat records of the same names and types are written: a template, and the places of the integers, other numbers,
+texts and booleans, which have to be looked at first."""
+
+_MOST_FORMS = 256
+_forms: dict[tuple[tuple[Any, ...], tuple[type, ...]], _Form | None] = {}
+_SLOTS: dict[type, str] = {int: "%d", float: "%r", str: '"%s"', bool: "%s", type(None): "null%.0s"}
+
+
+def _form_of(names: tuple[Any, ...], kinds: tuple[type, ...]) -> _Form | None:
+    """The form of flat records; None where they are not plainly within the limits."""
+    simple = len(names) <= 64 and all(type(name) is str and len(name) <= 64 and name.isascii() for name in names)
+    if not simple or not _SLOTS.keys() >= set(kinds):
+        return None
+    members = [
+        json.dumps(name).replace("%", "%%") + ":" + _SLOTS[kind] for name, kind in zip(names, kinds, strict=True)
+    ]
+
+    def places(wanted: type) -> tuple[int, ...]:
+        return tuple(place for place, kind in enumerate(kinds) if kind is wanted)
+
+    return "{" + ",".join(members) + "}", places(int), places(float), places(str), places(bool)
+
+
+def _encode_flat(record: dict[Any, Any]) -> str | None:
+    """The text of a flat record of a form that was seen before, in half the time; None: take the general way.
+
+    Records of a run are alike: which names there are, of which types, is judged once, what stands there every time.
+    """
+    values = list(record.values())
+    names, kinds = tuple(record), tuple(map(type, values))
+    try:
+        form = _forms[names, kinds]
+    except KeyError:
+        form = _form_of(names, kinds)
+        if len(_forms) < _MOST_FORMS:
+            _forms[names, kinds] = form
+    if form is None:
+        return None
+    template, integers, others, texts, booleans = form
+    for place in integers:
+        if not -LARGEST_INTEGER <= values[place] <= LARGEST_INTEGER:
+            return None
+    for place in others:
+        value = values[place]
+        if value - value != 0.0:
+            return None
+    for place in texts:
+        value = values[place]
+        if len(value) > 256 or not value.isascii() or not value.isprintable() or '"' in value or "\\" in value:
+            return None
+    for place in booleans:
+        values[place] = "true" if values[place] else "false"
+    return template % tuple(values)
 
 
 def encode_record(record: Mapping[str, Any]) -> bytes:
@@ -193,11 +227,13 @@ def encode_record(record: Mapping[str, Any]) -> bytes:
     Raises:
         ConfigError: see :func:`check_value`.
     """
-    if not isinstance(record, dict):
-        record = _as_dict(record, "")
-    if not _is_simple(record):
+    flat = _encode_flat(record) if type(record) is dict else None
+    if flat is None:
+        if not isinstance(record, dict):
+            record = _as_dict(record, "")
         check_value(record, RECORD_LIMITS)
-    text = _encode(record).encode("ascii")
+        flat = _encode(record)
+    text = flat.encode("ascii")
     if len(text) > RECORD_LIMITS.size:
         raise _refuse("", f"at most {RECORD_LIMITS.size} bytes per record", f"{len(text)}", "split the record")
     return text

@@ -29,6 +29,7 @@ from caligo.codes import design_code
 from caligo.randomness import Stream, simulation_bits
 from caligo.reconciliation.codecs.polar import PolarCodec
 from caligo.simulation import BscChannel
+from caligo.store import RunWriter
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1800)]
 
@@ -137,3 +138,31 @@ def test_no_input_takes_three_times_as_long_as_the_usual(log2: int, list_size: i
     print(log2, list_size, {name: round(ratio, 2) for name, ratio in speed.items()})
     assert min(speed["half as many errors again"], speed["pure noise"]) >= 0.3
     assert min(speed["zeros"], speed["saturated"]) >= 0.3 * speed["usual, soft"]
+
+
+def test_recording_costs_less_than_half_a_percent_of_decoding_blocks_of_two_milliseconds(tmp_path: Path) -> None:
+    """A record a block, as `caligo reconcile` writes them; N = 2^14, L = 32 takes about 2 ms."""
+    blocks, records = 32, 3200
+    block = {"outcome": "confirmed", "block_length": 1 << 14, "payload_bits": 1 << 14, "leakage_bits": 2781}
+    rest = {"leakage_bits_both_ways": 2784, "verification_bits": 128, "answer_bits": 0, "rounds": 0, "given_up": False}
+    last = {"attempts": 1, "design_qber": 0.0221, "true_errors": 331, "elapsed_ns": 2_000_123}
+    content = [{"block": number, **block, **rest, **last} for number in range(records)]
+    decode = usual_work(PolarCodec(design_code(1 << 14, qber=QBER, efficiency=1.2), 32), blocks)
+    with RunWriter.create(tmp_path, "reconcile", {}) as writer:
+
+        def record() -> None:
+            for entry in content:
+                writer.record(entry)
+            writer.flush()
+
+        _, ratio = speeds([decode, record])
+        writer.seal()
+    share = blocks / records / ratio
+    began = time.thread_time()
+    record_all = RunWriter.create(tmp_path, "reconcile", {})
+    for entry in content:
+        record_all.record(entry)
+    rate = records / (time.thread_time() - began)
+    record_all.seal()
+    print(f"a record costs {100 * share:.2f} % of a block; {rate:,.0f} records a second of processor time")
+    assert share < 0.005
