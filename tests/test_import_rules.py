@@ -69,6 +69,8 @@ HOMES = {
     "mpi4py": ("cluster.mpi",),
     "numba": ("reconciliation.codecs.reference",),
     "scipy": ("statistics",),
+    "ruptures": ("store.change_points",),
+    "jinja2": ("reports.html",),
     "click": ("cli",),
     "rich": ("cli",),
 }

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -387,6 +387,49 @@ def test_a_store_without_runs_has_a_page(tmp_path: Path) -> None:
     page = store_page(tmp_path / "nothing")
     assert page.facts[0].value == 0
     read_html(render_html(page))
+
+
+class ManyRuns:
+    """An index of so many runs that a page has to sum them up."""
+
+    def __init__(self, runs: int) -> None:
+        generator = np.random.default_rng(1)
+        figures = generator.uniform(0.5, 1.5, (runs, 2))
+        self.found = [
+            {
+                "run": f"run-{number:06}", "kind": f"kind{number % 9}", "identity": f"{number % 5000:064x}",
+                "campaign": f"campaign {number % 300}", "state": ("sealed", "damaged")[number % 50 == 0], "records": 10,
+                "started_at": f"20{20 + number % 8}-0{1 + number % 9}-11T10:{number % 60:02}:00.000Z", "elapsed_s": 2.0,
+                "fer": float(figures[number, 0]) / 100, "payload_mbps": float(figures[number, 1]), "efficiency": 1.2,
+            }
+            for number in range(runs)
+        ]  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def refresh(self) -> None:
+        return None
+
+    def names(self) -> list[str]:
+        return list(self.found[0])
+
+    def rows(self, *asked: object, **options: object) -> list[dict[str, Any]]:
+        return self.found
+
+
+def test_a_page_of_many_runs_is_no_longer_than_it_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    for runs in (2_000, 20_000):
+        index = ManyRuns(runs)
+        monkeypatch.setattr("caligo.reports.stores.open_index", lambda place, index=index: index)
+        page = store_page(tmp_path)
+        assert page.facts[0].value == runs
+        sizes.append(len(render_markdown(page)) + sum(len(series.x) for plot in page.plots() for series in plot.series))
+    assert sizes[1] < 1.5 * sizes[0] < 100_000
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def run(*words: str | Path, cwd: Path, timeout: int = 600) -> str:
 def shipped_sources() -> Iterator[Path]:
     yield from (REPOSITORY / "pyproject.toml", REPOSITORY / "README.md", CRATE / "Cargo.toml", CRATE / "Cargo.lock")
     yield from (CRATE / "src").rglob("*.rs")
-    for pattern in ("*.py", "*.pyi"):
+    for pattern in ("*.py", "*.pyi", "templates/*"):
         yield from (REPOSITORY / "caligo").rglob(pattern)
 
 
@@ -142,6 +142,9 @@ def check_contents(package: Path) -> None:
     assert "caligo/py.typed" in names
     python = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "caligo").rglob("*.py")}
     assert python == {name for name in names if name.endswith(".py")}
+    pages = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "caligo").rglob("templates/*")}
+    assert pages
+    assert pages == {name for name in names if "/templates/" in name}
 
 
 def test_the_wheel_carries_the_package_and_no_rust_sources(wheel: Path) -> None:

@@ -6,12 +6,12 @@ reading and judging runs, which is `caligo.store`.
 A page is one file. It asks for nothing from any network, runs no script, and is the same for the same store.
 """
 
-from caligo.reports.comparison_page import comparison_page
+from caligo.reports.comparisons import comparison_page
 from caligo.reports.html import render_html
 from caligo.reports.markdown import render_json, render_markdown
 from caligo.reports.model import PageModel
-from caligo.reports.run_page import run_page
-from caligo.reports.store_page import store_page
+from caligo.reports.runs import run_page
+from caligo.reports.stores import store_page
 from caligo.reports.writing import FORMS, write_page
 
 __all__ = [

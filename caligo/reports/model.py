@@ -1,7 +1,7 @@
 """What a page says, before it has a form: sections of facts, tables and plots.
 
-Covers: the values that every form of a page is made of. Does not cover: where they come from (`run_page`,
-`comparison_page`, `store_page`), how they look (`html`, `markdown`, `json_form`).
+Covers: the values that every form of a page is made of. Does not cover: where they come from (`runs`,
+`comparisons`, `stores`), how they look (`html`, `markdown`).
 
 A page's HTML, Markdown and JSON are made of one :class:`PageModel`, so that they cannot say different things. What does
 not apply to a run has no fact, table, plot or section.

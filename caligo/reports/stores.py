@@ -1,7 +1,7 @@
 """The page of a store, or of the runs in it that meet a condition: what was run, how it went, what needs looking after.
 
 Covers: any number of runs, summed up; the newest ones in a table. Does not cover: what the ledgers say
-(:mod:`caligo.reports.ledger_history`); single runs and their records (:mod:`caligo.reports.run_page`).
+(:mod:`caligo.reports.ledger_history`); single runs and their records (:mod:`caligo.reports.runs`).
 
 The page is made of the store's index and ledgers; no record is read. With 10^5 runs it is as long as with a hundred.
 """
