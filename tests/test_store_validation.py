@@ -358,3 +358,24 @@ def test_findings_of_a_schema_that_is_newer_are_named(tmp_path: Path) -> None:
     (path / "run.json").write_bytes(document_bytes(document | {"schema": layout.SCHEMA + 1}))
     validation: Validation = validate_store(tmp_path, now=later())
     assert Code.NEWER_SCHEMA in {item.finding.code for item in validation.findings}
+
+
+# --- the contract -------------------------------------------------------------------------------------------------
+
+
+def test_every_code_is_in_the_contract_with_its_severity_repair_and_remedy(repository: Path) -> None:
+    from caligo.store import Finding
+    from caligo.store.repair import REPAIRABLE, RESTORABLE
+
+    lines = (repository / "specs" / "validation.md").read_text().splitlines()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| CAL-STORE-")
+    ]
+    told = {row[0]: (row[1], row[2], row[4]) for row in rows}
+    expected = {}
+    for code in Code:
+        finding = Finding(code, "", "")
+        repair = "yes" if code in REPAIRABLE else "copy" if code in RESTORABLE else "no"
+        expected[code.value] = (finding.severity.value, repair, finding.remedy)
+    assert told == expected
+    assert [row[0] for row in rows] == sorted(expected)
