@@ -348,7 +348,7 @@ def _cautions(a: Side, b: Side, metrics: Sequence[MetricChange]) -> list[str]:
             found.append(f"{count} run(s) {name.value}: figures are of what there is")
     if any(change.test.endswith("samples") for change in metrics):
         found.append(
-            "times are compared by samples of single runs: how runs of one build differ from each other is not in "
+            "times are compared by samples and not by runs: how runs of one build differ from each other is not in "
             f"their p-values; give {RUNS_FOR_A_TEST} runs or more on each side for that"
         )
     if _shared_draws(metrics):

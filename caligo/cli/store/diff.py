@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from caligo.store.comparison import Change, Comparison, Effect, MetricChange, Side
     from caligo.store.metrics import Metric
 
+_PAGE_WIDTH = 100
 _KEYS_SHOWN = 24
 _NAME_WIDTH = 21
 _CELL_WIDTH = 34
@@ -73,7 +74,7 @@ def _side_text(side: Side) -> str:
     what = side.runs[0] if len(side.runs) == 1 else f"{len(side.runs)} runs, {side.runs[0]} to {side.runs[-1]}"
     states = ", ".join(state if len(side.runs) == 1 else f"{count} {state}" for state, count in side.states)
     commits = ", ".join(str(commit)[:10] for commit in side.facts.get("code.commit", ()))
-    return printable(f"{what}  {states}" + (f"  commit {commits}" if commits else ""))
+    return _cut(f"{what}  {states}" + (f"  commit {commits}" if commits else ""), _PAGE_WIDTH - 3)
 
 
 def _experiment_text(comparison: Comparison) -> str:
@@ -81,14 +82,14 @@ def _experiment_text(comparison: Comparison) -> str:
         return "one experiment: the identities are equal"
     keys = comparison.differing_keys
     shown = ", ".join(key.removeprefix("configuration.") for key in keys[:6]) + (", ..." if len(keys) > 6 else "")
-    return printable(f"two experiments: they differ in {shown or 'what cannot be read'}")
+    return _cut(f"two experiments: they differ in {shown or 'what cannot be read'}", _PAGE_WIDTH)
 
 
 def _print_changes(title: str, changes: Sequence[Change]) -> None:
     asked = title == "configuration"
     rows = [
         (
-            _cut(change.key.removeprefix("configuration.") + (" *" if asked and not change.defines else ""), _CELL_WIDTH),
+            _cut(_key(change) + (" *" if asked and not change.defines else ""), _CELL_WIDTH),
             _cut(_values(change.a), _CELL_WIDTH - 6),
             _cut(_values(change.b), _CELL_WIDTH - 6),
         )
@@ -99,6 +100,10 @@ def _print_changes(title: str, changes: Sequence[Change]) -> None:
         click.echo(click.style("* not part of the experiment's identity", dim=True))
     if len(changes) > _KEYS_SHOWN:
         message(f"{len(changes) - _KEYS_SHOWN} more keys differ; --json shows all")
+
+
+def _key(change: Change) -> str:
+    return change.key.removeprefix("configuration.")
 
 
 def _print_metrics(changes: Sequence[MetricChange]) -> None:
@@ -167,8 +172,9 @@ def _print_markdown(comparison: Comparison) -> None:
         if changes:
             click.echo(f"\n| {title} | A | B |\n|---|---|---|")
             for change in changes:
-                name = change.key.removeprefix("configuration.")
-                click.echo(f"| {_markdown(name)} | {_markdown(_values(change.a))} | {_markdown(_values(change.b))} |")
+                click.echo(
+                    f"| {_markdown(_key(change))} | {_markdown(_values(change.a))} | {_markdown(_values(change.b))} |"
+                )
     click.echo("\n| metric | A | B | B against A | p | Holm | verdict |\n|---|--:|--:|--:|--:|--:|---|")
     for entry in comparison.metrics:
         cells = [
@@ -214,6 +220,8 @@ def _value_text(metric: Metric | None, change: MetricChange) -> str:
 def _interval_text(metric: Metric | None, change: MetricChange) -> str:
     if metric is None or metric.low is None or metric.high is None:
         return ""
+    if metric.proportion is not None:
+        return f"{metric.low:.3g}..{metric.high:.3g}"
     factor, _ = _scale(change)
     return f"{format_value(metric.low / factor)}..{format_value(metric.high / factor)}"
 
@@ -229,7 +237,7 @@ def _limits_text(effect: Effect | None) -> str:
         return ""
     if effect.kind == "ratio":
         return f"{format_value(effect.low)}..{format_value(effect.high)}"
-    return f"{_signed(effect.low)}..{_signed(effect.high)}"
+    return f"{effect.low:+.3g}..{effect.high:+.3g}"
 
 
 def _signed(value: float) -> str:
