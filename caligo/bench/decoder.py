@@ -184,6 +184,8 @@ def bench_decoder(
     seed: int = 1,
     store: Path | None = None,
     parents: Sequence[str] = (),
+    campaign: str | None = None,
+    compact: bool = False,
     progress: Progress = NO_PROGRESS,
 ) -> DecoderBenchmark:
     """Measure the decoder for one code and channel.
@@ -208,6 +210,8 @@ def bench_decoder(
         seed: simulation seed, in [0, 2^64).
         store: experiment store for the run's record; None records nothing.
         parents: names of the runs that this one derives from, for its record.
+        campaign: name of the campaign that the run belongs to, for its record.
+        compact: keep the records as Parquet.
         progress: told the milliseconds decoded; its total is 1000 times `seconds`.
 
     Returns:
@@ -261,7 +265,8 @@ def bench_decoder(
         code, list_size, precision=arithmetic, engine=engine, threads=threads, escalation=escalation
     ) as codec:
         source = BatchSource(codec, channel, frames, seed)
-        with _recording(store, configuration, seed, codec.engine, parents) as run:
+        record = {"parents": parents, "campaign": campaign, "compact": compact}
+        with _recording(store, configuration, seed, codec.engine, record) as run:
             measured = _measure(source, seconds, run, progress)
             result = _summarise(configuration, code, codec, measured, seed, run)
             if run is not None:
@@ -270,7 +275,7 @@ def bench_decoder(
 
 
 def _recording(
-    store: Path | None, configuration: dict[str, Any], seed: int, engine: str, parents: Sequence[str]
+    store: Path | None, configuration: dict[str, Any], seed: int, engine: str, record: dict[str, Any]
 ) -> RunWriter | nullcontext[None]:
     if store is None:
         return nullcontext()
@@ -282,7 +287,7 @@ def _recording(
         configuration,
         seeds={"simulation": seed},
         engine={"engine": engine, **_native.build_info()},
-        parents=parents,
+        **record,
     )
 
 

@@ -142,6 +142,15 @@ def store_option(function: Command) -> Command:
     )(function)
 
 
+def record_options(function: Command) -> Command:
+    """Adds `campaign: str | None` and `compact: bool`: how the run is recorded."""
+    campaign = click.option(
+        "--campaign", metavar="NAME", help="Campaign that the run belongs to, for its record.  [default: none]"
+    )
+    compact = click.option("--compact", is_flag=True, help="Keep the records as Parquet; needs caligo[parquet].")
+    return campaign(compact(function))
+
+
 def threads_option(function: Command) -> Command:
     """Adds `threads: int`, at least 1."""
     return click.option(

@@ -18,6 +18,7 @@ from caligo.cli._options import (
     json_option,
     list_size_option,
     precision_option,
+    record_options,
     seed_option,
     segment_options,
     store_option,
@@ -77,6 +78,7 @@ def group() -> None:
     help="With --sweep: draw it, as .svg, .png or .pdf.",
 )  # fmt: skip
 @store_option
+@record_options
 @json_option
 @click.pass_context
 def decoder(
@@ -103,6 +105,8 @@ def decoder(
     sweep: bool,
     plot: Path | None,
     store: Path,
+    campaign: str | None,
+    compact: bool,
     as_json: bool,
 ) -> None:
     """Time the decoder's batch call on random keys and real noise, and record it.
@@ -155,6 +159,8 @@ def decoder(
             batch=batch,
             seed=seed,
             store=store,
+            campaign=campaign,
+            compact=compact,
             progress=bar,
         )
     if as_json:

@@ -111,6 +111,7 @@ def _file_options(function: _options.Command) -> _options.Command:
 @_options.bit_order_option
 @_options.key_bits_option
 @_options.store_option
+@_options.record_options
 @_options.seed_option(
     default=None,
     help="Derive the sampled positions and the verification key from S, to repeat a test. Not for keys in use.  "
@@ -151,6 +152,8 @@ def init(
     bit_order: BitOrder,
     key_bits: int | None,
     store: Path,
+    campaign: str | None,
+    compact: bool,
     seed: int | None,
     on_failure: str,
     retries: int | None,
@@ -207,6 +210,8 @@ def init(
         seed=seed,
         out=_absolute(out),
         store=_absolute(store),
+        campaign=campaign,
+        compact=compact,
         work=usual_work(_absolute(out), _path(file)) if work is None else _absolute(work),
         limits=LimitsTable(memory_per_rank=memory_per_rank, time_s=time_s),
     )
@@ -240,6 +245,7 @@ def init(
 )
 @_options.seed_option(default=1, help="Seed of keys and noise; frame i is the same wherever it is simulated.")
 @_options.store_option
+@_options.record_options
 @_file_options
 def init_simulation(
     channel: str,
@@ -261,6 +267,8 @@ def init_simulation(
     max_frame_errors: int | None,
     seed: int,
     store: Path,
+    campaign: str | None,
+    compact: bool,
     work: Path | None,
     memory_per_rank: int | None,
     time_s: float | None,
@@ -295,6 +303,8 @@ def init_simulation(
         ),
         seed=seed,
         store=_absolute(store),
+        campaign=campaign,
+        compact=compact,
         work=usual_work(None, _path(file)) if work is None else _absolute(work),
         limits=LimitsTable(memory_per_rank=memory_per_rank, time_s=time_s),
     )

@@ -24,6 +24,7 @@ from caligo.cli._options import (
     list_size_option,
     out_option,
     precision_option,
+    record_options,
     retry_options,
     seed_option,
     segment_options,
@@ -107,6 +108,7 @@ if TYPE_CHECKING:
 @out_option(help="Directory for the reconciled keys, alice.bin and bob.bin.  [default: they are not written]")
 @force_option
 @store_option
+@record_options
 @seed_option(
     default=None,
     help="Derive the sampled positions and the verification key from S, to repeat a test. Not for keys in use: both "
@@ -151,6 +153,8 @@ def command(
     out: Path | None,
     force: bool,
     store: Path,
+    campaign: str | None,
+    compact: bool,
     seed: int | None,
     on_failure: str,
     retries: int | None,
@@ -207,6 +211,8 @@ def command(
             force=force,
             store=store,
             qber_from=None if qber_from is None else find_run(store, qber_from),
+            campaign=campaign,
+            compact=compact,
             progress=listener,
         )
     for warning in report.warnings:

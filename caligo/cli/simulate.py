@@ -17,6 +17,7 @@ from caligo.cli._options import (
     json_option,
     list_size_option,
     precision_option,
+    record_options,
     seed_option,
     segment_options,
     store_option,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 @seed_option(default=1, help="Seed of keys and noise; frame i is the same whatever the threads.")
 @threads_option
 @store_option
+@record_options
 @json_option
 def command(
     channel: str,
@@ -76,6 +78,8 @@ def command(
     seed: int,
     threads: int,
     store: Path,
+    campaign: str | None,
+    compact: bool,
     as_json: bool,
 ) -> None:
     """Measure the frame error rate of a code and decoder, and record every frame.
@@ -142,6 +146,8 @@ def command(
                 seeds={"simulation": seed},
                 engine={"engine": simulation.engine, "precision": simulation.precision},
                 identity_excludes=("threads",),
+                campaign=campaign,
+                compact=compact,
             ) as run,
             progress("simulating", total=frames) as bar,
         ):

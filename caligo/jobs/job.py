@@ -541,6 +541,8 @@ class _Leader:
                 security_randomness={} if self.randomness is None else self.randomness.to_json(),
                 identity_excludes=("alice", "bob", "out", "threads"),
                 resumes=resumes,
+                campaign=job.campaign,
+                compact=job.compact,
             )
         )
 

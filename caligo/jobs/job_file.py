@@ -33,6 +33,7 @@ from caligo.reconciliation.codecs.boundary import require_escalation
 from caligo.reconciliation.strategies.one_way import validate_decoder
 from caligo.simulation import AwgnChannel, BscChannel, Channel, design_for_channel
 from caligo.store import default_store
+from caligo.store.layout import check_campaign
 from caligo.store.values import canonical_json, plain
 
 __all__ = [
@@ -198,6 +199,8 @@ class JobFile:
         out: directory for the reconciled keys; None: they are not written.
         force: accept an `out` that is not empty.
         store: experiment store; None: the run is not recorded.
+        campaign: name of the campaign that the run belongs to, for its record.
+        compact: keep the records of the run as Parquet.
         work: directory of shards, checkpoints and attempts; usually `usual_work`.
         schedule: how tasks are given to ranks.
         limits: what each rank may use.
@@ -213,6 +216,8 @@ class JobFile:
     out: Path | None = None
     force: bool = False
     store: Path | None = None
+    campaign: str | None = None
+    compact: bool = False
     work: Path
     schedule: ScheduleTable = field(default_factory=ScheduleTable)
     limits: LimitsTable = field(default_factory=LimitsTable)
@@ -420,6 +425,8 @@ class _Reading:
             out=out,
             force=kind == "reconcile" and tables["output"]["force"],
             store=store,
+            campaign=tables["store"]["campaign"],
+            compact=tables["store"]["compact"],
             work=work,
             schedule=ScheduleTable(**tables["schedule"]),
             limits=LimitsTable(**_with_units(tables["limits"])),
@@ -562,9 +569,14 @@ class _Reading:
 
     def _store(self, values: Mapping[str, Any]) -> Path | None:
         if not values["record"]:
-            if values["dir"] is not None:
-                self._problem("store.dir", "no place beside record = false; leave one of them out")
+            for name in ("dir", "campaign", "compact"):
+                if values[name]:
+                    self._problem(f"store.{name}", "no place beside record = false; leave one of them out")
             return None
+        try:
+            check_campaign(values["campaign"])
+        except CaligoError as error:
+            self._problem("store.campaign", error)
         if values["dir"] is not None:
             return self._path(values["dir"])
         try:
@@ -715,7 +727,12 @@ def _values(job: JobFile, table: str) -> dict[str, Any]:
         return {"dir": job.out, "force": job.force}
     if table == "store":
         named = job.store if job.store is not None and job.store != default_store() else None
-        return {"dir": named, "record": job.store is not None}
+        return {
+            "dir": named,
+            "record": job.store is not None,
+            "campaign": job.campaign,
+            "compact": job.compact,
+        }
     if table == "work":
         return {"dir": None if job.work == usual_work(job.out, job.path) else job.work}
     values = asdict(getattr(job, table))

@@ -456,6 +456,8 @@ TABLES: dict[str, Table] = {
             (
                 Key("dir", PATH, "Absent: $CALIGO_STORE, else $XDG_DATA_HOME/caligo/store.", example="store"),
                 Key("record", FLAG, "Record the run there.", True),
+                Key("campaign", TEXT, "Campaign that the run belongs to. Absent: none.", example="spring"),
+                Key("compact", FLAG, "Keep the records as Parquet; needs caligo[parquet].", False),
             ),
         ),
         Table(

@@ -56,6 +56,8 @@ def reconcile(
     qber_from: str | os.PathLike[str] | None = None,
     randomness: SecurityRandomness | None = None,
     parents: Sequence[str] = (),
+    campaign: str | None = None,
+    compact: bool = False,
     progress: Progress = NO_PROGRESS,
     **settings: Any,
 ) -> ReconciliationReport:
@@ -75,7 +77,9 @@ def reconcile(
             sampled positions (:mod:`caligo.jobs.previous`).
         randomness: public values of an earlier run of the same two keys, to repeat it; None: drawn anew. Values that
             were said before these keys were fixed void the sample and the verification.
-        parents: names of the runs that this one derives from, for its record.
+        parents: names of the runs that this one derives from, for its record; that of `qber_from` joins them.
+        campaign: name of the campaign that the run belongs to, for its record.
+        compact: keep the records as Parquet (:mod:`caligo.store.compaction`).
         progress: told of every block that is done.
         **settings: fields of :class:`ReconcileOptions`, as in ``reconcile(a, b, qber=0.02, list_size=8)``.
 
@@ -139,7 +143,9 @@ def reconcile(
                     seeds={} if options.seed is None else {"public_randomness": options.seed},
                     security_randomness=job.randomness.to_json(),
                     identity_excludes=("alice", "bob", "out", "threads"),
-                    parents=parents,
+                    parents=parents if qber_from is None else (*parents, Path(qber_from).name),
+                    campaign=campaign,
+                    compact=compact,
                 )
             )
         job.perform(outputs, run, progress)
