@@ -47,6 +47,7 @@ _KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 _MEMBERS = {"at", "content", "format", "index", "kind", "origin", "previous", "schema"}
+_sorted_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _LONGEST_PAUSE_S = 0.5
 _LATE_PAUSES_S = (0.01, 0.05, 0.25)
 
@@ -111,8 +112,20 @@ def parse_entry(data: bytes) -> Entry:
         EntryError: they are not an entry, or not in its canonical form.
         SchemaVersionError: a newer caligo wrote it.
     """
+    doubles: list[float] = []
+
+    def double(text: str) -> float:
+        doubles.append(float(text))
+        return doubles[-1]
+
+    def whole(digits: str) -> int | float:
+        # Beyond 2^53 - 1 canonical JSON has doubles only.
+        if len(digits) > 17 or abs(int(digits)) > LARGEST_INTEGER:
+            return double(digits)
+        return int(digits)
+
     try:
-        document = json.loads(data, parse_int=_number)
+        document = json.loads(data, parse_int=whole, parse_float=double, parse_constant=double)
     except (ValueError, RecursionError) as error:
         raise EntryError("it is not JSON") from error
     if not isinstance(document, dict) or document.get("format") != ENTRY_FORM:
@@ -137,18 +150,16 @@ def parse_entry(data: bytes) -> Entry:
     ):
         raise EntryError("a member is missing, too much, or of the wrong type")
     try:
-        canonical = canonical_json(document) + b"\n"
+        # ASCII without doubles is canonical when its members are sorted and nothing is spelt otherwise.
+        plain_text = not doubles and data.isascii()
+        canonical = _sorted_json(document).encode() + b"\n" if plain_text else b""
+        if canonical != data:
+            canonical = canonical_json(document) + b"\n"
     except (ConfigError, RecursionError, UnicodeEncodeError) as error:
         raise EntryError("it has no canonical form") from error
     if canonical != data:
         raise EntryError("it is not in canonical form")
     return Entry(index, document["origin"], document["kind"], document["at"], document["content"], previous, data)
-
-
-def _number(digits: str) -> int | float:
-    """The value of digits without a point: beyond 2^53 - 1 canonical JSON has doubles only."""
-    value = int(digits) if len(digits) <= 17 else float(digits)
-    return value if abs(value) <= LARGEST_INTEGER else float(value)
 
 
 def _is_text(value: object, pattern: re.Pattern[str]) -> bool:
@@ -255,7 +266,7 @@ class Ledger:
     def entry_path(self, index: int) -> Path:
         """Where the entry of an index lies, whether there is one or not."""
         digits = f"{index:09}"
-        return self.directory / "entries" / digits[:3] / digits[3:6] / f"{digits}.json"
+        return Path(f"{self.directory}/entries/{digits[:3]}/{digits[3:6]}/{digits}.json")
 
     def size(self) -> int:
         """Number of entries, from three directory listings.
@@ -287,12 +298,16 @@ class Ledger:
         """
         path = self.entry_path(index)
         try:
-            with open(path, "rb") as file:
-                if os.fstat(file.fileno()).st_size > files.DOCUMENT_BYTES:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                size = os.fstat(descriptor).st_size
+                if size > files.DOCUMENT_BYTES:
                     raise LedgerCorruptError(
                         f"expected at most {files.DOCUMENT_BYTES} bytes in {path}; it is no entry", path=str(path)
                     )
-                return file.read()
+                return os.read(descriptor, size)
+            finally:
+                os.close(descriptor)
         except FileNotFoundError as error:
             raise LedgerCorruptError(
                 f"entry {index} of the ledger is missing ({path}); copy it back from another copy of the store",
