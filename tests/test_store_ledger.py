@@ -103,6 +103,9 @@ def test_the_bytes_are_those_of_the_contract() -> None:
     second = parse_entry(SECOND)
     assert second.content == {"reason": "é", "x": 1e-6}
     assert second.previous == entry.leaf.hex()
+    contract = (Path(__file__).parents[1] / "specs" / "ledger.md").read_text()
+    for line in (FIRST.decode(), SECOND.decode(), entry.leaf.hex(), second.leaf.hex()):
+        assert line in contract
 
 
 values = st.recursive(

@@ -58,7 +58,9 @@ SIGNER, OTHER = signer_of(1), signer_of(2, "other.example")
 TRUST = Trust((TrustedKey(SIGNER.public_key),))
 KEY = SIGNER.public_key.verifier_key
 # The checkpoint of specs/ledger.md, signed with the private key of 32 bytes 0x01.
-VECTOR = Checkpoint(ORIGIN, 7, merkle.EMPTY_ROOT)
+VECTOR = Checkpoint(
+    ORIGIN, 2, bytes.fromhex("f7ddb0702b273818f71cacf1a0967199abfe0dd66b5ca4714be18c873d2eca3f")
+)
 
 
 # --- notes ----------------------------------------------------------------------------------------------------------
@@ -66,7 +68,7 @@ VECTOR = Checkpoint(ORIGIN, 7, merkle.EMPTY_ROOT)
 
 def test_a_checkpoint_is_what_its_contract_says() -> None:
     note = Note(VECTOR.text, (sign_text(VECTOR.text, SIGNER),)).data
-    text = b"caligo.ledger/0123456789abcdef0123456789abcdef\n7\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n"
+    text = b"caligo.ledger/0123456789abcdef0123456789abcdef\n2\n992wcCsnOBj3HKzxoJZxmav+DdZrXKRxS+GMhz0uyj8=\n"
     # By hand, from C2SP signed-note: key hash = SHA-256(name, line feed, 0x01, public key)[:4].
     private = Ed25519PrivateKey.from_private_bytes(b"\x01" * 32)
     public = private.public_key().public_bytes_raw()
@@ -75,6 +77,9 @@ def test_a_checkpoint_is_what_its_contract_says() -> None:
     assert note == text + b"\n" + line
     parsed, again = parse_checkpoint(note)
     assert (parsed, again.data) == (VECTOR, note)
+    contract = (SCRIPT.parents[2] / "specs" / "ledger.md").read_text()
+    for line in (*note.decode().splitlines(), KEY, public.hex(), VECTOR.root.hex()):
+        assert line in contract
     # And read back by hand.
     body, _, tail = note.rpartition(b"\n\n")
     raw = base64.b64decode(tail.split(b" ")[2])
@@ -122,16 +127,16 @@ GOOD = Note(VECTOR.text, (sign_text(VECTOR.text, SIGNER),)).data
         GOOD[:-1],
         GOOD + b"\n",
         GOOD.replace(b"\n\n", b"\n"),
-        GOOD.replace(b"\n7\n", b"\n07\n"),
-        GOOD.replace(b"\n7\n", b"\n-7\n"),
-        GOOD.replace(b"\n7\n", b"\n9999999999\n"),
-        GOOD.replace(b"\n7\n", b"\n\n7\n"),
-        GOOD.replace(b"\n7\n", b"\n7\r\n"),
+        GOOD.replace(b"\n2\n", b"\n02\n"),
+        GOOD.replace(b"\n2\n", b"\n-2\n"),
+        GOOD.replace(b"\n2\n", b"\n9999999999\n"),
+        GOOD.replace(b"\n2\n", b"\n\n2\n"),
+        GOOD.replace(b"\n2\n", b"\n2\r\n"),
         GOOD.replace(b"caligo.ledger/", b"caligo.other/"),
         GOOD.replace(b"0123456789abcdef", b"0123456789ABCDEF"),
-        GOOD.replace(b"uFU=\n", b"uFV=\n"),
-        GOOD.replace(b"uFU=\n", b"uFU\n"),
-        GOOD.replace(b"47DEQpj8", b""),
+        GOOD.replace(b"yj8=\n", b"yj9=\n"),
+        GOOD.replace(b"yj8=\n", b"yj8\n"),
+        GOOD.replace(b"992wcCsn", b""),
         GOOD.replace("\u2014".encode(), b"-"),
         GOOD.replace(b" lab.example/ledger ", b" lab+example "),
         GOOD.replace(b" lab.example/ledger ", b"  "),
