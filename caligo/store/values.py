@@ -170,6 +170,7 @@ _Form = tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int,
 texts and booleans, which have to be looked at first."""
 
 _MOST_FORMS = 256
+_LEAST = -LARGEST_INTEGER
 _forms: dict[tuple[tuple[Any, ...], tuple[type, ...]], _Form | None] = {}
 _SLOTS: dict[type, str] = {int: "%d", float: "%r", str: '"%s"', bool: "%s", type(None): "null%.0s"}
 
@@ -206,7 +207,7 @@ def _encode_flat(record: dict[Any, Any]) -> str | None:
         return None
     template, integers, others, texts, booleans = form
     for place in integers:
-        if not -LARGEST_INTEGER <= values[place] <= LARGEST_INTEGER:
+        if not _LEAST <= values[place] <= LARGEST_INTEGER:
             return None
     for place in others:
         value = values[place]

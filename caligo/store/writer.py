@@ -341,9 +341,11 @@ class RunWriter:
         """
         text = encode_record(record)
         with self._lock:
-            self._require_open(recording=True)
+            if self.ended is not None or not self._records.is_open:
+                self._require_open(recording=True)
             self._pending_bytes += self._records.append(text)
-            self._flush_when_due()
+            if self._pending_bytes >= self._flush_bytes or time.monotonic() - self._flushed_at >= self._flush_interval_s:
+                self._flush()
 
     def record_many(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Append several records, all or (when one of them must not be stored) none. Raises as :meth:`record`."""
