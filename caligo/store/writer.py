@@ -344,7 +344,10 @@ class RunWriter:
             if self.ended is not None or not self._records.is_open:
                 self._require_open(recording=True)
             self._pending_bytes += self._records.append(text)
-            if self._pending_bytes >= self._flush_bytes or time.monotonic() - self._flushed_at >= self._flush_interval_s:
+            if (
+                self._pending_bytes >= self._flush_bytes
+                or time.monotonic() - self._flushed_at >= self._flush_interval_s
+            ):
                 self._flush()
 
     def record_many(self, records: Iterable[Mapping[str, Any]]) -> None:
