@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import io
 import json
+import os
 import random
 import subprocess
 import sys
@@ -20,8 +22,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caligo.cli import main
-from caligo.errors import BundleError, CaligoError, ConfigError, SignatureError, SigningKeyError, StoreError
-from caligo.store import RunWriter, State, load_run
+from caligo.errors import (
+    BundleError,
+    CaligoError,
+    ConfigError,
+    ResourceError,
+    SignatureError,
+    SigningKeyError,
+    StoreError,
+)
+from caligo.store import RunWriter, State, files, load_run
 from caligo.store.archive import ArchiveError, safe_name, write_archive
 from caligo.store.bundle import ENVELOPE_FILE, Bundle, read_bundle
 from caligo.store.bundle_writer import WrittenBundle, write_bundle
@@ -216,6 +226,26 @@ def test_a_bundle_is_not_written_over_a_file_nor_with_a_key_out_of_use(made: Mad
     with pytest.raises(StoreError):
         made.bundle(made.base / "no such directory" / "x.tar")
     assert not list(made.base.glob(".*partial"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_a_bundle_that_cannot_be_written_leaves_nothing(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    written = 0
+    write_all = files.write_all
+
+    def fails(descriptor: int, data: bytes) -> None:
+        nonlocal written
+        written += 1
+        if written > 7:
+            raise OSError(number, os.strerror(number))
+        write_all(descriptor, data)
+
+    monkeypatch.setattr(files, "write_all", fails)
+    with pytest.raises(ResourceError if number == errno.ENOSPC else StoreError, match="write the bundle"):
+        made.bundle(tmp_path / "b.tar")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["", "/a", "../a", "a/../b", "a//b", "./a", "a\\b", "a\nb", "a/", "x" * 300, "\ud800"])

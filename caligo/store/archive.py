@@ -14,6 +14,7 @@ Source: POSIX.1-2017, pax, "ustar Interchange Format".
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 import tarfile
 from collections.abc import Callable, Iterable
@@ -75,9 +76,10 @@ def write_archive(path: Path, members: Iterable[tuple[str, int, Iterable[bytes]]
         ArchiveError: a content is not of its size.
         OSError: as the system says; FileExistsError where something is there.
     """
-    temporary = path.with_name(f".{path.name}.partial")
+    # Two writers of one name do not meet in one temporary file.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             for name, size, content in members:
                 files.write_all(descriptor, header(name, size))
