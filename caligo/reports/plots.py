@@ -29,6 +29,7 @@ WIDTH_IN = 4.2
 """Width of a plot at a scale of one: 302 points, about as many pixels as a phone has room for."""
 
 _HEIGHT_IN = 2.8
+_LONGEST_NAME, _LONGEST_LEGEND = 22, 40
 _INK, _FAINT, _PAPER = "#010101", "#020202", "#030303"
 _SERIES = ("#040101", "#040202", "#040303", "#040404", "#040505", "#040606", "#040707")
 _ROLES = {_INK: "ink", _FAINT: "line", _PAPER: "paper"} | {color: f"s{index}" for index, color in enumerate(_SERIES)}
@@ -134,7 +135,7 @@ def _draw_on(axes: Axes, plot: Plot) -> None:
             color=_SERIES[(len(plot.series) + index) % len(_SERIES)],
             linestyle=_DASHES[1 + index % 3],
             linewidth=1.4,
-            label=shown(reference.label),
+            label=_shortened(reference.label, _LONGEST_LEGEND),
         )
     if plot.y.categories:
         axes.set_ylim(len(plot.y.categories) - 0.4, -0.6)
@@ -213,7 +214,7 @@ def _scaled_locator(locator: Any, divisor: float) -> Any:
     return Scaled()
 
 
-def _shortened(name: str, most: int = 22) -> str:
+def _shortened(name: str, most: int = _LONGEST_NAME) -> str:
     text = shown(name)
     return text if len(text) <= most else text[: most - 1] + "…"
 
@@ -227,7 +228,7 @@ def _line(axes: Axes, series: Series, index: int, plot: Plot, left: list[float])
         axes.fill_between(series.x, series.low, series.high, color=color, alpha=0.18, linewidth=0)
     axes.plot(
         series.x, series.y, color=color, linestyle=_DASHES[index % len(_DASHES)], linewidth=1.5,
-        label=shown(series.label),
+        label=_shortened(series.label, _LONGEST_LEGEND),
     )  # fmt: skip
 
 
@@ -237,7 +238,7 @@ def _points(axes: Axes, series: Series, index: int, plot: Plot, left: list[float
         axes.vlines(series.x, series.low, series.high, color=color, linewidth=1.2)
     axes.plot(
         series.x, series.y, color=color, linestyle="none", marker=_MARKERS[index % len(_MARKERS)],
-        markersize=5.5 if len(series.x) < 60 else 2.5, label=shown(series.label),
+        markersize=5.5 if len(series.x) < 60 else 2.5, label=_shortened(series.label, _LONGEST_LEGEND),
     )  # fmt: skip
 
 
@@ -246,7 +247,7 @@ def _steps(axes: Axes, series: Series, index: int, plot: Plot, left: list[float]
     axes.fill_between(series.x, series.y, step="post", color=color, alpha=0.22, linewidth=0)
     axes.plot(
         series.x, series.y, drawstyle="steps-post", color=color, linestyle=_DASHES[index % len(_DASHES)],
-        linewidth=1.3, label=shown(series.label),
+        linewidth=1.3, label=_shortened(series.label, _LONGEST_LEGEND),
     )  # fmt: skip
 
 
@@ -254,14 +255,20 @@ def _bars(axes: Axes, series: Series, index: int, plot: Plot, left: list[float])
     count = sum(1 for each in plot.series if each.style == "bars")
     thickness = 0.72 / count
     places = [at - 0.36 + thickness * (index + 0.5) for at in series.y]
-    axes.barh(places, series.x, height=thickness * 0.92, color=_SERIES[index % len(_SERIES)], label=shown(series.label))
+    axes.barh(
+        places,
+        series.x,
+        height=thickness * 0.92,
+        color=_SERIES[index % len(_SERIES)],
+        label=_shortened(series.label, _LONGEST_LEGEND),
+    )
 
 
 def _stack(axes: Axes, series: Series, index: int, plot: Plot, left: list[float]) -> None:
     starts = [left[round(at)] for at in series.y]
     axes.barh(
         series.y, series.x, left=starts, height=0.72, color=_SERIES[index % len(_SERIES)], edgecolor=_PAPER,
-        linewidth=0.4, label=shown(series.label),
+        linewidth=0.4, label=_shortened(series.label, _LONGEST_LEGEND),
     )  # fmt: skip
     for at, length in zip(series.y, series.x, strict=True):
         left[round(at)] += length
@@ -288,7 +295,7 @@ def _intervals(axes: Axes, series: Series, index: int, plot: Plot, left: list[fl
     seen = [(value, at) for (value, *_, at), given in zip(bounded, series.x, strict=True) if given > floor]
     axes.plot(
         [value for value, _ in seen], [at for _, at in seen], linestyle="none", color=color,
-        marker=_MARKERS[index % len(_MARKERS)], markersize=6, label=shown(series.label),
+        marker=_MARKERS[index % len(_MARKERS)], markersize=6, label=_shortened(series.label, _LONGEST_LEGEND),
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def throughput_along_the_run(profile: RecordProfile) -> Plot | None:
             f"{figure(of_all, 'Mbit/s')} over all, from {figure(min(speeds))} to {figure(max(speeds), 'Mbit/s')}."
         ),
         x=Axis("block, in the order of the records"),
-        y=Axis("payload of one decoder", "Mbit/s"),
+        y=Axis("payload", "Mbit/s"),
         series=(
             Series(
                 "a stretch",

@@ -69,6 +69,14 @@ LAYOUT = """
     }
     return found;
   }),
+  clipped: [...document.querySelectorAll('figure svg')].flatMap((svg) => {
+    const room = svg.getBoundingClientRect();
+    return [...svg.querySelectorAll('text')].filter((node) => {
+      const box = node.getBoundingClientRect();
+      return box.left < room.left - 1 || box.right > room.right + 1 ||
+        box.top < room.top - 1 || box.bottom > room.bottom + 1;
+    }).map((node) => node.textContent);
+  }),
   marked: [...document.querySelectorAll('svg')].every(
     (node) => node.getAttribute('role') === 'img' && document.getElementById(node.getAttribute('aria-labelledby'))),
   headings: [...document.querySelectorAll('h1, h2')].map((node) => node.tagName),
@@ -173,6 +181,7 @@ def test_pages_fit_phones_and_desks_and_can_be_read_in_light_and_dark(browser: A
                 assert min(layout["plots"]) > 0.85 * min(size[0], 480), where
                 assert layout["least"] >= 9.0, where
                 assert layout["overlaps"] == [], where
+                assert layout["clipped"] == [], where
                 assert layout["marked"], where
                 assert layout["captions"], where
                 assert layout["headings"][0] == "H1", where
