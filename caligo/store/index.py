@@ -52,6 +52,7 @@ _SETTLED_NS = 10 * 10**9
 """A directory that changed this lately may change again within the clock's grain, so it is listed again."""
 
 Result = TypeVar("Result")
+Piece = TypeVar("Piece")
 
 
 @dataclass(frozen=True)
@@ -197,12 +198,8 @@ class Index:
             gone = [name for name in indexed if name not in found]
             again = [name for name, inode in found.items() if indexed.get(name) != inode]
         left_out = {*again, *gone}
-        slots = max(1, -(-self._count() // CHECKED_AT_ONCE))
-        slot = now_ns // 10**9 % slots
         checked = 0
-        for name, stamp in database.fetch(
-            "SELECT run, stamp FROM runs WHERE store = ? AND (final = 0 OR row_id % ? = ?)", [number, slots, slot]
-        ):
+        for name, stamp in self._to_check(now_ns):
             if name not in left_out:
                 checked += 1
                 if stamp_of(runs / name) != stamp:
@@ -215,6 +212,19 @@ class Index:
             with database.writing():
                 database.run("UPDATE stores SET runs_changed = ? WHERE id = ?", [settled, number])
         return Refreshed(self._count(), listed, checked, read, len(gone), problem)
+
+    def _to_check(self, now_ns: int) -> list[tuple[str, str]]:
+        """Name and stamp of the runs that have not ended, and of those whose turn it is at this second."""
+        number = self._store_number()
+        unfinished = self._database.fetch("SELECT run, stamp FROM runs WHERE store = ? AND final = 0", [number])
+        (last,) = self._database.fetch("SELECT COALESCE(max(row_id), 0) FROM runs")[0]
+        turns = max(1, -(-last // CHECKED_AT_ONCE))
+        first = now_ns // 10**9 % turns * CHECKED_AT_ONCE
+        ended = self._database.fetch(
+            "SELECT run, stamp FROM runs WHERE row_id > ? AND row_id <= ? AND store + 0 = ? AND final = 1",
+            [first, first + CHECKED_AT_ONCE, number],
+        )
+        return [(name, stamp) for name, stamp in (*unfinished, *ended)]
 
     def _count(self) -> int:
         return int(self._database.fetch("SELECT count(*) FROM runs WHERE store = ?", [self._store_number()])[0][0])
@@ -403,29 +413,45 @@ class Index:
         counted = {name: value for name, value in row.items() if name.startswith(sections) and name not in ignored}
 
         def ask() -> list[str]:
-            numbers = self._name_numbers()
             store, kind = self._store_number(), row.get("kind", "")
             found = self._database.fetch(
                 "SELECT row_id, run FROM runs WHERE store = ? AND kind = ? ORDER BY begun, run", [store, kind]
             )
-            runs = "run IN (SELECT row_id FROM runs WHERE store = ? AND kind = ?)"
-            differing = dict.fromkeys((row_id for row_id, _ in found), len(counted))
+            numbers = self._name_numbers()
+            differing = dict.fromkeys((row_id for row_id, _ in found), len(counted.keys() - numbers.keys()))
+            steps: list[tuple[int, bool, str, list[Any]]] = []
             for name, number in numbers.items():
                 if name in ignored or not name.startswith(sections):
                     continue
-                condition, values, step = "", [], 1
+                condition = "name = ?"
+                values: list[Any] = [number]
                 if name in counted:
                     held, value, text = _value_columns(counted[name])
-                    condition = f"AND kind = ? AND {'text' if held == 't' else 'number'} = ? "
-                    values, step = [held, text if held == "t" else value], -1
-                for (row_id,) in self._database.fetch(
-                    f"SELECT run FROM vals WHERE name = ? {condition}AND {runs}", [number, *values, store, kind]
-                ):
-                    if row_id in differing:
-                        differing[row_id] += step
-            return [run for row_id, run in found if differing[row_id] <= most]
+                    condition += f" AND kind = ? AND {'text' if held == 't' else 'number'} = ?"
+                    values += [held, text if held == "t" else value]
+                count = self._database.fetch(f"SELECT count(*) FROM vals WHERE {condition}", values)[0][0]
+                steps.append((-count if name in counted else count, name in counted, condition, values))
+            # What most runs differ in comes first: then few runs are left to look at.
+            for _, same_if_held, condition, values in sorted(steps, key=lambda step: -step[0]):
+                holders = self._holders(condition, values, differing)
+                for row_id in [row_id for row_id in differing if (row_id in holders) != same_if_held]:
+                    differing[row_id] += 1
+                    if differing[row_id] > most:
+                        del differing[row_id]
+            return [run for row_id, run in found if row_id in differing]
 
         return self._surely(ask)
+
+    def _holders(self, condition: str, values: list[Any], runs: Collection[int]) -> set[int]:
+        """Which runs have a value that meets a condition; others of the index may be among them."""
+        if len(runs) > 4 * PIECE:
+            return {row_id for (row_id,) in self._database.fetch(f"SELECT run FROM vals WHERE {condition}", values)}
+        holders: set[int] = set()
+        for piece in _pieces(list(runs)):
+            marks = ", ".join("?" * len(piece))
+            query = f"SELECT run FROM vals WHERE {condition} AND run IN ({marks})"
+            holders.update(row_id for (row_id,) in self._database.fetch(query, [*values, *piece]))
+        return holders
 
     def answer(self, query: Query, *, include_set_aside: bool = False) -> Answer:
         """The answer to a query with resolved names."""
@@ -499,6 +525,6 @@ def _top(row: Sequence[Any]) -> dict[str, Scalar]:
     return {name: _number(value) for name, value in zip(TOP_LEVEL, row, strict=False) if value is not None}
 
 
-def _pieces(items: Sequence[str]) -> Iterator[Sequence[str]]:
+def _pieces(items: Sequence[Piece]) -> Iterator[Sequence[Piece]]:
     for begin in range(0, len(items), PIECE):
         yield items[begin : begin + PIECE]
