@@ -22,7 +22,7 @@ from typing import Any
 from caligo.errors import ConfigError, StoreError
 from caligo.store import files, layout
 from caligo.store.findings import Code, Finding
-from caligo.store.ledger import STORE_FILE, Ledger
+from caligo.store.ledger import STORE_FILE, Ledger, append_seal
 from caligo.store.merge import MergeReport, merge_run
 from caligo.store.merge_ledgers import merge_ledgers
 from caligo.store.migrations import migrate_document
@@ -71,7 +71,7 @@ def migrate_store(source: str | os.PathLike[str], into: str | os.PathLike[str]) 
     Args:
         source: the older store; only read.
         into: the new store, made when missing. Its ledger gets an entry ``migration`` for each run that was migrated,
-            and the ledgers of the source come along.
+            after one for its new seal, and the ledgers of the source come along.
 
     Returns:
         What was copied, and what was left out.
@@ -99,6 +99,8 @@ def migrate_store(source: str | os.PathLike[str], into: str | os.PathLike[str]) 
         older, sealed_as = _migrate_run(run.name, info, target, report, merged)
         if older is not None and run.name not in told:
             particulars = {"run": run.name, "schema": layout.SCHEMA, "from": older, "seal_sha256": sealed_as}
+            if sealed_as is not None:
+                append_seal(layout.runs_directory(target) / run.name)
             Ledger.open(target, create=True).append("migration", particulars)
     merge_ledgers(origin, target, merged)
     report.findings += merged.findings
