@@ -43,13 +43,13 @@ VALUE_COLUMNS = ("name", "run", "kind", "number", "text")
 _TABLES = f"""
 CREATE TABLE stores (id INTEGER PRIMARY KEY, place TEXT NOT NULL UNIQUE, runs_changed BIGINT, folded TEXT NOT NULL);
 CREATE TABLE names (id INTEGER PRIMARY KEY, store INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE (store, name));
-CREATE TABLE runs (row_id BIGINT PRIMARY KEY, store INTEGER NOT NULL,
+CREATE TABLE runs (row_id INTEGER PRIMARY KEY, store INTEGER NOT NULL,
     {", ".join(f"{name} {'FLOATING' if name in NUMBERS else 'TEXT'}" for name in TOP_LEVEL)},
     begun TEXT NOT NULL, why TEXT NOT NULL, process TEXT NOT NULL, stamp TEXT NOT NULL, inode TEXT NOT NULL,
     final INTEGER NOT NULL, set_aside INTEGER NOT NULL, UNIQUE (store, run));
 CREATE INDEX runs_by_time ON runs (store, begun, run);
 CREATE INDEX runs_unfinished ON runs (store, row_id) WHERE final = 0;
-CREATE TABLE vals (name INTEGER NOT NULL, run BIGINT NOT NULL, kind TEXT NOT NULL, number FLOATING, text TEXT,
+CREATE TABLE vals (name INTEGER NOT NULL, run INTEGER NOT NULL, kind TEXT NOT NULL, number FLOATING, text TEXT,
     PRIMARY KEY (name, run)) ROWLESS;
 CREATE TABLE ledgers (store INTEGER NOT NULL, origin TEXT NOT NULL, size INTEGER NOT NULL, latest TEXT NOT NULL,
     PRIMARY KEY (store, origin)) ROWLESS;

@@ -65,7 +65,7 @@ def listed_runs(runs: Path) -> dict[str, str]:
 
 
 def stamp_of(path: Path) -> str:
-    """Changes when a document of the run is written, replaced or removed; of a sealed run only the seal is looked at."""
+    """Changes when a document of the run is written, replaced or removed; of a sealed run its seal is looked at."""
     marks = [_mark(os.path.join(path, "."), "")]
     for name in (layout.SEAL_FILE, layout.RUN_FILE, layout.INTERRUPTION_FILE):
         marks.append(_mark(os.path.join(path, name), name))
