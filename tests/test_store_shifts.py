@@ -89,6 +89,7 @@ def test_many_figures_cost_what_their_quantiles_cost() -> None:
 def test_too_few_and_bad_figures() -> None:
     assert least_pairs(0.001) == 10
     assert least_p_value(3, 3) == pytest.approx(1 / 20)
+    assert least_p_value(5000, 5000) == 0.0
     assert paired_shift([1.0, 2.0], 0.999).low == -math.inf
     for bad in ([], [math.nan], [math.inf, 1.0]):
         with pytest.raises(ConfigError, match="figure"):

@@ -93,7 +93,7 @@ def least_pairs(alpha: float) -> int:
 
 def least_p_value(a: int, b: int) -> float:
     """The smallest p-value that ranks of so many figures a side can have."""
-    return 1.0 / math.comb(a + b, a)
+    return math.exp(math.lgamma(a + 1) + math.lgamma(b + 1) - math.lgamma(a + b + 1))
 
 
 # --- null distributions -------------------------------------------------------------------------------------------
