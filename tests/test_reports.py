@@ -34,6 +34,7 @@ from caligo.reports import (
     write_page,
 )
 from caligo.reports.figures import axis_scale, exact, figure, power_of_two, shown
+from caligo.reports.level_changes import level_changes
 from caligo.reports.model import Axis, Column, Fact, Plot, Section, Series, Table
 from caligo.reports.plots import StyleSheet, draw
 from caligo.reports.rank_files import read_busy_times, read_ranks
@@ -387,6 +388,94 @@ def test_a_store_without_runs_has_a_page(tmp_path: Path) -> None:
     page = store_page(tmp_path / "nothing")
     assert page.facts[0].value == 0
     read_html(render_html(page))
+
+
+def section(page: PageModel, name: str) -> Section:
+    return next(section for section in page.sections if section.name == name)
+
+
+def test_the_proof_on_a_page_leads_from_the_leaf_to_the_root(store: Path) -> None:
+    from caligo.store.ledger import Ledger
+    from caligo.store.merkle import root_from_inclusion
+
+    paths = [record(store) for _ in range(5)]
+    ledger = section(run_page(paths[2]), "ledger")
+    facts = {fact.name: fact.value for fact in ledger.facts}
+    path = [bytes.fromhex(str(row[1])) for row in ledger.tables[0].rows]
+    leaf, index, size = bytes.fromhex(str(facts["leaf"])), facts["index"], facts["size"]
+    assert isinstance(index, int)
+    assert isinstance(size, int)
+    found = root_from_inclusion(leaf, index, size, path)
+    assert found is not None
+    assert found.hex() == facts["root"] == Ledger.open(store).root().hex()
+    standing = section(store_page(store), "ledgers").tables[0]
+    assert standing.rows[0][1] == 5
+    assert standing.rows[0][-1] == facts["root"]
+
+
+def test_a_ledger_that_was_changed_is_said_to_be_unreadable(store: Path) -> None:
+    path = record(store)
+    (entry,) = store.glob("ledger/*/entries/*/*/*.json")
+    os.chmod(entry, 0o644)
+    whole = entry.read_bytes()
+    entry.write_bytes(whole.replace(b'"seal_sha256":"', b'"seal_sha256":"0'))
+    assert any("does not have the hash" in text for text in section(run_page(path), "ledger").paragraphs)
+    entry.write_bytes(whole[:-9])
+    assert "cannot be read" in section(run_page(path), "ledger").paragraphs[0]
+    assert "cannot be read" in " ".join(section(store_page(store), "ledgers").paragraphs)
+
+
+def test_a_page_that_was_entered_is_in_the_lineage_of_its_run(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hashlib
+
+    path = record(store)
+    run = _command(monkeypatch)
+    assert run(path.name, "--store", store, "--out", tmp_path / "x.md", "--enter") == 0
+    sha256 = hashlib.sha256((tmp_path / "x.md").read_bytes()).hexdigest()
+    (row,) = section(run_page(path), "lineage").tables[0].rows
+    assert row[:2] == (path.name, "reported in")
+    assert sha256[:16] in str(row[2])
+    assert run("--store", store, "--enter") == ExitCode.USAGE
+
+
+def test_a_step_of_a_repeated_experiment_is_drawn_and_named() -> None:
+    generator = np.random.default_rng(5)
+    speeds = [10.0 if number < 30 else 8.0 for number in range(60)] + generator.normal(0.0, 0.1, 60)
+    rows = [
+        (float(number), {"run": f"run-{number:02}", "state": "sealed", "identity": "a" * 64, "kind": "bench",
+                         "payload_mbps": float(speed)})
+        for number, speed in enumerate(speeds)
+    ]  # fmt: skip
+    history = level_changes(rows)
+    (change,) = history.tables[0].rows
+    assert change[2] == "run-30"
+    assert "run-30" in history.plots[0].description
+    assert history.plots[0].series[1].y[0] == pytest.approx(10.0, abs=0.1)
+    assert level_changes(rows[:9]).is_empty
+    assert level_changes(rows[:30]).paragraphs == ("No change of level was found.",)
+
+
+def test_findings_of_validations_are_drawn_over_time(store: Path) -> None:
+    from caligo.store.ledger import Ledger
+
+    record(store)
+    ledger = Ledger.open(store, create=True)
+    for count in (0, 3, 1):
+        codes = {"CAL-STORE-020": count} if count else {}
+        ledger.append("validation", {"runs": 1, "findings": count, "by_code": codes, "digest": "0"})
+    ledger.append("validation", {"runs": "many", "by_code": 7})
+    validation = section(store_page(store), "validation")
+    assert validation.plots[0].series[0].y == (0.0, 3.0, 1.0, 0.0)
+    assert [row[2] for row in validation.tables[-1].rows] == [0, 1, 3, 0]
+
+
+def test_a_page_says_when_it_was_made_only_if_it_is_told(store: Path) -> None:
+    path = record(store, blocks=0, failed=0)
+    for render in (render_html, render_markdown, render_json):
+        assert "2031-05-06" not in render(run_page(path))
+        assert "2031-05-06" in render(run_page(path, written_at="2031-05-06T07:08:09Z"))
 
 
 class ManyRuns:

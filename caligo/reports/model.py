@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from caligo.reports.figures import ABSENT, Scalar, exact, figure, number, shown
+from caligo.reports.figures import Scalar, exact, figure, number, shown
 
 SCHEMA = "caligo.report/1"
 """What a page's JSON names as its schema, and its other forms as what made them."""
@@ -277,7 +277,6 @@ def _fact_texts(fact: Fact) -> Iterator[str]:
 
 
 __all__ = [
-    "ABSENT",
     "SCHEMA",
     "Axis",
     "Column",

@@ -12,7 +12,7 @@ from caligo.errors import ConfigError, LedgerCorruptError, StoreError
 from caligo.reports.figures import number
 from caligo.reports.model import Column, Fact, Section, Table
 from caligo.store import Run, governance, merkle
-from caligo.store.ledger import Ledger
+from caligo.store.ledger import Ledger, seal_content
 from caligo.store.lineage import Lineage, Node, find_lineage, lineage_of
 from caligo.store.notes import Checkpoint, NoteError, parse_checkpoint
 from caligo.store.proofs import covering_checkpoint, find_seal
@@ -51,6 +51,7 @@ def ledger_section(run: Run) -> Section:
         checkpoint, signers = _checkpoint(ledger, entry.index)
         size = ledger.size() if checkpoint is None else checkpoint.size
         leaves = ledger.leaves(size)
+        sealed_now = seal_content(run.path)["seal_sha256"]
     except ConfigError:
         return Section("ledger", title)
     except (StoreError, LedgerCorruptError) as error:
@@ -61,6 +62,10 @@ def ledger_section(run: Run) -> Section:
         paragraphs.append(
             f"The log does not have the root that its checkpoint of {number(size)} entries says: entries were changed, "
             "removed or put elsewhere after it was signed. `caligo store ledger verify` shows what is wrong."
+        )
+    if entry.content.get("seal_sha256") != sealed_now:
+        paragraphs.append(
+            "The entry does not have the hash of seal.json as it is now: it was changed, or written anew."
         )
     rows = tuple((level, node.hex()) for level, node in enumerate(merkle.inclusion_path(leaves, entry.index)))
     columns = (Column("level", "Level"), Column("hash", "Hash beside the path", code=True))
