@@ -297,7 +297,7 @@ def fill(index: Index, rows: list[dict[str, Scalar]]) -> list[dict[str, Scalar]]
     database = index._database
     database.forget(index._store_number())
     with database.writing():
-        index._insert([LookedAt(row, "", {}, "", "", True) for row in whole])
+        index._insert([LookedAt(row, "", {}, "", "", True) for row in whole], {})
     return whole
 
 

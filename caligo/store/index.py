@@ -241,16 +241,21 @@ class Index:
                 )
             self._names = None
 
-    def _delete(self, runs: Sequence[str]) -> None:
+    def _delete(self, runs: Sequence[str]) -> dict[str, int]:
+        """Remove runs; returns the numbers of their rows."""
         marks = ", ".join("?" * len(runs))
-        number = self._store_number()
-        rows = self._database.fetch(f"SELECT row_id FROM runs WHERE store = ? AND run IN ({marks})", [number, *runs])
+        rows: dict[str, int] = dict(
+            self._database.fetch(
+                f"SELECT run, row_id FROM runs WHERE store = ? AND run IN ({marks})", [self._store_number(), *runs]
+            )
+        )
         if rows:
             names = list(self._name_numbers(anew=True).values())
             self._database.run_many(
-                "DELETE FROM vals WHERE name = ? AND run = ?", [(name, row[0]) for name in names for row in rows]
+                "DELETE FROM vals WHERE name = ? AND run = ?", [(name, row) for name in names for row in rows.values()]
             )
-            self._database.run_many("DELETE FROM runs WHERE row_id = ?", rows)
+            self._database.run_many("DELETE FROM runs WHERE row_id = ?", [(row,) for row in rows.values()])
+        return rows
 
     def _read(self, names: Sequence[str], inodes: dict[str, str], progress: Progress) -> int:
         """Read the documents of runs and put them into the index, a piece at a time."""
@@ -266,13 +271,13 @@ class Index:
                 if (row := look_at(runs / name, inodes.get(name) or inode_of(runs / name))) is not None
             ]
             with self._database.writing():
-                self._delete(piece)
-                self._insert(rows)
+                self._insert(rows, self._delete(piece))
             read += len(piece)
             progress.advance(len(piece))
         return read
 
-    def _insert(self, looked: Sequence[LookedAt]) -> None:
+    def _insert(self, looked: Sequence[LookedAt], kept: Mapping[str, int]) -> None:
+        """Put runs into the index, those that had a row into the same one: rows are checked in the order of numbers."""
         database, number = self._database, self._store_number()
         numbers = self._name_numbers(anew=True)
         unknown = sorted({name for one in looked for name in one.row if name not in numbers}.difference(TOP_LEVEL))
@@ -282,10 +287,12 @@ class Index:
             database.insert("names", ("id", "store", "name"), [(added[name], number, name) for name in unknown])
             numbers.update(added)
         standings = standings_of(database, number, [str(one.row["run"]) for one in looked])
-        first = database.fetch("SELECT COALESCE(max(row_id), 0) + 1 FROM runs")[0][0]
+        (last,) = database.fetch("SELECT COALESCE(max(row_id), 0) FROM runs")[0]
+        first = max(last, *kept.values(), 0) + 1
         rows: list[tuple[Any, ...]] = []
         values: list[tuple[Any, ...]] = []
-        for row_id, one in enumerate(looked, first):
+        for offset, one in enumerate(looked):
+            row_id = kept.get(str(one.row["run"]), first + offset)
             standing, set_aside = column_values(standings.get(str(one.row["run"])))
             top = {**one.row, "standing": standing}
             rows.append((row_id, number, *(top.get(name) for name in TOP_LEVEL), *one.behind(), set_aside))
