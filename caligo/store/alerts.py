@@ -6,6 +6,8 @@ difference is more than chance (:mod:`caligo.store.gates`), telling people (:mod
 
 A run is judged by what was known when it was made: by itself and by earlier runs alone. So :func:`judge` gives the same
 for a run whether the store ends with it or goes on, and trying a rule shows exactly when it would have fired.
+
+Content of the entry, of kind ``alert``: ``rule`` (its text), ``name``, ``run``, ``value``, ``against``.
 """
 
 from __future__ import annotations
