@@ -29,10 +29,11 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from caligo.errors import CaligoError
+from caligo.errors import CaligoError, StoreError
 from caligo.store import RunWriter, Severity, State, list_runs, load_run
 from caligo.store.ledger import Ledger, ledgers
 
@@ -253,7 +254,83 @@ def kinds(place: Path) -> list[str]:
     return sorted(info.kind for info in list_runs(place / "store") if info.state is State.SEALED)
 
 
+def two_stores(place: Path) -> None:
+    some_runs(place)
+    sealed(place / "other", 11)
+    with RunWriter.create(place / "other", "simulate", {"number": 12}) as writer:
+        writer.record({"block": 0})
+        writer.interrupt("a test")
+
+
+def merge(place: Path) -> None:
+    from caligo.store.merge import merge_stores
+
+    report = merge_stores([place / "other"], place / "store")
+    if report.findings:
+        raise StoreError(str(report.findings))
+
+
+def merged(place: Path) -> list[Any]:
+    return [sealed_contents(place / "store"), len(list_runs(place / "store")), len(ledgers(place / "store"))]
+
+
+def with_old_runs(place: Path) -> None:
+    old = Path(__file__).parent.parent / "data" / "store_schema_1"
+    shutil.copytree(old, place / "old")
+
+
+def migrate(place: Path) -> None:
+    from caligo.store.migrated_copy import migrate_store
+
+    report = migrate_store(place / "old", place / "store")
+    if report.findings:
+        raise StoreError(str(report.findings))
+
+
+def migrated(place: Path) -> list[Any]:
+    found = [load_run(info.path) for info in list_runs(place / "store")]
+    # An entry that could not be made durable may be there all the same, and is then made again.
+    return [[(run.name, run.state.value, run.document["schema"]) for run in found], list(entry_kinds(place / "store"))]
+
+
+def with_a_killed_run(place: Path) -> None:
+    """Its writer is dead, its last record torn, a seal was never entered, and a sealed file is writable."""
+    some_runs(place)
+    child = os.fork()
+    if child == 0:
+        try:
+            writer = RunWriter.create(place / "store", "simulate", {"number": 7}, flush_bytes=1)
+            writer.record_many([{"block": block, "outcome": "ok", "elapsed_ns": 1000} for block in range(4)])
+            writer.flush()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    (killed,) = [info.path for info in list_runs(place / "store") if info.state is State.OPEN]
+    with (killed / "records-main.jsonl").open("ab") as file:
+        file.write(b'{"i":4,"n":')
+
+
+def repair(place: Path) -> None:
+    from caligo.store.repair import repair as put_right
+
+    done = put_right(place / "store", now=datetime.now(UTC) + timedelta(days=2))
+    if done.failed or done.left:
+        raise StoreError(f"{done.failed} {done.left}")
+
+
+def page(place: Path) -> None:
+    from caligo.reports.stores import store_page
+    from caligo.reports.writing import write_page
+
+    os.environ["CALIGO_INDEX"] = str(place.parent / "index.sqlite")
+    write_page(store_page(place / "store"), place / "out", "store", ("md", "json"))
+
+
 SCENARIOS: dict[str, Scenario] = {
+    "merge": Scenario(two_stores, merge, merged),
+    "migrate": Scenario(with_old_runs, migrate, migrated),
+    "repair": Scenario(with_a_killed_run, repair, lambda place: sealed_contents(place / "store")),
+    "page": Scenario(some_runs, page, lambda place: sorted(exported(place))),
     "checkpoint": Scenario(with_key, checkpoint, checkpoints),
     "bundle": Scenario(with_key, bundle, bundled),
     "baseline": Scenario(some_runs, baseline, baseline_set),
