@@ -23,6 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from caligo.errors import StoreError
 from caligo.store import environment, files, layout, sealing
 from caligo.store.findings import Finding
 from caligo.store.governance import NO_STANDING, note_repair, standing
@@ -54,7 +55,7 @@ def plan_salvage(path: Path) -> tuple[str, int] | None:
     return None if content is None else (content.name, content.records)
 
 
-def salvage(store: Path, path: Path) -> str | None:
+def salvage(store: Path, path: Path) -> str:
     """Seal the whole records of a run as a run of its own, enter it in the ledger, and set the old one aside.
 
     Args:
@@ -66,14 +67,14 @@ def salvage(store: Path, path: Path) -> str | None:
 
     Raises:
         StandingError: the old run was rejected.
-        StoreError: the store cannot be read or written.
+        StoreError: it is not known what the run is, or the store cannot be read or written.
         ResourceError: the disk or the quota is full.
     """
     from caligo.store.ledger import append_seal
 
     content = _Content.read(path)
     if content is None:
-        return None
+        raise StoreError(f"cannot salvage {path}: its run.json cannot be read; repair again, or copy run.json back")
     target = layout.runs_directory(store) / content.name
     with files.storing("salvage a run", target):
         _clear(target)
