@@ -76,7 +76,7 @@ def awgn_success_bound(n: int, info_bits: int, capacity: float) -> float:
     excess = info_bits - margin - n * capacity
     if excess <= 0.0:
         return 1.0
-    return min(1.0, n * _DISPERSION_BITS2 / excess**2 + 2.0**-margin)
+    return min(1.0, n * _DISPERSION_BITS2 / excess**2 + math.pow(2.0, -margin))
 
 
 def log_tail(successes: int, trials: int, probability: float) -> float:
