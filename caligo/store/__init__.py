@@ -1,8 +1,8 @@
 """The experiment store: plain files that say what was run, how it went, and whether they are still what was written.
 
 Covers: writing a run (:class:`RunWriter`), listing, finding, loading, selecting and verifying runs; each name is loaded
-on first use, so that a command that lists does not load what writes. Does not cover: decoding (the store never decodes) and
-what has a module of its own: comparison, the index, the audit ledger.
+on first use, so that a command that lists does not load what writes. Does not cover: decoding (the store never
+decodes) and what has a module of its own: comparison, the index, the audit ledger.
 
 The shape on disk is a contract: ``specs/run-directory.md``. Key material never enters a store;
 :mod:`caligo.store.values` refuses what could hold it.
