@@ -71,6 +71,6 @@ def list_files(path: Path, replaced: Mapping[str, Mapping[str, Any]]) -> dict[st
         listed[name] = {"bytes": size, "sha256": digest}
         if layout.RECORD_FILE.fullmatch(name):
             listed[name]["records"] = line_ends
-        elif lines in replaced:
+        elif lines is not None and lines in replaced:
             listed[name] |= replaced[lines]
     return listed
