@@ -189,29 +189,33 @@ def _claim(temporary: Path, path: Path) -> bool:
     nobody up. All who write a name must do so through mounts of one kind: a link does not look for claims.
     """
     claim = path.with_name(f".{path.name}.claim")
+    ours = not claim.exists() and _take(temporary, claim)
+    if path.exists():
+        return ours and not (claim / "content").exists()
+    with suppress(FileNotFoundError):
+        os.rename(claim / "content", path)
+    return ours
+
+
+def _take(temporary: Path, claim: Path) -> bool:
+    """Make a claim that holds a finished file, unless it is there."""
     nascent = temporary.with_suffix(".claiming")
     os.mkdir(nascent)
+    taken = False
     try:
         os.close(os.open(nascent / "taken", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
         os.rename(temporary, nascent / "content")
         sync_directory(nascent)
         try:
             os.rename(nascent, claim)
-            ours = True
+            taken = True
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            ours = False
-    except BaseException:
-        _discard(nascent)
-        raise
-    if not ours:
-        _discard(nascent)
-    if path.exists():
-        return ours and not (claim / "content").exists()
-    with suppress(FileNotFoundError):
-        os.rename(claim / "content", path)
-    return ours
+    finally:
+        if not taken:
+            _discard(nascent)
+    return taken
 
 
 def _discard(nascent: Path) -> None:
