@@ -104,7 +104,7 @@ def index_place(store: Path, url: str | None = None) -> str:
 
     Args:
         store: directory of the store.
-        url: a path, or a ``postgresql://`` URL; None is ``$CALIGO_INDEX``, else a file in the user's cache.
+        url: a path, ``:memory:``, or a ``postgresql://`` URL; None is ``$CALIGO_INDEX``, else a file in the user's cache.
 
     Returns:
         A URL, an absolute path, or ``:memory:`` where there is no place for a cache.
@@ -113,7 +113,7 @@ def index_place(store: Path, url: str | None = None) -> str:
         ConfigError: it would lie inside the store.
     """
     named = os.environ.get("CALIGO_INDEX", "") if url is None else url
-    if is_url(named):
+    if is_url(named) or named == ":memory:":
         return named
     if named:
         path = Path(named).expanduser().absolute()

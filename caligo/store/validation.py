@@ -152,6 +152,8 @@ class Ledgers:
             try:
                 entry = ledger.entry(index)
             except (LedgerCorruptError, SchemaVersionError):
+                if not ledger.entry_path(index).exists():
+                    return  # a gap; that there are files beyond it is for the ledger's own findings
                 continue
             if entry.kind == "seal":
                 run, digest = entry.content.get("run"), entry.content.get("seal_sha256")
