@@ -104,7 +104,7 @@ def index_place(store: Path, url: str | None = None) -> str:
 
     Args:
         store: directory of the store.
-        url: a path, ``:memory:``, or a ``postgresql://`` URL; None is ``$CALIGO_INDEX``, else a file in the user's cache.
+        url: a path, ``:memory:``, or a ``postgresql://`` URL; None is ``$CALIGO_INDEX``, else a file in the cache.
 
     Returns:
         A URL, an absolute path, or ``:memory:`` where there is no place for a cache.
