@@ -343,6 +343,13 @@ def test_any_figure_of_any_type_is_judged_without_an_accident(runs: dict[str, Pl
     run.findings()
 
 
+def test_a_claim_of_very_many_blocks_costs_no_memory(runs: dict[str, PlainRun]) -> None:
+    for name, claimed in (("reconcile", "blocks"), ("simulate", "frames")):
+        forged = runs[name].copy()
+        forged.summary[claimed] = 2**53 - 1
+        assert {"BLOCK_SEQUENCE", "SUMMARY_MISMATCH"} <= set(forged.codes())
+
+
 def test_many_findings_of_a_code_are_counted_after_the_first_ones() -> None:
     claims = Claims({})
     for block in range(100):

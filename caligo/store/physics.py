@@ -20,7 +20,7 @@ from typing import Any
 from caligo.store import layout
 from caligo.store.findings import Code, Finding
 
-__all__ = ["Claims", "integer", "number", "physical_findings"]
+__all__ = ["Claims", "Places", "integer", "number", "physical_findings"]
 
 MOST_OF_A_CODE = 5
 """Findings of one code that are told one by one."""
@@ -121,6 +121,48 @@ class Claims:
             if more:
                 found.append(Finding(code, f"{more} more of this kind", _SEAL))
         return found
+
+
+class Places:
+    """Every block of a run once, in whatever order; memory by the blocks that come, not by how many are claimed.
+
+    Args:
+        blocks: how many are claimed.
+    """
+
+    _PAGE = 512
+
+    def __init__(self, blocks: int) -> None:
+        self._blocks = max(blocks, 0)
+        self._pages: dict[int, bytearray] = {}
+        self._count = 0
+
+    def take(self, claims: Claims, block: int, where: str) -> None:
+        """A record of a block has come."""
+        if not 0 <= block < self._blocks:
+            claims.refuse(Code.BLOCK_SEQUENCE, f"block {block} of {self._blocks} blocks", where)
+            return
+        number, place = divmod(block, self._PAGE)
+        page = self._pages.setdefault(number, bytearray(self._PAGE // 8))
+        bit = 1 << (place & 7)
+        if page[place >> 3] & bit:
+            claims.refuse(Code.BLOCK_SEQUENCE, f"block {block} is recorded twice", where)
+            return
+        page[place >> 3] |= bit
+        self._count += 1
+
+    def finish(self, claims: Claims) -> None:
+        """There are no more."""
+        if self._count == self._blocks:
+            return
+        first = 0
+        while (page := self._pages.get(first // self._PAGE)) and page[first % self._PAGE >> 3] >> (first & 7) & 1:
+            first += 1
+        claims.refuse(
+            Code.BLOCK_SEQUENCE,
+            f"{self._blocks - self._count} of {self._blocks} blocks have no record, block {first} first",
+            "records",
+        )
 
 
 _SEAL = layout.SEAL_FILE

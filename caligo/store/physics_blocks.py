@@ -19,6 +19,7 @@ from caligo.store.layout import SEAL_FILE
 from caligo.store.physics import (
     RELATIVE,
     Claims,
+    Places,
     integer,
     judge_block_time,
     judge_decode_time,
@@ -36,9 +37,6 @@ OUTCOME_BITS = 2
 
 SURPRISE_BITS = 64.0
 """What is less likely than two to the power of minus this did not happen."""
-
-MOST_BLOCKS = 1 << 32
-"""Blocks of a run for which a bit each is kept while they are counted."""
 
 _OUTCOMES = ("confirmed", "uncorrected", "unconfirmed")
 _ALICES = ("syndrome", "check", "segment_check", "verification", "answer")
@@ -68,7 +66,7 @@ def judge_blocks(claims: Claims, asked: Mapping[str, Any], records: Iterable[Map
     """
     codes = _Codes(claims.summary)
     sums = _Sums()
-    places = _Places(integer(claims.summary, "blocks") or 0)
+    places = Places(integer(claims.summary, "blocks") or 0)
     for record in records:
         figures = {name: integer(record, name) for name in _REQUIRED}
         if None in figures.values() or record.get("outcome") not in _OUTCOMES:
@@ -93,33 +91,6 @@ _REQUIRED = (
     "rounds",
     "elapsed_ns",
 )
-
-
-class _Places:
-    """Every block once, in whatever order."""
-
-    def __init__(self, blocks: int) -> None:
-        self._blocks = min(max(blocks, 0), MOST_BLOCKS)
-        self._seen = bytearray((self._blocks + 7) // 8)
-
-    def take(self, claims: Claims, block: int, where: str) -> None:
-        if not 0 <= block < self._blocks:
-            claims.refuse(Code.BLOCK_SEQUENCE, f"block {block} of {self._blocks} blocks", where)
-            return
-        byte, bit = block >> 3, 1 << (block & 7)
-        if self._seen[byte] & bit:
-            claims.refuse(Code.BLOCK_SEQUENCE, f"block {block} is recorded twice", where)
-        self._seen[byte] |= bit
-
-    def finish(self, claims: Claims) -> None:
-        missing = self._blocks - sum(byte.bit_count() for byte in self._seen)
-        if missing:
-            first = next(place for place in range(self._blocks) if not self._seen[place >> 3] & (1 << (place & 7)))
-            claims.refuse(
-                Code.BLOCK_SEQUENCE,
-                f"{missing} of {self._blocks} blocks have no record, block {first} first",
-                "records",
-            )
 
 
 class _Codes:

@@ -18,6 +18,7 @@ from caligo.store.findings import Code
 from caligo.store.layout import SEAL_FILE
 from caligo.store.physics import (
     Claims,
+    Places,
     integer,
     judge_block_time,
     judge_decode_time,
@@ -30,6 +31,9 @@ __all__ = ["judge_calls", "judge_frames", "judge_rows"]
 
 LOG_SURPRISE = -44.0
 """Natural logarithm of 2^-64, about: what is less likely did not happen."""
+
+MOST_EBN0_DB = 100.0
+"""Beyond it there is no channel (:func:`caligo.channel.ebn0_to_sigma`)."""
 
 _FRAME_OUTCOMES = ("ok", "detected_failure", "undetected_error")
 
@@ -51,24 +55,19 @@ def judge_frames(
     payload = length if payload is None else payload
     counts = dict.fromkeys(_FRAME_OUTCOMES, 0)
     decode_ns = seen = 0
-    places = bytearray((max(frames, 0) + 7) // 8)
+    places = Places(frames)
     for record in records:
         block, outcome, elapsed_ns = integer(record, "block"), record.get("outcome"), integer(record, "elapsed_ns")
-        if block is None or elapsed_ns is None or outcome not in counts:
+        if block is None or elapsed_ns is None or not isinstance(outcome, str) or outcome not in counts:
             claims.refuse(Code.OUT_OF_RANGE, "a record is not that of a frame: a figure or its outcome", "records")
             continue
         where = f"records, block {block}"
-        if not 0 <= block < frames or places[block >> 3] & (1 << (block & 7)):
-            claims.refuse(Code.BLOCK_SEQUENCE, f"block {block} of {frames} comes twice, or is none of them", where)
-        else:
-            places[block >> 3] |= 1 << (block & 7)
+        places.take(claims, block, where)
         counts[outcome] += 1
         decode_ns += elapsed_ns
         seen += 1
         judge_block_time(claims, elapsed_ns, length or 1, where)
-    missing = frames - sum(byte.bit_count() for byte in places)
-    if missing:
-        claims.refuse(Code.BLOCK_SEQUENCE, f"{missing} of {frames} frames have no record", "records")
+    places.finish(claims)
     claims.expect_sum("frames", seen, "the number of records")
     claims.expect_sum("detected_failures", counts["detected_failure"], "the number of records that say so")
     claims.expect_sum("undetected_errors", counts["undetected_error"], "the number of records that say so")
@@ -160,7 +159,7 @@ def _success_bound(claims: Claims, asked: Mapping[str, Any], payload: int | None
         return None
     if qber is not None and leakage is not None and 0.0 < qber < 0.5 and not isinstance(asked.get("qber_pair"), list):
         return bsc_success_bound(payload, leakage, qber)
-    if ebn0 is not None and info is not None and 0 < info <= payload:
+    if ebn0 is not None and info is not None and 0 < info <= payload and abs(ebn0) <= MOST_EBN0_DB:
         return awgn_success_bound(payload, info, awgn_capacity(ebn0_to_sigma(ebn0, info / payload)))
     return None
 
