@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from caligo.store.conditions import resolve_query
-from caligo.store.index import open_index
-from caligo.store.query import parse_query
+from caligo.store.indexing.conditions import resolve_query
+from caligo.store.indexing.index import open_index
+from caligo.store.indexing.query import parse_query
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from synthetic_store import write_runs

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from caligo.store.archive import write_archive
-from caligo.store.bundle import ENVELOPE_FILE, PAYLOAD_TYPE, STATEMENT_FILE
-from caligo.store.envelope import seal_envelope
+from caligo.store.bundles.archive import write_archive
+from caligo.store.bundles.bundle import ENVELOPE_FILE, PAYLOAD_TYPE, STATEMENT_FILE
+from caligo.store.bundles.envelope import seal_envelope
+from caligo.store.bundles.signing import Signer
 from caligo.store.files import document_bytes
 from caligo.store.records import frame_record, record_salt
-from caligo.store.signing import Signer
 from caligo.store.values import canonical_json, encode_record
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from test_store_validation import killed_run, loosen, make_run, tighten
 
-from caligo.store.ledger import Ledger
-from caligo.store.repair import RepairReport, repair
-from caligo.store.validation import validate_store
+from caligo.store.audit.ledger import Ledger
+from caligo.store.governing.repair import RepairReport, repair
+from caligo.store.governing.validation import validate_store
 
 
 def tree(store: Path) -> dict[str, tuple[int, str]]:

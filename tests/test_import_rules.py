@@ -69,7 +69,7 @@ HOMES = {
     "mpi4py": ("cluster.mpi",),
     "numba": ("reconciliation.codecs.reference",),
     "scipy": ("statistics",),
-    "ruptures": ("store.change_points",),
+    "ruptures": ("store.comparing.change_points",),
     "jinja2": ("reports.html",),
     "click": ("cli",),
     "rich": ("cli",),

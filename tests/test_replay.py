@@ -18,10 +18,10 @@ from caligo.jobs.replay import Replay, ReplayKeys, replay
 from caligo.jobs.replay_comparison import Verdict, judge_rate, judge_times
 from caligo.statistics import Proportion
 from caligo.store import RunWriter, list_runs, load_run
-from caligo.store.bundle import read_bundle
-from caligo.store.bundle_writer import write_bundle
-from caligo.store.signing import generate_key, load_signer
-from caligo.store.trust import Trust, TrustedKey, save_trust
+from caligo.store.bundles.bundle import read_bundle
+from caligo.store.bundles.bundle_writer import write_bundle
+from caligo.store.bundles.signing import generate_key, load_signer
+from caligo.store.bundles.trust import Trust, TrustedKey, save_trust
 from caligo.store.values import run_identity
 
 SIMULATE = ["simulate", "-N", "256", "-L", "4", "--threads", "2", "--frames"]

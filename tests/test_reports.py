@@ -395,8 +395,8 @@ def section(page: PageModel, name: str) -> Section:
 
 
 def test_the_proof_on_a_page_leads_from_the_leaf_to_the_root(store: Path) -> None:
-    from caligo.store.ledger import Ledger
-    from caligo.store.merkle import root_from_inclusion
+    from caligo.store.audit.ledger import Ledger
+    from caligo.store.audit.merkle import root_from_inclusion
 
     paths = [record(store) for _ in range(5)]
     ledger = section(run_page(paths[2]), "ledger")
@@ -458,7 +458,7 @@ def test_a_step_of_a_repeated_experiment_is_drawn_and_named() -> None:
 
 
 def test_findings_of_validations_are_drawn_over_time(store: Path) -> None:
-    from caligo.store.ledger import Ledger
+    from caligo.store.audit.ledger import Ledger
 
     record(store)
     ledger = Ledger.open(store, create=True)

@@ -14,11 +14,11 @@ from caligo.cli import main
 from caligo.errors import ConfigError
 from caligo.statistics import Samples
 from caligo.store import RunWriter
-from caligo.store.alert_rules import AlertRule, Change, Level, parse_alert, parse_alerts
-from caligo.store.alerts import Seen, current, judge, tally_alerts
-from caligo.store.flatten import Scalar
-from caligo.store.ledger import Ledger
-from caligo.store.metrics import Metric
+from caligo.store.audit.ledger import Ledger
+from caligo.store.comparing.metrics import Metric
+from caligo.store.gating.alert_rules import AlertRule, Change, Level, parse_alert, parse_alerts
+from caligo.store.gating.alerts import Seen, current, judge, tally_alerts
+from caligo.store.indexing.flatten import Scalar
 
 
 def seen(number: int, value: float | None, **row: Scalar) -> Seen:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from caligo.cli import main
 from caligo.errors import ConfigError
 from caligo.store import RunWriter
-from caligo.store.baselines import baseline_named, baseline_runs, baselines, baselines_in, set_baseline
-from caligo.store.governance import in_order, reject
-from caligo.store.ledger import Ledger
+from caligo.store.audit.ledger import Ledger
+from caligo.store.gating.baselines import baseline_named, baseline_runs, baselines, baselines_in, set_baseline
+from caligo.store.governing.governance import in_order, reject
 
 
 def sealed(store: Path, kind: str = "simulate") -> Path:

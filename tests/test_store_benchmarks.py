@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from caligo.cli import main
 from caligo.errors import BenchmarkFileError
 from caligo.store import State, list_runs, load_run
-from caligo.store.gates import observe
-from caligo.store.import_benchmarks import import_benchmarks, parse_benchmarks
-from caligo.store.metrics import run_metrics
+from caligo.store.comparing.metrics import run_metrics
+from caligo.store.gating.gates import observe
+from caligo.store.gating.import_benchmarks import import_benchmarks, parse_benchmarks
 
 
 def document(**changes: Any) -> dict[str, Any]:

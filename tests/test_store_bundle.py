@@ -32,15 +32,15 @@ from caligo.errors import (
     StoreError,
 )
 from caligo.store import RunWriter, State, files, load_run
-from caligo.store.archive import ArchiveError, safe_name, write_archive
-from caligo.store.bundle import ENVELOPE_FILE, Bundle, read_bundle
-from caligo.store.bundle_writer import WrittenBundle, write_bundle
+from caligo.store.audit.ledger import Ledger, append_seal
+from caligo.store.audit.notes import make_checkpoint
+from caligo.store.bundles.archive import ArchiveError, safe_name, write_archive
+from caligo.store.bundles.bundle import ENVELOPE_FILE, Bundle, read_bundle
+from caligo.store.bundles.bundle_writer import WrittenBundle, write_bundle
+from caligo.store.bundles.packages import installed_packages
+from caligo.store.bundles.signing import PublicKey, Signer, generate_key, load_signer
+from caligo.store.bundles.trust import Trust, TrustedKey, save_trust
 from caligo.store.files import document_bytes
-from caligo.store.ledger import Ledger, append_seal
-from caligo.store.notes import make_checkpoint
-from caligo.store.packages import installed_packages
-from caligo.store.signing import PublicKey, Signer, generate_key, load_signer
-from caligo.store.trust import Trust, TrustedKey, save_trust
 
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
 

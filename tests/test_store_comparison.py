@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from caligo.errors import ConfigError
 from caligo.statistics import Samples, difference_interval, holm_adjusted, median_interval
 from caligo.store import Run, RunWriter, load_run
-from caligo.store.comparison import Comparison, Verdict, compare_runs
+from caligo.store.comparing.comparison import Comparison, Verdict, compare_runs
 
 MIRROR = {Verdict.BETTER: Verdict.WORSE, Verdict.WORSE: Verdict.BETTER}
 

@@ -19,7 +19,7 @@ from caligo.errors import CaligoError, ConfigError, ResourceError, StoreError
 from caligo.store import RunWriter, load_run
 from caligo.store.export import FORMATS, documents, export_runs, otlp, parquet, rows, tables
 from caligo.store.export.package import Export
-from caligo.store.flatten import flatten_run
+from caligo.store.indexing.flatten import flatten_run
 
 RECORDS: list[dict[str, Any]] = [
     {"block": 0, "outcome": "confirmed", "elapsed_ns": 2_000_000, "leakage_bits": 700, "qber": 0.02},

@@ -21,7 +21,7 @@ from conftest import Require
 
 from caligo.errors import CaligoError, ResourceError, StoreError
 from caligo.store import RunWriter, Severity, State, list_runs, load_run
-from caligo.store.ledger import Ledger
+from caligo.store.audit.ledger import Ledger
 
 BATCHES = 3
 BATCH = 4

@@ -19,11 +19,11 @@ from caligo.cli import main
 from caligo.errors import ConfigError, StoreError
 from caligo.statistics import Proportion, Samples
 from caligo.store import RunWriter
-from caligo.store.baselines import set_baseline
-from caligo.store.gate_report import Check, Verdict
-from caligo.store.gate_rules import Rule, Rules, Test, Unit, parse_rules, parse_share
-from caligo.store.gates import Observed, gate, gate_runs
-from caligo.store.metrics import Metric
+from caligo.store.comparing.metrics import Metric
+from caligo.store.gating.baselines import set_baseline
+from caligo.store.gating.gate_report import Check, Verdict
+from caligo.store.gating.gate_rules import Rule, Rules, Test, Unit, parse_rules, parse_share
+from caligo.store.gating.gates import Observed, gate, gate_runs
 
 
 def times(median: float, count: int = 21) -> Metric:

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caligo.errors import StandingError
-from caligo.store import Code, Finding, RunWriter, governance
-from caligo.store.governance import Judgement, Standing, apply, fold, in_order
+from caligo.store import Code, Finding, RunWriter
+from caligo.store.governing import governance
+from caligo.store.governing.governance import Judgement, Standing, apply, fold, in_order
 
 
 @dataclass(frozen=True)

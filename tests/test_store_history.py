@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from caligo.cli import main
 from caligo.errors import ConfigError
 from caligo.store import Run, RunWriter, load_run
-from caligo.store.change_points import LEAST_RUNS, find_change_points
-from caligo.store.comparison import Verdict
-from caligo.store.history import history_of_runs, metric_history
+from caligo.store.comparing.change_points import LEAST_RUNS, find_change_points
+from caligo.store.comparing.comparison import Verdict
+from caligo.store.comparing.history import history_of_runs, metric_history
 
 
 def noise(seed: int, count: int = 60) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caligo.errors import ConfigError
-from caligo.store.hooks import hook_environment, run_hook, split_command
+from caligo.store.gating.hooks import hook_environment, run_hook, split_command
 
 READ = "import json, sys; json.dump(json.load(sys.stdin), open({path!r}, 'w'))"
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from caligo.errors import ConfigError, StoreError
 from caligo.store import RunWriter, list_runs, load_run
-from caligo.store.conditions import resolve_query
-from caligo.store.flatten import NUMBERS, TOP_LEVEL, Scalar, flatten_run
-from caligo.store.index import Index, open_index, select_runs
-from caligo.store.index_source import LookedAt
-from caligo.store.query import parse_filter, parse_query
-from caligo.store.selection import arrange, matches, needed_names
+from caligo.store.indexing.conditions import resolve_query
+from caligo.store.indexing.flatten import NUMBERS, TOP_LEVEL, Scalar, flatten_run
+from caligo.store.indexing.index import Index, open_index, select_runs
+from caligo.store.indexing.index_source import LookedAt
+from caligo.store.indexing.query import parse_filter, parse_query
+from caligo.store.indexing.selection import arrange, matches, needed_names
 
 SUMMARY = {"fer": 0.0125, "efficiency": 1.2412, "payload_mbps": 31.5, "leakage": {"syndrome": 9000}, "ok": True}
 

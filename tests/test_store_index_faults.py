@@ -16,14 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_store import write_runs
 
-import caligo.store.index as index_module
+import caligo.store.indexing.index as index_module
 from caligo.errors import ConfigError, ResourceError, StoreError
-from caligo.store import governance, list_runs, load_run
+from caligo.store import list_runs, load_run
+from caligo.store.audit.ledger import Ledger
 from caligo.store.findings import Code, Finding
-from caligo.store.index import Index, open_index, select_runs
-from caligo.store.index_database import index_place
-from caligo.store.ledger import Ledger
-from caligo.store.query import parse_filter
+from caligo.store.governing import governance
+from caligo.store.indexing.index import Index, open_index, select_runs
+from caligo.store.indexing.index_database import index_place
+from caligo.store.indexing.query import parse_filter
 
 SPAWN = multiprocessing.get_context("spawn")
 

@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 
 from caligo.errors import CaligoError, ConfigError, LedgerCorruptError, ResourceError, SchemaVersionError, StoreError
 from caligo.store import RunWriter, State, files, load_run
-from caligo.store import ledger as ledger_module
-from caligo.store.ledger import (
+from caligo.store.audit import ledger as ledger_module
+from caligo.store.audit.ledger import (
     Entry,
     EntryError,
     Ledger,
@@ -324,7 +324,7 @@ def test_an_entry_that_was_changed_or_moved_is_refused(tmp_path: Path) -> None:
 WRITERS = """
 import os, sys
 from pathlib import Path
-from caligo.store.ledger import Ledger
+from caligo.store.audit.ledger import Ledger
 
 store, writers, each = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 children = []
@@ -392,7 +392,7 @@ KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
 from caligo.store import files
-from caligo.store.ledger import Ledger
+from caligo.store.audit.ledger import Ledger
 
 store, told, kills = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 chance = random.Random(7)
@@ -656,7 +656,7 @@ def test_a_fork_is_not_taken_over(tmp_path: Path) -> None:
 
 
 def test_a_ledger_proves_its_entries(tmp_path: Path) -> None:
-    from caligo.store import merkle
+    from caligo.store.audit import merkle
 
     ledger = filled(tmp_path, 7)
     leaf = ledger.entry(2).leaf

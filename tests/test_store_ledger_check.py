@@ -23,13 +23,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caligo.errors import ConfigError, LedgerCorruptError, SchemaVersionError, SignatureError, StoreError
-from caligo.store import merkle, verify_ledger
-from caligo.store.files import document_bytes
-from caligo.store.findings import Code
-from caligo.store.ledger import Ledger, encode_entry, foreign_ledger
-from caligo.store.ledger_check import HELD, LedgerReport, verify_store
-from caligo.store.ledger_check import verify_ledger as verify
-from caligo.store.notes import (
+from caligo.store.audit import merkle, verify_ledger
+from caligo.store.audit.ledger import Ledger, encode_entry, foreign_ledger
+from caligo.store.audit.ledger_check import HELD, LedgerReport, verify_store
+from caligo.store.audit.ledger_check import verify_ledger as verify
+from caligo.store.audit.notes import (
     Checkpoint,
     Note,
     NoteError,
@@ -40,9 +38,11 @@ from caligo.store.notes import (
     parse_note,
     sign_text,
 )
-from caligo.store.proofs import check_proof, covering_checkpoint, find_seal, make_proof, proof_bytes
-from caligo.store.signing import PublicKey, Signer, generate_key, load_signer
-from caligo.store.trust import Trust, TrustedKey
+from caligo.store.audit.proofs import check_proof, covering_checkpoint, find_seal, make_proof, proof_bytes
+from caligo.store.bundles.signing import PublicKey, Signer, generate_key, load_signer
+from caligo.store.bundles.trust import Trust, TrustedKey
+from caligo.store.files import document_bytes
+from caligo.store.findings import Code
 
 AT = datetime(2026, 3, 14, 9, 26, 53, 589000, tzinfo=UTC)
 SCRIPT = Path(verify_ledger.__file__)
@@ -58,9 +58,7 @@ SIGNER, OTHER = signer_of(1), signer_of(2, "other.example")
 TRUST = Trust((TrustedKey(SIGNER.public_key),))
 KEY = SIGNER.public_key.verifier_key
 # The checkpoint of specs/ledger.md, signed with the private key of 32 bytes 0x01.
-VECTOR = Checkpoint(
-    ORIGIN, 2, bytes.fromhex("f7ddb0702b273818f71cacf1a0967199abfe0dd66b5ca4714be18c873d2eca3f")
-)
+VECTOR = Checkpoint(ORIGIN, 2, bytes.fromhex("f7ddb0702b273818f71cacf1a0967199abfe0dd66b5ca4714be18c873d2eca3f"))
 
 
 # --- notes ----------------------------------------------------------------------------------------------------------
@@ -77,7 +75,7 @@ def test_a_checkpoint_is_what_its_contract_says() -> None:
     assert note == text + b"\n" + line
     parsed, again = parse_checkpoint(note)
     assert (parsed, again.data) == (VECTOR, note)
-    contract = (SCRIPT.parents[2] / "specs" / "ledger.md").read_text()
+    contract = (Path(__file__).parents[1] / "specs" / "ledger.md").read_text()
     for line in (*note.decode().splitlines(), KEY, public.hex(), VECTOR.root.hex()):
         assert line in contract
     # And read back by hand.

@@ -13,7 +13,7 @@ import pytest
 
 from caligo.cli import main
 from caligo.store import RunWriter
-from caligo.store.ledger import Ledger, foreign_ledger
+from caligo.store.audit.ledger import Ledger, foreign_ledger
 
 Run = Callable[..., "Result"]
 

@@ -13,9 +13,18 @@ from hypothesis import strategies as st
 from caligo.cli import main
 from caligo.errors import StoreError
 from caligo.store import RunWriter, load_run
+from caligo.store.audit.ledger import Ledger
+from caligo.store.comparing.lineage import (
+    Edge,
+    Lineage,
+    Node,
+    dot_text,
+    find_lineage,
+    lineage_of,
+    mermaid_text,
+    tree_lines,
+)
 from caligo.store.files import document_bytes
-from caligo.store.ledger import Ledger
-from caligo.store.lineage import Edge, Lineage, Node, dot_text, find_lineage, lineage_of, mermaid_text, tree_lines
 
 
 def run(store: Path, number: int = 0, **options: Any) -> str:
@@ -114,7 +123,7 @@ NODES = st.sampled_from([Node("run", name) for name in ("a", 'b"]', "c\n", "d --
 
 @given(st.lists(st.tuples(NODES, NODES), max_size=14))
 def test_every_graph_can_be_drawn_and_its_cycles_are_those_that_are_there(pairs: list[tuple[Node, Node]]) -> None:
-    from caligo.store.lineage import _finished
+    from caligo.store.comparing.lineage import _finished
 
     edges = {Edge(first, "parent of", then) for first, then in pairs}
     nodes: dict[Node, dict[str, Any]] = {node: {} for pair in pairs for node in pair}

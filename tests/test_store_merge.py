@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from caligo.errors import ConfigError, ResourceError, SchemaVersionError, StoreError
 from caligo.store import Code, RunWriter, State, list_runs, load_run
+from caligo.store.audit.ledger import Ledger, foreign_ledger, ledgers
 from caligo.store.files import document_bytes, parse_document
 from caligo.store.layout import RUN_FORM, SCHEMA, SEAL_FORM
-from caligo.store.ledger import Ledger, foreign_ledger, ledgers
 from caligo.store.merge import find_conflicts, merge_stores, unfinished_merges
 from caligo.store.versions import read_version
 
@@ -386,7 +386,8 @@ def test_a_source_that_changes_while_it_is_copied_is_read_again(
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from caligo.store import merge, merge_ledgers
+from caligo.store import merge
+from caligo.store.audit import merge_ledgers
 
 left = int(sys.argv[1])
 def count(event, arguments):
@@ -495,8 +496,9 @@ def test_a_copy_of_a_store_that_went_on_extends_its_own_ledger(tmp_path: Path) -
 def test_a_forked_ledger_is_told_and_both_branches_are_kept(tmp_path: Path) -> None:
     store_with_ledger(tmp_path / "one", 2)
     shutil.copytree(tmp_path / "one", tmp_path / "two")
-    first, second = store_with_ledger(tmp_path / "one", 1), store_with_ledger(tmp_path / "two", 3)
-    second.append("repair", {"run": "y", "by": "test", "what": "other"})
+    first, second = Ledger.open(tmp_path / "one"), Ledger.open(tmp_path / "two")
+    for ledger, what in ((first, "one"), (second, "another"), (second, "more")):
+        ledger.append("repair", {"run": "y", "by": "test", "what": what})
     for _ in range(2):
         report = merge_stores([tmp_path / "one", tmp_path / "two"], tmp_path / "into")
         assert [finding.code for finding in report.findings] == [Code.MERGED_LEDGER_FORKED]

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caligo.store import merkle, verify_ledger
+from caligo.store.audit import merkle, verify_ledger
 
 # Inputs, roots and proofs of the tests of google/certificate-transparency (merkletree/merkle_tree_test.cc).
 INPUTS = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]

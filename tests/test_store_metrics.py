@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from caligo.errors import ConfigError
 from caligo.statistics import Proportion, Samples
 from caligo.store import Run, RunWriter, load_run
-from caligo.store.metrics import Metric, is_known_metric, metric_form, pool_metrics, pool_runs, run_metrics
-from caligo.store.tally import Timings
+from caligo.store.comparing.metrics import Metric, is_known_metric, metric_form, pool_metrics, pool_runs, run_metrics
+from caligo.store.comparing.tally import Timings
 
 SIMULATED = {
     "frames": 1000,
@@ -188,7 +188,7 @@ COUNTS = st.tuples(st.integers(0, 40), st.integers(1, 40)).map(lambda c: Proport
 
 @st.composite
 def some_metrics(draw: st.DrawFn) -> list[Metric]:
-    from caligo.store.metrics import _of_figures, _of_proportion, _of_samples
+    from caligo.store.comparing.metrics import _of_figures, _of_proportion, _of_samples
 
     kind = draw(st.sampled_from(["fer", "decode_time_ns", "efficiency"]))
     made: list[Metric | None] = []

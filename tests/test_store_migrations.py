@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from caligo.errors import ConfigError, SchemaVersionError, StoreError
 from caligo.store import Code, RunWriter, Severity, State, list_runs, load_run
+from caligo.store.audit.ledger import Ledger
 from caligo.store.files import DocumentError, document_bytes, read_document
 from caligo.store.layout import INTERRUPTION_FORM, RUN_FORM, SCHEMA, SEAL_FORM
-from caligo.store.ledger import Ledger
 from caligo.store.migrated_copy import migrate_store
 from caligo.store.migrations import STEPS, migrate_document
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from caligo.cli import main
 from caligo.errors import ConfigError, StoreError
 from caligo.store import Run, RunWriter, load_run
-from caligo.store.neighbours import Neighbours, find_neighbours
+from caligo.store.comparing.neighbours import Neighbours, find_neighbours
 
 
 def recorded(store: Path, configuration: dict[str, Any], **options: Any) -> Run:

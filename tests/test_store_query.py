@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from caligo.errors import ConfigError
-from caligo.store.conditions import (
+from caligo.store.indexing.conditions import (
     EVERYTHING,
     All,
     Among,
@@ -35,8 +35,8 @@ from caligo.store.conditions import (
     resolve_filter,
     resolve_query,
 )
-from caligo.store.query import DEEPEST, KEYWORDS, LONGEST_QUERY, parse_filter, parse_query
-from caligo.store.selection import arrange, is_like, matches
+from caligo.store.indexing.query import DEEPEST, KEYWORDS, LONGEST_QUERY, parse_filter, parse_query
+from caligo.store.indexing.selection import arrange, is_like, matches
 
 DAY = Moment("2026-11-01T00:00:00.000Z", "2026-11-02T00:00:00.000Z", "2026-11-01")
 

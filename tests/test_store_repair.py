@@ -12,10 +12,11 @@ from killed_repairs import KillTrials, done, tree
 from test_store_validation import found, killed_run, later, loosen, make_run, tighten
 
 from caligo.errors import StandingError
-from caligo.store import State, governance, layout, load_run
-from caligo.store.ledger import Ledger
-from caligo.store.repair import RepairReport, repair
-from caligo.store.validation import validate_store
+from caligo.store import State, layout, load_run
+from caligo.store.audit.ledger import Ledger
+from caligo.store.governing import governance
+from caligo.store.governing.repair import RepairReport, repair
+from caligo.store.governing.validation import validate_store
 
 
 def mend(store: Path, source: Path | None = None, **when: float) -> RepairReport:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caligo.errors import ConfigError
-from caligo.store.shifts import least_p_value, least_pairs, paired_shift, unpaired_shift
+from caligo.store.gating.shifts import least_p_value, least_pairs, paired_shift, unpaired_shift
 
 FIGURES = st.lists(st.integers(-1000, 1000).map(float), min_size=1, max_size=12)
 

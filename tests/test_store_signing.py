@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caligo.errors import ConfigError, SignatureError, SigningKeyError, StoreError
-from caligo.store.ledger import Ledger
-from caligo.store.signing import (
+from caligo.store.audit.ledger import Ledger
+from caligo.store.bundles.signing import (
     PublicKey,
     Signer,
     find_key,
@@ -26,7 +26,7 @@ from caligo.store.signing import (
     own_keys,
     read_passphrase,
 )
-from caligo.store.trust import Trust, TrustedKey, default_trust, load_trust, save_trust
+from caligo.store.bundles.trust import Trust, TrustedKey, default_trust, load_trust, save_trust
 
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -14,11 +14,12 @@ import pytest
 from true_runs import PlainRun, forge, record_reconciliation
 
 from caligo.errors import StoreError
-from caligo.store import Code, RunWriter, governance, layout
-from caligo.store.ledger import Ledger
-from caligo.store.quarantine_report import write_report
-from caligo.store.validation import Validation, damaged_runs, record_validation, validate_store
-from caligo.store.validation_history import figures_by_day, past_validations
+from caligo.store import Code, RunWriter, layout
+from caligo.store.audit.ledger import Ledger
+from caligo.store.governing import governance
+from caligo.store.governing.quarantine_report import write_report
+from caligo.store.governing.validation import Validation, damaged_runs, record_validation, validate_store
+from caligo.store.governing.validation_history import figures_by_day, past_validations
 
 
 def later(**how: float) -> datetime:
@@ -365,7 +366,7 @@ def test_findings_of_a_schema_that_is_newer_are_named(tmp_path: Path) -> None:
 
 def test_every_code_is_in_the_contract_with_its_severity_repair_and_remedy(repository: Path) -> None:
     from caligo.store import Finding
-    from caligo.store.repair import REPAIRABLE, RESTORABLE
+    from caligo.store.governing.repair import REPAIRABLE, RESTORABLE
 
     lines = (repository / "specs" / "validation.md").read_text().splitlines()
     rows = [

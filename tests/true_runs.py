@@ -25,7 +25,7 @@ from caligo.channel import Qbers
 from caligo.cli import main
 from caligo.store import Finding, layout, load_run
 from caligo.store.files import document_bytes
-from caligo.store.physics import physical_findings
+from caligo.store.governing.physics import physical_findings
 from caligo.store.records import frame_record, record_salt
 from caligo.store.values import encode_record
 

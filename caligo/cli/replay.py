@@ -65,8 +65,8 @@ def command(
     """
     from caligo.bench.decoder import measure_again
     from caligo.jobs.replay import ReplayKeys, replay
-    from caligo.store.bundle import read_bundle
-    from caligo.store.trust import load_trust
+    from caligo.store.bundles.bundle import read_bundle
+    from caligo.store.bundles.trust import load_trust
 
     if (alice is None) != (bob is None):
         raise click.UsageError("--alice and --bob go together: both keys are needed.")

@@ -1,7 +1,7 @@
 """Running a bundled run again, and holding it against its record.
 
 Covers: simulations, reconciliations of both keys and measurements of a decoder, recorded by a command or by a job on
-any number of ranks. Does not cover: the bundle (:mod:`caligo.store.bundle`), the comparison
+any number of ranks. Does not cover: the bundle (:mod:`caligo.store.bundles.bundle`), the comparison
 (:mod:`.replay_comparison`), one party's runs (the other side is missing), sweeps, imported benchmarks.
 
 The run is taken out of the bundle into a directory of its own, run again with the recorded configuration, seeds and
@@ -31,8 +31,8 @@ from caligo.keys import BitOrder
 from caligo.randomness import SecurityRandomness
 from caligo.simulation import Simulation
 from caligo.store import Run, RunWriter, State, find_run, load_run
-from caligo.store.bundle import Bundle
-from caligo.store.packages import installed_packages
+from caligo.store.bundles.bundle import Bundle
+from caligo.store.bundles.packages import installed_packages
 from caligo.telemetry import NO_PROGRESS, Progress
 
 __all__ = ["Measure", "Replay", "ReplayKeys", "replay"]

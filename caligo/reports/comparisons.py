@@ -1,7 +1,7 @@
 """The page of a comparison: what was asked differently, where it ran differently, which figures differ for certain.
 
 Covers: two runs, or two sets of runs of one experiment each. Does not cover: the comparison
-(:mod:`caligo.store.comparison`), which this page repeats and plots.
+(:mod:`caligo.store.comparing.comparison`), which this page repeats and plots.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from caligo.reports.model import Axis, Column, Fact, PageModel, Plot, Reference,
 from caligo.reports.run_plots import latency_edges, latency_series
 from caligo.statistics import Samples
 from caligo.store import Run
-from caligo.store.comparison import Change, Comparison, MetricChange, Side, compare_runs
-from caligo.store.metrics import Metric
+from caligo.store.comparing.comparison import Change, Comparison, MetricChange, Side, compare_runs
+from caligo.store.comparing.metrics import Metric
 
 _MOST_NAMED = 8
 _MOST_DISTRIBUTIONS = 4

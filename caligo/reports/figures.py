@@ -42,7 +42,7 @@ def figure(value: Scalar, unit: str = "") -> str:
     if value is None or value is True or value is False:
         return ABSENT if value is None else "yes" if value else "no"
     if isinstance(value, float) and not math.isfinite(value):
-        return "∞" if value == math.inf else "-∞" if value == -math.inf else ABSENT
+        return number(value)
     if unit in ("bytes", "B"):
         return _size(value)
     if unit in ("s", "ns"):
@@ -63,6 +63,8 @@ def exact(value: object) -> str:
 
 def number(value: int | float) -> str:
     """A number with thousands separated; of a fraction four significant digits."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "∞" if value > 0 else "-∞" if value < 0 else ABSENT
     if isinstance(value, int) or (value.is_integer() and abs(value) < 1e15):
         return f"{int(value):,}"
     size = abs(value)
@@ -114,6 +116,8 @@ def axis_label(value: float, unit: str = "") -> str:
         return f"{axis_label(100.0 * value)} %"
     if value == 0.0:
         return "0"
+    if isinstance(value, float) and not math.isfinite(value):
+        return number(value)
     size = abs(value)
     if size >= 1e6 or size < 1e-3:
         mantissa, _, exponent = f"{value:.2e}".partition("e")

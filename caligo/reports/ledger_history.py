@@ -17,9 +17,9 @@ from typing import Any
 from caligo.errors import LedgerCorruptError, StoreError
 from caligo.reports.figures import Scalar, number
 from caligo.reports.model import Axis, Column, Plot, Section, Series, Table
-from caligo.store.ledger import ledgers
-from caligo.store.merkle import Frontier
-from caligo.store.notes import CHECKPOINT_FILE
+from caligo.store.audit.ledger import ledgers
+from caligo.store.audit.merkle import Frontier
+from caligo.store.audit.notes import CHECKPOINT_FILE
 
 _MOST_VALIDATIONS = 400
 _MOST_SHOWN = 20

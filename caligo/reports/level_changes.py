@@ -1,7 +1,7 @@
 """Where figures of an experiment that was repeated changed their level: one plot each, and a table of the changes.
 
 Covers: the most repeated experiments of a store, each on one machine. Does not cover: finding the changes
-(:mod:`caligo.store.change_points`), experiments that were repeated too few times to show one.
+(:mod:`caligo.store.comparing.change_points`), experiments that were repeated too few times to show one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from caligo.reports.figures import Scalar, figure, number
 from caligo.reports.model import Axis, Column, Plot, Section, Series, Table
 from caligo.reports.naming import described
 from caligo.statistics import Samples
-from caligo.store.change_points import LEAST_RUNS, ChangePoint, find_change_points
+from caligo.store.comparing.change_points import LEAST_RUNS, ChangePoint, find_change_points
 
 _MOST_EXPERIMENTS = 4
 _MOST_RUNS = 400

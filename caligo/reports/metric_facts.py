@@ -1,6 +1,6 @@
 """Metrics of the store as facts of a page: what a person calls each.
 
-Covers: labels, notes and intervals. Does not cover: what the metrics are (:mod:`caligo.store.metrics`).
+Covers: labels, notes and intervals. Does not cover: what the metrics are (:mod:`caligo.store.comparing.metrics`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from caligo.reports.figures import figure, number
 from caligo.reports.model import Fact
-from caligo.store.metrics import Metric
+from caligo.store.comparing.metrics import Metric
 
 _LABELS = {
     "fer": "Frame error rate",

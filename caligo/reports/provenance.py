@@ -1,7 +1,7 @@
 """Where a run comes from and what stands for it: its place in the ledger, its proof, its lineage.
 
 Covers: the sections of a run's page about the audit ledger and about runs it is related to. Does not cover: the ledger
-itself (:mod:`caligo.store.ledger`), which it only reads.
+itself (:mod:`caligo.store.audit.ledger`), which it only reads.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from pathlib import Path
 from caligo.errors import ConfigError, LedgerCorruptError, StoreError
 from caligo.reports.figures import number
 from caligo.reports.model import Column, Fact, Section, Table
-from caligo.store import Run, governance, merkle
-from caligo.store.ledger import Ledger, seal_content
-from caligo.store.lineage import Lineage, Node, find_lineage, lineage_of
-from caligo.store.notes import Checkpoint, NoteError, parse_checkpoint
-from caligo.store.proofs import covering_checkpoint, find_seal
+from caligo.store import Run
+from caligo.store.audit import merkle
+from caligo.store.audit.ledger import Ledger, seal_content
+from caligo.store.audit.notes import Checkpoint, NoteError, parse_checkpoint
+from caligo.store.audit.proofs import covering_checkpoint, find_seal
+from caligo.store.comparing.lineage import Lineage, Node, find_lineage, lineage_of
+from caligo.store.governing import governance
 
 _MOST_EDGES = 100
 _MEANING = (

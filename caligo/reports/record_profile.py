@@ -1,7 +1,7 @@
 """What a run's records say along the run, in one pass and in memory that does not grow with their number.
 
 Covers: outcomes, and time and key bits of stretches of consecutive blocks. Does not cover: raw times and rates with
-intervals, which are :mod:`caligo.store.metrics`.
+intervals, which are :mod:`caligo.store.comparing.metrics`.
 """
 
 from __future__ import annotations

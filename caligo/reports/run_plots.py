@@ -21,7 +21,7 @@ from caligo.reports.rank_files import BusyTimes, Rank
 from caligo.reports.record_profile import RecordProfile
 from caligo.statistics import Samples
 from caligo.store import Run
-from caligo.store.metrics import Metric
+from caligo.store.comparing.metrics import Metric
 
 _MOST_BARS = 32
 _SINGLE_LINES = 6

@@ -21,7 +21,7 @@ from caligo.reports.rank_files import Rank, read_busy_times, read_ranks
 from caligo.reports.record_profile import RecordProfile, profile_records
 from caligo.statistics import Proportion
 from caligo.store import Finding, Run, State, load_run
-from caligo.store.metrics import Metric, run_metrics
+from caligo.store.comparing.metrics import Metric, run_metrics
 
 _MOST_KEY_FIGURES = 24
 _MOST_FINDINGS = 100

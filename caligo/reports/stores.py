@@ -21,9 +21,9 @@ from caligo.reports.level_changes import level_changes
 from caligo.reports.model import Axis, Column, Fact, PageModel, Plot, Section, Series, Table
 from caligo.reports.naming import DESCRIBING_NAMES, described
 from caligo.statistics import Samples
-from caligo.store.conditions import resolve_filter
-from caligo.store.index import open_index
-from caligo.store.query import parse_filter
+from caligo.store.indexing.conditions import resolve_filter
+from caligo.store.indexing.index import open_index
+from caligo.store.indexing.query import parse_filter
 
 _NAMES = (
     "run", "id", "kind", "identity", "campaign", "state", "standing", "started_at", "elapsed_s", "records",
@@ -45,7 +45,7 @@ def store_page(store: str | os.PathLike[str], *, where: str = "", written_at: st
 
     Args:
         store: its directory.
-        where: a condition as of :mod:`caligo.store.query`; empty takes every run. Runs that were set aside
+        where: a condition as of :mod:`caligo.store.indexing.query`; empty takes every run. Runs that were set aside
             (quarantined, rejected, replaced) are counted too.
         written_at: when the page was made, as UTC text; empty leaves it out.
 

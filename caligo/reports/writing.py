@@ -15,7 +15,7 @@ from caligo.reports.html import render_html
 from caligo.reports.markdown import render_json, render_markdown
 from caligo.reports.model import SCHEMA, PageModel
 from caligo.store import files
-from caligo.store.ledger import Entry, Ledger
+from caligo.store.audit.ledger import Entry, Ledger
 
 FORMS: dict[str, Callable[[PageModel], str]] = {"html": render_html, "md": render_markdown, "json": render_json}
 """Form of a page -> what makes it; the form is the file's suffix."""

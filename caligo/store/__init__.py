@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from caligo.store.findings import Code, Finding, Severity
-    from caligo.store.index import select_runs
+    from caligo.store.indexing.index import select_runs
     from caligo.store.layout import default_store
     from caligo.store.reader import Run, RunInfo, State, find_run, list_runs, load_run
     from caligo.store.writer import RunWriter

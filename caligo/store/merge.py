@@ -1,7 +1,8 @@
 """Merging stores: shards of many jobs and clusters become one store, whatever the order, however often.
 
 Covers: runs, the versions of a run that went different ways, interruption at any instant, the report. Does not cover:
-which copy contains which (:mod:`caligo.store.versions`), ledgers of other stores (:mod:`caligo.store.merge_ledgers`).
+which copy contains which (:mod:`caligo.store.versions`), ledgers of other stores
+(:mod:`caligo.store.audit.merge_ledgers`).
 
 A store holds of each run the maximal copies: the one to show in ``runs/<name>``, the others in
 ``conflicts/<name>/<digest>``. Merging adds the copies of the sources and removes what another copy contains, so the
@@ -24,8 +25,8 @@ from typing import Any
 
 from caligo.errors import ConfigError, StoreError
 from caligo.store import environment, files, layout
+from caligo.store.audit.merge_ledgers import LedgerMerge, merge_ledgers, record_merge
 from caligo.store.findings import Code, Finding
-from caligo.store.merge_ledgers import LedgerMerge, merge_ledgers, record_merge
 from caligo.store.versions import (
     DIGEST_DIGITS,
     ChangedError,

@@ -21,10 +21,10 @@ from typing import Any
 
 from caligo.errors import ConfigError, StoreError
 from caligo.store import files, layout
+from caligo.store.audit.ledger import STORE_FILE, Ledger, append_seal
+from caligo.store.audit.merge_ledgers import merge_ledgers
 from caligo.store.findings import Code, Finding
-from caligo.store.ledger import STORE_FILE, Ledger, append_seal
 from caligo.store.merge import MergeReport, merge_run
-from caligo.store.merge_ledgers import merge_ledgers
 from caligo.store.migrations import migrate_document
 from caligo.store.reader import RunInfo, State, list_runs, load_run
 

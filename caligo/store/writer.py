@@ -28,7 +28,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from caligo.errors import CaligoError, ConfigError, StoreError
-from caligo.store import compaction, environment, files, layout, ledger, sealing
+from caligo.store import compaction, environment, files, layout, sealing
+from caligo.store.audit import ledger
 from caligo.store.migrations import migrate_document
 from caligo.store.records import frame_record, record_salt
 from caligo.store.values import encode_record, plain, run_identity

@@ -35,7 +35,7 @@ from typing import Any
 
 from caligo.errors import CaligoError, StoreError
 from caligo.store import RunWriter, Severity, State, list_runs, load_run
-from caligo.store.ledger import Ledger, ledgers
+from caligo.store.audit.ledger import Ledger, ledgers
 
 READS, WRITES, SYNCS, NAMES, REMOVALS = 1, 2, 4, 8, 16
 REFUSE, KILL_BEFORE, KILL_AFTER, SHORT = range(4)
@@ -133,7 +133,7 @@ def append(place: Path) -> None:
 
 def quarantine(place: Path) -> None:
     from caligo.store.findings import Code, Finding
-    from caligo.store.governance import quarantine as set_aside
+    from caligo.store.governing.governance import quarantine as set_aside
 
     name = first_name(place / "store")
     set_aside(place / "store", name, [Finding(Code.FILE_CHANGED, "a test", "run.json")])
@@ -155,23 +155,23 @@ def exported(place: Path) -> dict[str, str]:
 
 
 def refresh(place: Path) -> None:
-    from caligo.store.index import select_runs
+    from caligo.store.indexing.index import select_runs
 
     os.environ["CALIGO_INDEX"] = str(place / "index" / "index.sqlite")
     assert len(select_runs(place / "store")) == 2
 
 
 def with_key(place: Path) -> None:
-    from caligo.store.signing import generate_key
+    from caligo.store.bundles.signing import generate_key
 
     some_runs(place)
     generate_key(place / "key.pem", "lab")
 
 
 def checkpoint(place: Path) -> None:
+    from caligo.store.audit.notes import checkpoint_path, make_checkpoint
+    from caligo.store.bundles.signing import load_signer
     from caligo.store.files import put_whole, storing
-    from caligo.store.notes import checkpoint_path, make_checkpoint
-    from caligo.store.signing import load_signer
 
     ledger = Ledger.open(place / "store")
     path = checkpoint_path(ledger, ledger.size())
@@ -186,8 +186,8 @@ def checkpoints(place: Path) -> list[str]:
 
 
 def bundle(place: Path) -> None:
-    from caligo.store.bundle_writer import write_bundle
-    from caligo.store.signing import load_signer
+    from caligo.store.bundles.bundle_writer import write_bundle
+    from caligo.store.bundles.signing import load_signer
 
     if not (place / "run.caligo-bundle.tar").exists():
         name = first_name(place / "store")
@@ -204,13 +204,13 @@ def bundled(place: Path) -> list[str]:
 
 
 def baseline(place: Path) -> None:
-    from caligo.store.baselines import set_baseline
+    from caligo.store.gating.baselines import set_baseline
 
     set_baseline(place / "store", "accepted", where="kind = simulate")
 
 
 def baseline_set(place: Path) -> str:
-    from caligo.store.baselines import baseline_named
+    from caligo.store.gating.baselines import baseline_named
 
     return baseline_named(place / "store", "accepted").name
 
@@ -245,7 +245,7 @@ def with_benchmarks(place: Path) -> None:
 
 
 def import_them(place: Path) -> None:
-    from caligo.store.import_benchmarks import import_benchmarks
+    from caligo.store.gating.import_benchmarks import import_benchmarks
 
     import_benchmarks(place / "benchmarks.json", place / "store")
 
@@ -311,7 +311,7 @@ def with_a_killed_run(place: Path) -> None:
 
 
 def repair(place: Path) -> None:
-    from caligo.store.repair import repair as put_right
+    from caligo.store.governing.repair import repair as put_right
 
     done = put_right(place / "store", now=datetime.now(UTC) + timedelta(days=2))
     if done.failed or done.left:

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from caligo.statistics import Samples
-from caligo.store.gate_report import Verdict
-from caligo.store.gates import Observed, gate
-from caligo.store.metrics import Metric
+from caligo.store.comparing.metrics import Metric
+from caligo.store.gating.gate_report import Verdict
+from caligo.store.gating.gates import Observed, gate
 
 pytestmark = pytest.mark.acceptance
 

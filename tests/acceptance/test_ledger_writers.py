@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from caligo.store.ledger import Ledger
-from caligo.store.ledger_check import verify_ledger
+from caligo.store.audit.ledger import Ledger
+from caligo.store.audit.ledger_check import verify_ledger
 
 pytestmark = pytest.mark.acceptance
 
 PROGRAM = """
 import os, sys
-from caligo.store.ledger import Ledger
+from caligo.store.audit.ledger import Ledger
 
 def refuse(*arguments, **options):
     raise OSError(95, "Operation not supported")

@@ -21,8 +21,8 @@ from conftest import Require
 from store_faults import SCENARIOS
 
 from caligo.store import RunWriter, Severity, State, list_runs, load_run
-from caligo.store.ledger import Ledger, append_seal
-from caligo.store.validation import validate_store
+from caligo.store.audit.ledger import Ledger, append_seal
+from caligo.store.governing.validation import validate_store
 
 pytestmark = pytest.mark.acceptance
 

@@ -16,7 +16,7 @@ import pytest
 from true_runs import key_pair, record_command, record_reconciliation
 
 from caligo.cli import main
-from caligo.store.validation import validate_store
+from caligo.store.governing.validation import validate_store
 
 pytestmark = pytest.mark.acceptance
 

@@ -16,8 +16,8 @@ import click
 from caligo.cli._output import Table, message, printable
 
 if TYPE_CHECKING:
-    from caligo.store.flatten import Scalar
-    from caligo.store.index import Refreshed
+    from caligo.store.indexing.flatten import Scalar
+    from caligo.store.indexing.index import Refreshed
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -16,7 +16,7 @@ from caligo.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from caligo.store.alerts import Judgement
+    from caligo.store.gating.alerts import Judgement
 
 _rules_option = click.option(
     "--rules",
@@ -61,8 +61,8 @@ def check_command(
     A hook runs only if a rule fires.
     """
     from caligo.errors import ConfigError
-    from caligo.store.alert_rules import parse_alerts
-    from caligo.store.alerts import Answer, alert_history, current, record_alerts
+    from caligo.store.gating.alert_rules import parse_alerts
+    from caligo.store.gating.alerts import Answer, alert_history, current, record_alerts
 
     check_hooks(hooks)
     if since is not None and not re.fullmatch(r"\d{4}-\d\d-\d\d(T[\d:.]{0,12}Z?)?", since):
@@ -97,8 +97,8 @@ def try_command(rules_file: Path, store: Path, as_json: bool) -> None:
 
     Nothing is noted, no hook runs, and the exit code is 0.
     """
-    from caligo.store.alert_rules import parse_alerts
-    from caligo.store.alerts import Answer, alert_history, judge, tally_alerts
+    from caligo.store.gating.alert_rules import parse_alerts
+    from caligo.store.gating.alerts import Answer, alert_history, judge, tally_alerts
 
     rules = parse_alerts(read_text(rules_file, "rules"))
     history = alert_history(store, rules)

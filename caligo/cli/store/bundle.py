@@ -13,7 +13,7 @@ from caligo.cli.store.key import passphrase_option, trust_option
 from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
-    from caligo.store.bundle import Bundle
+    from caligo.store.bundles.bundle import Bundle
 
 
 @click.command("bundle", short_help="Put a run into one signed file, for others to check and run again.")
@@ -60,9 +60,9 @@ def bundle_command(
     key, but the names of hosts and paths that run.json has. RUN is as for `caligo store show`.
     """
     from caligo.store import find_run
-    from caligo.store.bundle_writer import write_bundle
-    from caligo.store.signing import find_key, load_signer, read_passphrase
-    from caligo.store.trust import load_trust
+    from caligo.store.bundles.bundle_writer import write_bundle
+    from caligo.store.bundles.signing import find_key, load_signer, read_passphrase
+    from caligo.store.bundles.trust import load_trust
 
     signer = load_signer(find_key(key), read_passphrase(passphrase_file))
     written = write_bundle(
@@ -103,8 +103,8 @@ def verify_command(bundle: Path, trust_file: Path | None, as_json: bool) -> Exit
     Exits with 8 where it is not what a trusted key signed. Neither the store nor the network is needed.
     """
     from caligo.errors import BundleError, SignatureError
-    from caligo.store.bundle import read_bundle
-    from caligo.store.trust import load_trust
+    from caligo.store.bundles.bundle import read_bundle
+    from caligo.store.bundles.trust import load_trust
 
     trust = load_trust(trust_file)
     try:

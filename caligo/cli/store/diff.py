@@ -13,8 +13,8 @@ from caligo.cli._output import emit_json, format_value, message, printable
 from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
-    from caligo.store.comparison import Change, Comparison, Effect, MetricChange, Side
-    from caligo.store.metrics import Metric
+    from caligo.store.comparing.comparison import Change, Comparison, Effect, MetricChange, Side
+    from caligo.store.comparing.metrics import Metric
 
 _PAGE_WIDTH = 100
 _KEYS_SHOWN = 24
@@ -39,7 +39,7 @@ def diff_command(a: str, b: str, quick: bool, as_markdown: bool, store: Path, as
     A and B are each a run as of `caligo store show`, or a condition as of `caligo store query` that selects runs of one
     experiment, such as 'kind = simulate and code.commit = 4be858e'. Several runs on a side are pooled.
     """
-    from caligo.store.comparison import compare_runs, find_side
+    from caligo.store.comparing.comparison import compare_runs, find_side
 
     comparison = compare_runs(find_side(store, a), find_side(store, b), records=not quick)
     if as_json:

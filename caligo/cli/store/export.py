@@ -37,7 +37,7 @@ def command(runs: tuple[str, ...], where: str | None, form: str, out: Path, stor
     """
     from caligo.store import find_run
     from caligo.store.export import export_runs
-    from caligo.store.index import select_runs
+    from caligo.store.indexing.index import select_runs
 
     if bool(runs) == (where is not None):
         raise ConfigError("expected runs or --where FILTER, got both or neither; --where '' selects every run")

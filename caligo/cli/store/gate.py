@@ -14,9 +14,9 @@ from caligo.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from caligo.store.baselines import Baseline
-    from caligo.store.gate_report import Check, GateReport
-    from caligo.store.gate_rules import Rules
+    from caligo.store.gating.baselines import Baseline
+    from caligo.store.gating.gate_report import Check, GateReport
+    from caligo.store.gating.gate_rules import Rules
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _COLORS = {"regression": "red", "not comparable": "yellow", "passed": "green"}
@@ -43,7 +43,7 @@ def hook_options(function: Any) -> Any:
 
 def run_hooks(hooks: tuple[str, ...], event: str, told: Mapping[str, Any], timeout_s: float) -> list[dict[str, Any]]:
     """Run each hook in turn, and say which did not end well; the command's own exit code stays what it was."""
-    from caligo.store.hooks import run_hook
+    from caligo.store.gating.hooks import run_hook
 
     outcomes = [run_hook(command, event, told, timeout_s=timeout_s) for command in hooks]
     for outcome in outcomes:
@@ -54,7 +54,7 @@ def run_hooks(hooks: tuple[str, ...], event: str, told: Mapping[str, Any], timeo
 
 def check_hooks(hooks: tuple[str, ...]) -> None:
     """Refuse a hook that is no command before any work is done."""
-    from caligo.store.hooks import split_command
+    from caligo.store.gating.hooks import split_command
 
     for command in hooks:
         split_command(command)
@@ -83,7 +83,7 @@ def import_command(file: Path, campaign: str | None, store: Path, as_json: bool)
 
     A file that the store has already is recognised by its content, and not imported again.
     """
-    from caligo.store.import_benchmarks import import_benchmarks
+    from caligo.store.gating.import_benchmarks import import_benchmarks
 
     imported = import_benchmarks(file, store, campaign=campaign)
     if as_json:
@@ -127,7 +127,7 @@ def baseline_group() -> None:
 @json_option
 def set_command(name: str, where: str | None, runs: tuple[str, ...], store: Path, as_json: bool) -> None:
     """Declare the baseline NAME, in place of one of that name."""
-    from caligo.store.baselines import set_baseline
+    from caligo.store.gating.baselines import set_baseline
 
     baseline = set_baseline(store, name, where=where, runs=runs)
     if as_json:
@@ -141,7 +141,7 @@ def set_command(name: str, where: str | None, runs: tuple[str, ...], store: Path
 @json_option
 def baseline_list_command(store: Path, as_json: bool) -> None:
     """List the baselines that hold."""
-    from caligo.store.baselines import baselines
+    from caligo.store.gating.baselines import baselines
 
     known = baselines(store)
     if as_json:
@@ -166,7 +166,7 @@ def _selector(baseline: Baseline) -> str:
 @json_option
 def baseline_show_command(name: str, store: Path, as_json: bool) -> None:
     """Show the runs of the baseline NAME, and which of them are not used any more."""
-    from caligo.store.baselines import baseline_named, baseline_runs
+    from caligo.store.gating.baselines import baseline_named, baseline_runs
 
     baseline = baseline_named(store, name)
     kept, left_out = baseline_runs(store, baseline)
@@ -226,8 +226,8 @@ def gate_command(
     """
     from caligo.errors import ConfigError
     from caligo.store import find_run
-    from caligo.store.baselines import baseline_named, baseline_runs
-    from caligo.store.gates import gate_runs
+    from caligo.store.gating.baselines import baseline_named, baseline_runs
+    from caligo.store.gating.gates import gate_runs
 
     check_hooks(hooks)
     if (where is None) == (not runs):
@@ -238,7 +238,7 @@ def gate_command(
     if where is None:
         candidates = [find_run(store, run) for run in runs]
     else:
-        from caligo.store.index import select_runs
+        from caligo.store.indexing.index import select_runs
 
         candidates = select_runs(store, where)
     report = gate_runs(candidates, held_against, rules)
@@ -267,7 +267,7 @@ def gate_command(
 def _rules(file: Path | None, alpha: float | None, min_effect: str | None, unit: str | None) -> Rules:
     from dataclasses import replace
 
-    from caligo.store.gate_rules import Rules, Unit, parse_alpha, parse_rules, parse_share
+    from caligo.store.gating.gate_rules import Rules, Unit, parse_alpha, parse_rules, parse_share
 
     rules = Rules() if file is None else parse_rules(read_text(file, "rules"))
     if alpha is not None:

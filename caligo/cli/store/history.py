@@ -14,7 +14,7 @@ from caligo.cli._output import Table, emit_json, format_value, message, printabl
 from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
-    from caligo.store.history import History, HistoryChange, HistorySeries
+    from caligo.store.comparing.history import History, HistoryChange, HistorySeries
 
 _SERIES_SHOWN = 20
 
@@ -40,8 +40,8 @@ def history_command(
 
     Runs of one experiment on one machine make a series. A change is reported with the commits between which it came.
     """
-    from caligo.store.change_points import LEAST_RUNS
-    from caligo.store.history import metric_history
+    from caligo.store.comparing.change_points import LEAST_RUNS
+    from caligo.store.comparing.history import metric_history
 
     history = metric_history(store, metric, where, significance=significance, together=together)
     if as_json:

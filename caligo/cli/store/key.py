@@ -13,7 +13,7 @@ from caligo.cli._options import json_option
 from caligo.cli._output import Table, emit_json, message, print_facts
 
 if TYPE_CHECKING:
-    from caligo.store.trust import Trust, TrustedKey
+    from caligo.store.bundles.trust import Trust, TrustedKey
 
 trust_option = click.option(
     "--trust",
@@ -38,7 +38,7 @@ _note_option = click.option("--note", metavar="TEXT", default="", help="A remark
 
 
 def _moment(context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
-    from caligo.store.trust import key_moment
+    from caligo.store.bundles.trust import key_moment
 
     return None if text is None else key_moment(text)
 
@@ -82,8 +82,8 @@ def new_command(
     The key file is readable by its owner alone and is never overwritten. Print the line after `verifier key` to those
     who are to believe its signatures: they add it with `caligo store key trust`.
     """
-    from caligo.store import signing
-    from caligo.store import trust as trusting
+    from caligo.store.bundles import signing
+    from caligo.store.bundles import trust as trusting
 
     trust = trusting.load_trust(trust_file, missing_ok=True)
     path = signing.keys_directory() / f"{name.replace('/', '-')}.pem" if out is None else out
@@ -98,8 +98,8 @@ def new_command(
 @json_option
 def list_command(trust_file: Path | None, as_json: bool) -> None:
     """List the keys of the trust file, and which of them can be signed with here."""
-    from caligo.store import signing
-    from caligo.store import trust as trusting
+    from caligo.store.bundles import signing
+    from caligo.store.bundles import trust as trusting
 
     trust, own = trusting.load_trust(trust_file), signing.own_keys()
     rows = [{**entry.to_json(), "file": own.get(entry.key.key_id)} for entry in trust.keys]
@@ -125,8 +125,8 @@ def show_command(key: str | None, passphrase_file: Path | None, trust_file: Path
 
     Without KEY it is the key that would sign. The line `verifier key` is what others add to their trust file.
     """
-    from caligo.store import signing
-    from caligo.store import trust as trusting
+    from caligo.store.bundles import signing
+    from caligo.store.bundles import trust as trusting
 
     entry = None if key is None else trusting.load_trust(trust_file).find(key)
     if entry is None:
@@ -159,8 +159,8 @@ def trust_command(
 
     Whoever can change the line on its way can have his own signatures believed: compare the key id with its owner.
     """
-    from caligo.store import signing
-    from caligo.store import trust as trusting
+    from caligo.store.bundles import signing
+    from caligo.store.bundles import trust as trusting
 
     path = Path(key)
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else key
@@ -182,7 +182,7 @@ def retire_command(key: str, at: datetime | None, trust_file: Path | None, store
     For the ordinary change of keys. If somebody else may have the key, revoke it: a date on a signature is its
     signer's word.
     """
-    from caligo.store import trust as trusting
+    from caligo.store.bundles import trust as trusting
 
     trust = trusting.load_trust(trust_file)
     key_id = trust.known(key).key.key_id
@@ -198,7 +198,7 @@ def retire_command(key: str, at: datetime | None, trust_file: Path | None, store
 @json_option
 def revoke_command(key: str, note: str, trust_file: Path | None, store: Path | None, as_json: bool) -> None:
     """Believe nothing that KEY signed, whenever that was. There is no way back."""
-    from caligo.store import trust as trusting
+    from caligo.store.bundles import trust as trusting
 
     trust = trusting.load_trust(trust_file)
     key_id = trust.known(key).key.key_id
@@ -210,7 +210,7 @@ def _finish(
     action: str, trust: Trust, entry: TrustedKey, store: Path | None, as_json: bool, beside: dict[str, str]
 ) -> None:
     """Save the trust file, note the action in a ledger where that was asked for, print the key."""
-    from caligo.store import trust as trusting
+    from caligo.store.bundles import trust as trusting
 
     saved = trusting.save_trust(trust)
     if store is not None:

@@ -14,9 +14,9 @@ from caligo.cli.store.key import passphrase_option, trust_option
 from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
-    from caligo.store.ledger import Entry
-    from caligo.store.ledger_check import LedgerReport
-    from caligo.store.trust import Trust
+    from caligo.store.audit.ledger import Entry
+    from caligo.store.audit.ledger_check import LedgerReport
+    from caligo.store.bundles.trust import Trust
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -45,7 +45,7 @@ def ledger_group() -> None:
 @json_option
 def log_command(limit: int, store: Path, as_json: bool) -> None:
     """List the entries: of the store's own ledger, then of ledgers that merges brought."""
-    from caligo.store.ledger import ledgers
+    from caligo.store.audit.ledger import ledgers
 
     shown: list[dict[str, Any]] = []
     for ledger in ledgers(store):
@@ -89,10 +89,10 @@ def checkpoint_command(
     The checkpoint is kept in the store; a copy that somebody else keeps is what shows later that the past was changed.
     """
     from caligo.store import files
-    from caligo.store.ledger import Ledger
-    from caligo.store.notes import make_checkpoint, parse_checkpoint
-    from caligo.store.signing import find_key, load_signer, read_passphrase
-    from caligo.store.trust import load_trust
+    from caligo.store.audit.ledger import Ledger
+    from caligo.store.audit.notes import make_checkpoint, parse_checkpoint
+    from caligo.store.bundles.signing import find_key, load_signer, read_passphrase
+    from caligo.store.bundles.trust import load_trust
 
     signer = load_signer(find_key(key), read_passphrase(passphrase_file))
     load_trust(trust_file).require_usable(signer.key_id)
@@ -125,7 +125,7 @@ def prove_command(run: str, out: Path | None, store: Path, as_json: bool) -> Non
     show`. `verify_ledger.py --proof FILE` checks it (`caligo store ledger export-verifier`).
     """
     from caligo.store import files, find_run
-    from caligo.store.proofs import covering_checkpoint, find_seal, make_proof, proof_bytes
+    from caligo.store.audit.proofs import covering_checkpoint, find_seal, make_proof, proof_bytes
 
     name = find_run(store, run).name
     ledger, entry = find_seal(store, name)
@@ -152,8 +152,8 @@ def verify_command(checkpoint: Path | None, trust_file: Path | None, store: Path
     an older state of it, from an honest one.
     """
     from caligo.store import files
-    from caligo.store.ledger_check import verify_store
-    from caligo.store.trust import load_trust
+    from caligo.store.audit.ledger_check import verify_store
+    from caligo.store.bundles.trust import load_trust
 
     held = None
     if checkpoint is not None:
@@ -174,7 +174,8 @@ def verify_command(checkpoint: Path | None, trust_file: Path | None, store: Path
 @click.argument("file", type=_FILE)
 def export_command(file: Path) -> None:
     """Write the standalone verifier to FILE: one Python script that needs nothing of caligo."""
-    from caligo.store import files, verify_ledger
+    from caligo.store import files
+    from caligo.store.audit import verify_ledger
 
     with files.storing("write the verifier", file):
         files.put_whole(file.absolute(), Path(verify_ledger.__file__).read_bytes())

@@ -23,7 +23,7 @@ def lineage_command(run: str | None, form: str | None, store: Path, as_json: boo
     With RUN only what it came of and what came of it. A graph with a cycle exits with 8: documents were forged.
     """
     from caligo.store import find_run
-    from caligo.store.lineage import dot_text, find_lineage, lineage_of, mermaid_text, tree_lines
+    from caligo.store.comparing.lineage import dot_text, find_lineage, lineage_of, mermaid_text, tree_lines
 
     graph = find_lineage(store)
     if run is not None:

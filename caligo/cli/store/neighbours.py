@@ -12,8 +12,8 @@ from caligo.cli._output import Table, emit_json, format_value, message, printabl
 from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
-    from caligo.store.metrics import Metric
-    from caligo.store.neighbours import Neighbour, NeighbourGroup
+    from caligo.store.comparing.metrics import Metric
+    from caligo.store.comparing.neighbours import Neighbour, NeighbourGroup
 
 _FIGURES = (("fer", "FER"), ("efficiency", "f"), ("payload_mbps", "payload Mbit/s"))
 
@@ -44,7 +44,7 @@ def neighbours_command(run: str, keys: int, limit: int, store: Path, as_json: bo
     What counts is what defines the experiment: configuration and seeds, not threads, paths, code or machine.
     """
     from caligo.store import find_run, load_run
-    from caligo.store.neighbours import find_neighbours
+    from caligo.store.comparing.neighbours import find_neighbours
 
     loaded = load_run(find_run(store, run), verify=False)
     found = find_neighbours(store, loaded, keys)

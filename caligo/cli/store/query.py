@@ -34,9 +34,9 @@ def query_command(
     caligo store query 'id, fer, efficiency where kind = simulate order by fer'
     caligo store query 'count(), median(coded_mbps) group by machine.fingerprint'
     """
-    from caligo.store.conditions import resolve_query
-    from caligo.store.index import open_index
-    from caligo.store.query import parse_query
+    from caligo.store.indexing.conditions import resolve_query
+    from caligo.store.indexing.index import open_index
+    from caligo.store.indexing.query import parse_query
 
     refuse_both(as_json, as_csv)
     query = parse_query(text)
@@ -68,8 +68,8 @@ def reindex_command(index: str | None, store: Path, as_json: bool) -> ExitCode:
 
     Never needed for right answers: every command brings the index up to date.
     """
-    from caligo.store.index import open_index
-    from caligo.store.query import parse_filter
+    from caligo.store.indexing.index import open_index
+    from caligo.store.indexing.query import parse_filter
 
     begin = time.monotonic()
     with open_index(store, index) as opened:

@@ -52,7 +52,7 @@ def report_command(
     from caligo.reports import comparison_page, run_page, store_page, write_page
     from caligo.reports.writing import enter_page, page_name
     from caligo.store import find_run
-    from caligo.store.comparison import find_side
+    from caligo.store.comparing.comparison import find_side
 
     if len(runs) > 2:
         raise click.UsageError(f"expected at most two runs, got {len(runs)}")

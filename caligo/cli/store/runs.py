@@ -16,10 +16,10 @@ from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
     from caligo.store import Finding, Run
-    from caligo.store.conditions import Filter
-    from caligo.store.flatten import Scalar
-    from caligo.store.governance import Standing
-    from caligo.store.index import Index, ListedRun
+    from caligo.store.governing.governance import Standing
+    from caligo.store.indexing.conditions import Filter
+    from caligo.store.indexing.flatten import Scalar
+    from caligo.store.indexing.index import Index, ListedRun
 
 _COLORS = {"open": "cyan", "interrupted": "yellow", "sealed": "green", "damaged": "red"}
 _FIGURES = ("fer", "efficiency", "payload_mbps", "coded_mbps")
@@ -60,9 +60,9 @@ def list_command(
     Answered from an index that is brought up to date first. Documents are looked at, records are not:
     `caligo store show` looks at every byte of a run. FILTER is described in docs/store.md.
     """
-    from caligo.store.conditions import All, Compare, Name, Text, resolve_filter
-    from caligo.store.index import open_index
-    from caligo.store.query import parse_filter
+    from caligo.store.indexing.conditions import All, Compare, Name, Text, resolve_filter
+    from caligo.store.indexing.index import open_index
+    from caligo.store.indexing.query import parse_filter
 
     refuse_both(as_json, as_csv)
     condition = parse_filter(where)
@@ -108,9 +108,9 @@ def _chosen(
     index: Index, columns: str, condition: Filter, limit: int
 ) -> tuple[Sequence[str], list[Sequence[Scalar | None]]]:
     """The columns asked for, of the newest runs that pass."""
-    from caligo.store.conditions import All, resolve_query
-    from caligo.store.query import parse_query
-    from caligo.store.selection import arrange, needed_names
+    from caligo.store.indexing.conditions import All, resolve_query
+    from caligo.store.indexing.query import parse_query
+    from caligo.store.indexing.selection import arrange, needed_names
 
     query = resolve_query(parse_query(columns), index.names(), columns)
     if query.aggregates or query.order or query.limit is not None or query.where != All():
@@ -230,7 +230,7 @@ def _shown(run: Run, outcomes: dict[str, int] | None, standing: Standing | None)
 
 def _standing_of(run: Run) -> Standing | None:
     """What the ledgers of the run's store say; None where nothing is said, or the run lies in no store."""
-    from caligo.store.index import open_index
+    from caligo.store.indexing.index import open_index
 
     if run.path.parent.name != "runs":
         return None

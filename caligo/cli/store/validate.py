@@ -14,8 +14,8 @@ from caligo.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from caligo.store.repair import RepairReport
-    from caligo.store.validation import StoreFinding, Validation
+    from caligo.store.governing.repair import RepairReport
+    from caligo.store.governing.validation import StoreFinding, Validation
 
 _MOST_SHOWN = 50
 _COLORS = {"damage": "red", "note": "yellow"}
@@ -68,7 +68,7 @@ def validate_command(
     set aside for them, or that somebody vouched for, are settled and do not count. Nothing is changed without
     --quarantine or --record.
     """
-    from caligo.store.validation import record_validation, validate_store
+    from caligo.store.governing.validation import record_validation, validate_store
 
     if history:
         if runs or where or quarantine or record:
@@ -94,16 +94,17 @@ def validate_command(
 def _selected(store: Path, runs: Sequence[str], where: str | None) -> list[str] | None:
     if where is None:
         return _names(store, runs)
-    from caligo.store.index import select_runs
+    from caligo.store.indexing.index import select_runs
 
     return [path.name for path in select_runs(store, where, include_quarantined=True)]
 
 
 def _quarantine(found: Validation) -> list[dict[str, Any]]:
     """Set damaged runs aside; those that are no runs by their name are left to a person."""
-    from caligo.store import governance, layout
-    from caligo.store.quarantine_report import write_report
-    from caligo.store.validation import damaged_runs
+    from caligo.store import layout
+    from caligo.store.governing import governance
+    from caligo.store.governing.quarantine_report import write_report
+    from caligo.store.governing.validation import damaged_runs
 
     done = []
     for run, findings in damaged_runs(found).items():
@@ -143,7 +144,7 @@ def _print_findings(findings: Sequence[StoreFinding]) -> None:
 
 
 def _history(store: Path, as_json: bool) -> ExitCode:
-    from caligo.store.validation_history import FIGURES, figures_by_day, past_validations
+    from caligo.store.governing.validation_history import FIGURES, figures_by_day, past_validations
 
     past, days = past_validations(store.absolute()), figures_by_day(store)
     if as_json:
@@ -199,7 +200,7 @@ def repair_command(
     Runs of killed writers are sealed as new runs, files come back from another copy, seals enter the ledger, what
     was never finished is removed. Exits with 8 if findings are left that it cannot repair.
     """
-    from caligo.store.repair import repair
+    from caligo.store.governing.repair import repair
 
     report = repair(store, _names(store, runs), dry_run=dry_run, source=source, workers=workers)
     if as_json:
@@ -241,7 +242,7 @@ def release_command(run: str, reason: str, store: Path, as_json: bool) -> ExitCo
     RUN is meant as in `caligo store show`. What it was quarantined for is settled; anything else that is found later
     is not.
     """
-    from caligo.store.governance import release
+    from caligo.store.governing.governance import release
 
     return _judged(store, run, as_json, lambda name: release(store.absolute(), name, reason))
 
@@ -256,14 +257,14 @@ def reject_command(run: str, reason: str, store: Path, as_json: bool) -> ExitCod
 
     RUN is meant as in `caligo store show`; a run that is gone is given by its whole name.
     """
-    from caligo.store.governance import reject
+    from caligo.store.governing.governance import reject
 
     return _judged(store, run, as_json, lambda name: reject(store.absolute(), name, reason))
 
 
 def _judged(store: Path, run: str, as_json: bool, judge: Any) -> ExitCode:
     from caligo.store import find_run, layout
-    from caligo.store.governance import standing
+    from caligo.store.governing.governance import standing
 
     name = run if layout.RUN_NAME.fullmatch(run) else find_run(store, run).name
     entry = judge(name)

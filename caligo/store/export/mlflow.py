@@ -20,7 +20,7 @@ from typing import Any
 
 from caligo.store.export.otlp import ended_ns, started_ns
 from caligo.store.export.rows import kind_of
-from caligo.store.flatten import flatten_run
+from caligo.store.indexing.flatten import flatten_run
 from caligo.store.reader import Run
 
 _FORBIDDEN = re.compile(r"[^\w. /:-]")

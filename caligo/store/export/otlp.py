@@ -22,7 +22,7 @@ from typing import Any
 
 from caligo.store.export.rows import kind_of
 from caligo.store.export.traces import TRACE
-from caligo.store.flatten import flatten_run
+from caligo.store.indexing.flatten import flatten_run
 from caligo.store.reader import Run
 
 TRACES = "traces.jsonl"

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from caligo.store import files
-from caligo.store.flatten import flatten_run
+from caligo.store.indexing.flatten import flatten_run
 from caligo.store.reader import Run
 
 METADATA = "ro-crate-metadata.json"

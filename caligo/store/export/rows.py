@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from caligo.store.flatten import flatten_run
+from caligo.store.indexing.flatten import flatten_run
 from caligo.store.reader import Run
 
 KEYS = ("run", "writer", "number")

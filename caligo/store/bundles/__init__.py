@@ -1,0 +1,1 @@
+"""Keys, trust, and signed bundles of runs."""

@@ -1,0 +1,1 @@
+"""Figures of runs with their intervals, runs against each other, and runs over time."""

@@ -1,0 +1,1 @@
+"""Baselines, gates, alerts and hooks: what must not get worse."""

@@ -1,0 +1,1 @@
+"""Where runs stand: validation, physical sense, quarantine, repair."""
