@@ -21,6 +21,9 @@ endif
 # Absolute, because the virtual environment comes first on the PATH below.
 override PYTHON := $(or $(shell command -v "$(PYTHON)" 2>/dev/null),$(PYTHON))
 
+# Test files are shared out among processes, at most four of them; those marked `alone` measure, or start many processes.
+SIDE_BY_SIDE := -n $(shell echo $$(( $$(nproc) < 4 ? $$(nproc) : 4 ))) --dist loadfile
+
 # What this machine has and the tests must therefore not skip: in CI and in `make acceptance` a skip of these is a failure.
 REQUIRE = $(shell tests/features)
 
@@ -103,7 +106,7 @@ test-rust: setup
 
 test-python: setup
 	@echo "make: pytest"
-	@$(if $(CI),CALIGO_REQUIRE="$${CALIGO_REQUIRE-$(REQUIRE)}") $(BIN)/python -m pytest -q
+	@$(if $(CI),CALIGO_REQUIRE="$${CALIGO_REQUIRE-$(REQUIRE)}") $(BIN)/python -m pytest -q $(SIDE_BY_SIDE)
 
 # Instructions are counted by valgrind; cluster jobs run under a Slurm of their own (slurm/box), the index in a PostgreSQL of its
 # own, pages in a browser. CI installs them where it may; elsewhere what is missing is said, and those tests are skipped.
@@ -127,7 +130,8 @@ acceptance-tools:
 
 acceptance: setup acceptance-tools wheel sdist-vendored wheelhouse ## The long suites; nothing this machine can run is skipped
 	@features="$${CALIGO_REQUIRE-$$(tests/features)}"; echo "make: pytest -m acceptance, requiring $$features"; \
-		CALIGO_REQUIRE="$$features" $(BIN)/python -m pytest -q -m acceptance --timeout 2400
+		CALIGO_REQUIRE="$$features" $(BIN)/python -m pytest -q -m "acceptance and not alone" $(SIDE_BY_SIDE) --timeout 2400 && \
+		CALIGO_REQUIRE="$$features" $(BIN)/python -m pytest -q -m "acceptance and alone" --timeout 2400
 
 lint: lint-rust lint-python ## rustfmt, clippy, ruff, mypy --strict, stubtest
 

@@ -26,7 +26,7 @@ def noise(seed: int, count: int = 60) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def test_a_step_of_five_per_cent_in_noise_of_two_is_found_where_it_is_and_none_where_there_is_none() -> None:
-    """A few series; `tests/acceptance/test_store_history.py` counts over many."""
+    """A few series; `tests/acceptance/test_history_rates.py` counts over many."""
     for seed in range(12):
         values, at = noise(1000 + seed), 15 + 3 * seed % 31
         assert find_change_points(values.tolist()) == []

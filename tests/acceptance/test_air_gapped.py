@@ -29,7 +29,7 @@ FAST_BUILD = {
     "CARGO_PROFILE_RELEASE_DEBUG": "none",
 }
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.alone]
 
 
 def without_network(script: str, directory: Path) -> str:

@@ -32,7 +32,7 @@ from caligo.errors import ExitCode
 from caligo.jobs.shards import ShardReader
 from caligo.jobs.work_directory import WorkDirectory
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.alone]
 
 KILLS = 50
 RANKS = 2

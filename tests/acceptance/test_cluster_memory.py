@@ -17,7 +17,7 @@ from cluster_jobs import OUTPUTS, Started, sealed_run, write_job
 from caligo.keys import open_pair
 from caligo.keys.windows import count_differing_bits
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.alone]
 
 CAP_BYTES = 2 << 30
 KEY_BITS = int(os.environ.get("CALIGO_LONG_KEY_BITS", "0")) or 1 << 32

@@ -35,7 +35,7 @@ from slurm_box import Hosts, clean_environment
 
 from caligo.errors import ExitCode
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.alone]
 
 SOON_S = 30.0
 """Where a job is to end at once: long enough for two busy cores to start eight interpreters."""

@@ -17,7 +17,7 @@ import pytest
 from cluster_jobs import Job, Results, results, run_alone, write_job, write_keys
 from slurm_box import Box, alive, until
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.alone]
 
 RECONCILE = {"block_length": "2^16", "list_size": 8, "qber": 0.02, "escalation": []}
 SLOW = RECONCILE | {"engine": "portable"}

@@ -12,7 +12,7 @@ import pytest
 from cluster_jobs import Job, mpiexec, sealed_run, write_job, write_keys
 from conftest import Require
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.alone]
 
 LONG = {"block_length": "2^17", "list_size": 32, "qber": 0.02, "escalation": []}
 """Blocks of some 2 ms on one core."""

@@ -17,7 +17,7 @@ import pytest
 
 from caligo.cli import main
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.alone]
 
 BENCHMARKS = ("test_check_values", "test_calibration", "test_verification_hash")
 REPOSITORY = Path(__file__).resolve().parents[2]

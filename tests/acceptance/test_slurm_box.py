@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from slurm_box import SCRIPTS, TOOLS, UNAVAILABLE, Box, Hosts, alive, clean_environment, scratch, until
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.alone]
 
 RESUMABLE = 75
 SMALL = {"nodes": 1, "ntasks": 4, "ntasks_per_node": 4, "mem_per_cpu": "100M"}

@@ -31,7 +31,7 @@ from caligo.reconciliation.codecs.polar import PolarCodec
 from caligo.simulation import BscChannel
 from caligo.store import RunWriter
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.alone, pytest.mark.timeout(1800)]
 
 Require = Callable[[str, bool, str], None]
 Work = Callable[[], object]
