@@ -130,8 +130,10 @@ acceptance-tools:
 
 acceptance: setup acceptance-tools wheel sdist-vendored wheelhouse ## The long suites; nothing this machine can run is skipped
 	@features="$${CALIGO_REQUIRE-$$(tests/features)}"; echo "make: pytest -m acceptance, requiring $$features"; \
-		CALIGO_REQUIRE="$$features" $(BIN)/python -m pytest -q -m "acceptance and not alone" $(SIDE_BY_SIDE) --timeout 2400 && \
-		CALIGO_REQUIRE="$$features" $(BIN)/python -m pytest -q -m "acceptance and alone" --timeout 2400
+		export CALIGO_REQUIRE="$$features"; failed=0; \
+		$(BIN)/python -m pytest -q -m "acceptance and not alone" $(SIDE_BY_SIDE) --timeout 2400 || failed=1; \
+		$(BIN)/python -m pytest -q -m "acceptance and alone" --timeout 2400 || failed=1; \
+		exit $$failed
 
 lint: lint-rust lint-python ## rustfmt, clippy, ruff, mypy --strict, stubtest
 
