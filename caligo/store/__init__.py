@@ -46,7 +46,7 @@ _HOME = {
     "find_run": "reader",
     "list_runs": "reader",
     "load_run": "reader",
-    "select_runs": "index",
+    "select_runs": "indexing.index",
 }
 """Public name -> the module of this package that defines it."""
 
