@@ -11,7 +11,7 @@ import pytest
 from caligo.store.audit.ledger import Ledger
 from caligo.store.audit.ledger_check import verify_ledger
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.alone]
+pytestmark = pytest.mark.acceptance
 
 PROGRAM = """
 import os, sys

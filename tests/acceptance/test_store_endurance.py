@@ -24,7 +24,7 @@ from caligo.store import RunWriter, Severity, State, list_runs, load_run
 from caligo.store.audit.ledger import Ledger, append_seal
 from caligo.store.governing.validation import validate_store
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.alone]
+pytestmark = pytest.mark.acceptance
 
 HERE = Path(__file__).parent
 MOST_CALLS = 16
