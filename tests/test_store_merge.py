@@ -428,6 +428,99 @@ def test_a_merge_killed_at_any_step_is_completed_by_the_same_command(tmp_path: P
     assert step > 30
 
 
+_AT_ONCE = """
+import sys, time
+from caligo.store.merge import merge_stores
+print("ready", flush=True)
+sys.stdin.readline()
+merge_stores(sys.argv[2:], sys.argv[1])
+"""
+
+
+def test_merges_into_one_target_at_once_lose_nothing(tmp_path: Path) -> None:
+    name, made = copies()
+    family = [made[state] for state in ("open", "sealed", "twin", "interrupted", "compacted")]
+    shards = stores_of(tmp_path, family)
+    merge_stores(shards, tmp_path / "expected")
+    expected = merged_part(tmp_path / "expected")
+    for number in range(4):
+        into = tmp_path / f"into{number}"
+        merge_stores(shards[:1], into)
+        merges = [
+            subprocess.Popen(
+                [sys.executable, "-c", _AT_ONCE, str(into), *map(str, sources)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for sources in (shards[1:2], shards[2:3], shards[1:4], shards[4:])
+        ]
+        for merge in merges:
+            assert merge.stdout is not None
+            assert merge.stdout.readline() == "ready\n"
+        for merge in merges:
+            merge.communicate("\n")
+        assert [merge.returncode for merge in merges] == [0, 0, 0, 0]
+        assert _digests(into, name) == _digests(tmp_path / "expected", name)
+        assert unfinished_merges(into) == []
+        merge_stores(shards[:1], into)
+        assert merged_part(into) == expected
+
+
+def _digests(store: Path, name: str) -> set[str]:
+    versions = map(read_version, (store / "runs" / name, *(store / "conflicts" / name).glob("*")))
+    return {version.digest for version in versions if version is not None}
+
+
+def test_a_copy_that_came_meanwhile_is_put_back_and_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another merge puts its copy where this one is about to give up an older copy."""
+    from caligo.store import merge
+
+    name, made = copies()
+    shards = stores_of(tmp_path, [made["open"], made["sealed"], made["twin"]])
+    merge_stores(shards, tmp_path / "expected")
+    into = tmp_path / "into"
+    merge_stores(shards[:1], into)
+    give_up, met = merge._give_up, 0
+
+    def late(store: Path, run: str, path: Path) -> None:
+        nonlocal met
+        met += 1
+        if met == 1:
+            shutil.rmtree(path)
+            shutil.copytree(shards[2] / "runs" / name, path)
+        give_up(store, run, path)
+
+    monkeypatch.setattr(merge, "_give_up", late)
+    merge_stores(shards[1:2], into)
+    assert met
+    assert merged_part(into) == merged_part(tmp_path / "expected")
+
+
+def test_a_copy_that_a_killed_merge_was_giving_up_is_kept_unless_another_contains_it(tmp_path: Path) -> None:
+    name, made = copies()
+    shards = stores_of(tmp_path, [made["sealed"], made["twin"], made["open"]])
+    merge_stores(shards[:2], tmp_path / "expected")
+    into = tmp_path / "into"
+    merge_stores(shards[:1], into)
+    dead = subprocess.run([sys.executable, "-c", _TOKEN], check=True, capture_output=True, text=True).stdout.strip()
+    for number, state in enumerate(("twin", "open")):
+        write(into / "runs" / f".giving-up-{dead}.{number}.{name}", made[state])
+    report = merge_stores(shards[2:], into)
+    assert report.conflicts == [name]
+    assert unfinished_merges(into) == []
+    assert merged_part(into) == merged_part(tmp_path / "expected")
+
+
+_TOKEN = """
+from caligo.store.environment import this_process
+process = this_process()
+print(process["boot_id"], process["pid"], process["start_ticks"], sep=".")
+"""
+
+
 def test_a_full_disk_is_told_and_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from caligo.store import files
 

@@ -7,12 +7,15 @@ which copy contains which (:mod:`caligo.store.versions`), ledgers of other store
 A store holds of each run the maximal copies: the one to show in ``runs/<name>``, the others in
 ``conflicts/<name>/<digest>``. Merging adds the copies of the sources and removes what another copy contains, so the
 result does not depend on order, grouping or repetition, and nothing that was sealed is lost. A copy comes in under a
-hidden name, durable, and is renamed; one that is given up is removed only when the copy that contains it is in place.
-A merge that is killed is completed by the same command. Sources are only read, and may be written to meanwhile.
+hidden name, durable, and is renamed. One that is given up is hidden, and removed only when a copy in place is then seen
+to contain it: where several merges go into one target, none removes what another brought, since of two that hide copies
+of each other at least one sees so. A merge that is killed is completed by the same command. Sources are only read, and
+may be written to meanwhile.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import os
@@ -36,8 +39,8 @@ from caligo.store.versions import (
     read_version,
 )
 
-_STAGED, _GIVEN_UP = ".merging-", ".giving-up-"
-_TRIES = 5
+_STAGED, _GIVEN_UP, _REMOVED = ".merging-", ".giving-up-", ".removing-"
+_TRIES = 10
 _NUMBERS = itertools.count()
 
 
@@ -293,7 +296,7 @@ class _Plan:
         wanted = {self.shown, *(self._place(version.digest) for version in self.kept[1:])}
         for path in self.there:
             if path not in wanted:
-                _give_up(self.store, path)
+                _give_up(self.store, self.name, path)
         with suppress(OSError):
             self.conflicts.rmdir()
 
@@ -304,7 +307,7 @@ class _Plan:
         if digest is not None:
             # What was shown goes to the conflicts, where it can be seen until the winner is in place.
             if self.there.get(self._place(digest)) == digest:
-                _give_up(self.store, self.shown)
+                _give_up(self.store, self.name, self.shown)
                 del self.there[self.shown]
             else:
                 self._move(self.shown, self._place(digest))
@@ -323,12 +326,32 @@ def _rename(path: Path, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     for directory in missing:
         files.sync_directory(directory.parent)
-    if place.exists():
-        raise StoreError(f"expected nothing at {place} yet; move it out of the store, then merge again")
-    os.rename(path, place)
+    if os.path.lexists(place):
+        _make_way(place)
+    try:
+        os.rename(path, place)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise ChangedError(place) from error
+        raise
     files.sync_directory(place.parent)
     if path.parent != place.parent:
         files.sync_directory(path.parent)
+
+
+def _make_way(place: Path) -> None:
+    """Deal with what lies where a copy belongs: another merge's copy, which is put where the next try finds it.
+
+    Raises:
+        ChangedError: it is a copy of a run; read the target again.
+        StoreError: it is something else.
+    """
+    version = read_version(place) if place.is_dir() and not place.is_symlink() else None
+    if version is None:
+        raise StoreError(f"expected nothing at {place} yet; move it out of the store, then merge again")
+    if place.parent.parent.name == "conflicts" and version.short_digest != place.name:
+        os.rename(place, place.with_name(f"{version.short_digest}-{_token()}"))
+    raise ChangedError(place)
 
 
 def _stage(store: Path, version: Version) -> Path:
@@ -378,13 +401,34 @@ def _copy_file(source: Path, target: Path, size: int, sha256: str) -> None:
         os.close(outgoing)
 
 
-def _give_up(store: Path, path: Path) -> None:
+def _give_up(store: Path, name: str, path: Path) -> None:
     """Remove a copy that another contains: it leaves its place at once, and the disk after that."""
-    hidden = layout.runs_directory(store) / f"{_GIVEN_UP}{_token()}"
+    hidden = layout.runs_directory(store) / f"{_GIVEN_UP}{_token()}.{name}"
     layout.runs_directory(store).mkdir(parents=True, exist_ok=True)
     os.rename(path, hidden)
     files.sync_directory(path.parent)
-    shutil.rmtree(hidden)
+    _remove(store, name, hidden)
+
+
+def _remove(store: Path, name: str, hidden: Path) -> None:
+    """Remove a hidden copy if a copy in place supersedes it, else put it back.
+
+    Raises:
+        ChangedError: it was put back: another merge changed the target since it was read.
+    """
+    copy = read_version(hidden)
+    if copy is not None:
+        try:
+            others = [read_version(path) for path in _own_copies(store, name)]
+            superseded = any(other is not None and other.supersedes(copy) for other in others)
+        except (ChangedError, FileNotFoundError):
+            superseded = False
+        if not superseded:
+            _rename(hidden, layout.conflicts_directory(store) / name / f"{copy.short_digest}-{_token()}")
+            raise ChangedError(hidden)
+    removed = hidden.with_name(f"{_REMOVED}{_token()}")
+    os.rename(hidden, removed)
+    shutil.rmtree(removed)
 
 
 # --- what a killed merge leaves ---------------------------------------------------------------------------------------
@@ -395,23 +439,27 @@ def _token() -> str:
     return f"{process['boot_id']}.{process['pid']}.{process['start_ticks']}.{next(_NUMBERS)}"
 
 
-def _writer(name: str) -> dict[str, Any] | None:
-    for start in (_STAGED, _GIVEN_UP):
+def _writer(name: str) -> tuple[dict[str, Any], str | None] | None:
+    """Which process made a hidden directory, and the run of a copy that is given up; None where the name is odd."""
+    for start in (_STAGED, _GIVEN_UP, _REMOVED):
         if name.startswith(start):
-            parts = name.removeprefix(start).split(".")
-            if len(parts) == 4 and all(part.isdecimal() for part in parts[1:]):
-                return {"boot_id": parts[0], "pid": int(parts[1]), "start_ticks": int(parts[2])}
+            boot_id, *parts = name.removeprefix(start).split(".", 4)
+            run = parts.pop() if start == _GIVEN_UP and len(parts) == 4 else None
+            if len(parts) == 3 and all(part.isdecimal() for part in parts) and (run is None) == (start != _GIVEN_UP):
+                return {"boot_id": boot_id, "pid": int(parts[0]), "start_ticks": int(parts[1])}, run
     return None
 
 
 def _clear_leftovers(store: Path, report: MergeReport) -> None:
-    """Remove what dead merges of this machine left; name what may be another machine's."""
+    """Finish what dead merges of this machine left; name what may be another machine's."""
     runs = layout.runs_directory(store)
     with files.storing("clear what a killed merge left", runs):
         for path in unfinished_merges(store):
-            process = _writer(path.name)
+            process, run = _writer(path.name) or (None, None)
             if process is not None and environment.process_runs(process) is False:
-                shutil.rmtree(path)
+                # Another merge may do the same at this moment; a copy that is put back is seen to below.
+                with suppress(FileNotFoundError, ChangedError):
+                    _remove(store, run, path) if run else shutil.rmtree(path)
             elif process is None or environment.process_runs(process) is None:
                 what = "a merge of another machine, or before the last boot, works here or was killed"
                 report.findings.append(Finding(Code.MERGE_UNFINISHED, what, str(path)))
@@ -423,7 +471,8 @@ def unfinished_merges(store: Path) -> list[Path]:
         names = os.listdir(layout.runs_directory(store))
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [layout.runs_directory(store) / name for name in sorted(names) if name.startswith((_STAGED, _GIVEN_UP))]
+    hidden = [name for name in sorted(names) if name.startswith((_STAGED, _GIVEN_UP, _REMOVED))]
+    return [layout.runs_directory(store) / name for name in hidden]
 
 
 def find_conflicts(store: str | os.PathLike[str]) -> list[Finding]:
