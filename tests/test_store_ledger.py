@@ -682,14 +682,38 @@ def test_every_seal_enters_the_ledger(tmp_path: Path) -> None:
     assert Ledger.open(tmp_path).size() == 3
 
 
-def test_a_ledger_that_refuses_does_not_hold_up_a_run(tmp_path: Path) -> None:
+def test_a_ledger_that_refuses_does_not_hold_up_a_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "store.json").write_bytes(b"torn")
     with RunWriter.create(tmp_path, "simulate", {}) as writer:
         writer.seal({})
     assert isinstance(writer.ledger_error, StoreError)
+    assert [record.name for record in caplog.records] == ["caligo.store"]
+    assert "`caligo store repair` enters it" in caplog.text
     assert load_run(writer.path).state is State.SEALED
     (tmp_path / "store.json").unlink()
     assert append_seal(writer.path).content["run"] == writer.name
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE])
+def test_a_seal_stands_whatever_the_disk_says_to_its_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """The last bytes that fit are those of the seal, or the store became read-only after it."""
+    writer = RunWriter.create(tmp_path, "simulate", {})
+    sealed, real = writer.path / "seal.json", os.open
+
+    def refuse(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if flags & os.O_CREAT and sealed.exists():
+            raise OSError(code, os.strerror(code))
+        return real(path, flags, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        writer.seal({})
+    assert writer.ended == "sealed"
+    assert isinstance(writer.ledger_error, ResourceError if code in (errno.ENOSPC, errno.EDQUOT) else StoreError)
+    assert load_run(writer.path).state is State.SEALED
+    assert append_seal(writer.path).index == 0
 
 
 def test_only_sealed_runs_of_a_store_are_entered(tmp_path: Path) -> None:

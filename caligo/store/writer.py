@@ -15,6 +15,7 @@ What holds whatever happens (``specs/run-directory.md``):
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import threading
@@ -35,6 +36,7 @@ from caligo.store.records import frame_record, record_salt
 from caligo.store.values import encode_record, plain, run_identity
 
 _ERROR_TEXT = 1000
+_log = logging.getLogger("caligo.store")
 
 
 class _RecordFile:
@@ -461,6 +463,10 @@ class RunWriter:
             ledger.append_seal(self.path)
         except CaligoError as error:
             self.ledger_error = error
+            _log.warning(
+                f"{self.name} is sealed, not in the audit ledger: {error.message}; `caligo store repair` enters it",
+                extra={"run": self.name},
+            )
 
     def interrupt(self, reason: str, error: BaseException | None = None) -> None:
         """End the run unfinished: what was recorded stays, ``interrupted.json`` says why.

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from caligo.errors import BundleError, ConfigError, SchemaVersionError, SignatureError
+from caligo.errors import BundleError, ConfigError, SchemaVersionError, SignatureError, StoreError
 from caligo.store import files, layout
 from caligo.store.bundles import archive
 from caligo.store.bundles.archive import ArchiveError, ArchiveReader, safe_name
@@ -176,6 +176,8 @@ def read_bundle(path: str | os.PathLike[str], trust: Trust) -> Bundle:
         StoreError: it cannot be read.
     """
     file = Path(path).absolute()
+    if not file.exists():
+        raise StoreError(f"expected a bundle at {file}, there is none; name a file that `caligo store bundle` wrote")
     with files.storing("read the bundle", file):
         try:
             with ArchiveReader(file) as reader:
