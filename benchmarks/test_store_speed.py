@@ -1,4 +1,4 @@
-"""How fast the store records, verifies and lists.
+"""How fast the store records, verifies, compacts and lists.
 
 Times are processor times of the calling thread, so that a busy machine does not blur them. `make bench` runs it.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from caligo.store import RunWriter, list_runs, load_run
+from caligo.store import RunWriter, list_runs, load_run, sealing
 
 RECORDS = 100_000
 RUNS = 1000
@@ -49,6 +49,17 @@ def test_verify(benchmark: Any, tmp_path: Path) -> None:
     benchmark.extra_info["records"] = RECORDS
     run = benchmark.pedantic(load_run, (writer.path,), rounds=5)
     assert run.findings == ()
+
+
+def test_compact(benchmark: Any, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    with RunWriter.create(tmp_path, "bench", {}) as writer:
+        writer.record_many(one(block) for block in range(RECORDS))
+        writer.flush()
+        benchmark.extra_info["records"] = RECORDS
+        replaced = benchmark.pedantic(sealing.compact_files, (writer.path, writer.name), rounds=3)
+        assert list(replaced) == ["records-main.jsonl"]
+        writer.seal()
 
 
 def test_list(benchmark: Any, tmp_path: Path) -> None:
