@@ -9,6 +9,7 @@ import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tarfile
@@ -143,25 +144,27 @@ def test_the_time_of_signing_can_be_given_by_the_environment(made: Made, monkeyp
         made.bundle(made.base / "epoch2.tar", at=None)
 
 
-def test_tar_and_twenty_lines_of_cryptography_verify_a_bundle(made: Made) -> None:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+def test_a_page_of_python_without_caligo_verifies_a_bundle(made: Made, tmp_path: Path) -> None:
+    """The script of the contract, as it stands there."""
+    contract = (Path(__file__).parents[1] / "specs" / "bundle.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", contract, re.DOTALL)
+    script = tmp_path / "verify_bundle.py"
+    script.write_text(code)
 
-    members = members_of(made.path)
-    envelope = json.loads(members["bundle.dsse.json"])
-    payload = base64.b64decode(envelope["payload"])
-    kind = b"application/vnd.caligo.bundle+json"
-    assert envelope["payloadType"].encode() == kind
-    signed = b" ".join([b"DSSEv1", str(len(kind)).encode(), kind, str(len(payload)).encode(), payload])
-    (signature,) = envelope["signatures"]
-    assert signature["keyid"] == hashlib.sha256(made.signer.public_bytes).hexdigest()
-    Ed25519PublicKey.from_public_bytes(made.signer.public_bytes).verify(base64.b64decode(signature["sig"]), signed)
-    statement = json.loads(payload)
-    assert members["bundle.json"] == payload
-    assert statement["_type"] == "https://in-toto.io/Statement/v1"
-    digests = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
-    assert {"bundle.dsse.json", "bundle.json", *digests} == set(members)
-    for name, digest in digests.items():
-        assert hashlib.sha256(members[name]).hexdigest() == digest
+    def verify(bundle: Path, key: bytes) -> subprocess.CompletedProcess[str]:
+        public = base64.b64encode(b"\x01" + key).decode()
+        command = [sys.executable, "-I", str(script), str(bundle), public]
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+
+    good = verify(made.path, made.signer.public_bytes)
+    assert good.returncode == 0, good.stderr
+    assert json.loads(good.stdout) == read_bundle(made.path, made.trust).predicate["results"]
+    assert verify(made.path, bytes(31) + b"\x01").returncode == 1
+    changed = tmp_path / "changed.tar"
+    for name in ("bundle.json", "ledger/proof.json", f"runs/{made.run.name}/run.json"):
+        place = made.data.index(members_of(made.path)[name][:200]) + 100
+        changed.write_bytes(made.data[:place] + bytes([made.data[place] ^ 1]) + made.data[place + 1 :])
+        assert verify(changed, made.signer.public_bytes).returncode == 1, name
 
 
 def test_a_run_comes_out_of_its_bundle_as_it_was(made: Made, tmp_path: Path) -> None:
