@@ -100,6 +100,16 @@ def test_what_was_changed_comes_back_from_another_copy_and_only_as_it_was_sealed
     assert [entry.content["run"] for entry in entries] == [path.name] * 2
 
 
+def test_a_file_restored_among_files_without_protection_leaves_nothing_to_find(tmp_path: Path) -> None:
+    store, copy = tmp_path / "store", tmp_path / "copy"
+    path = make_run(store)
+    shutil.copytree(store, copy)
+    loosen(path)
+    (path / "records-main.jsonl").write_bytes(b"junk\n")
+    assert done(mend(store, copy)) == ["restore"]
+    assert found(store) == []
+
+
 def test_a_seal_comes_back_only_as_the_ledger_has_it(tmp_path: Path) -> None:
     store, copy = tmp_path / "store", tmp_path / "copy"
     path = make_run(store)

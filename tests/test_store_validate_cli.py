@@ -64,6 +64,43 @@ def test_damage_ends_with_8_until_it_is_settled(tmp_path: Path, capsys: pytest.C
     assert run(capsys, "reject", bad.name, "--reason", "again", *store)[0] == 8
 
 
+def test_a_store_that_is_not_there_is_not_one_without_findings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["validate"], ["validate", "--record"], ["repair"]):
+        code, _, err = run(capsys, *words, "--store", str(tmp_path / "mistyped"))
+        assert code == 8
+        assert "there is no such directory; check --store" in err
+    assert tree(tmp_path) == {}, "nothing is made"
+
+
+def test_a_hook_of_a_validation_runs_only_if_there_is_something_to_find(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, marker = tmp_path / "store", tmp_path / "told.json"
+    words = ("--store", str(store), "--hook", f"sh -c 'cat > {marker}; exit 3'")
+    bad = make_run(store)
+    assert run(capsys, "validate", *words)[0] == 0
+    assert not marker.exists()
+    spoil(bad)
+    code, document = told(capsys, "validate", *words)
+    assert (code, document["exit_code"]) == (8, 8)
+    assert [outcome["exit_code"] for outcome in document["hooks"]] == [3]  # type: ignore[attr-defined]
+    seen = json.loads(marker.read_text())
+    assert (seen["event"], seen["by_code"]) == ("validate", document["by_code"])
+    assert run(capsys, "validate", "--store", str(store), "--hook", "'")[0] == 2
+    assert run(capsys, "validate", "--history", *words)[0] == 2
+
+
+def test_a_run_that_was_released_is_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = ("--store", str(tmp_path))
+    bad, good = make_run(tmp_path), make_run(tmp_path)
+    spoil(bad)
+    run(capsys, "validate", "--quarantine", *store)
+    assert ": released, entry" in run(capsys, "release", bad.name, "--reason", "looked", *store)[1]
+    assert "it is not judged, and only" in run(capsys, "release", good.name, "--reason", "looked", *store)[2]
+
+
 def test_drift_is_shown_over_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = ("--store", str(tmp_path))
     bad = make_run(tmp_path)

@@ -147,7 +147,10 @@ def test_a_store_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="expected a directory of runs"):
         validate_store(tmp_path / "file")
-    assert validate_store(tmp_path / "nothing").findings == ()
+    with pytest.raises(StoreError, match="there is no such directory"):
+        validate_store(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    assert validate_store(tmp_path / "empty").findings == ()
 
 
 # --- killed writers -----------------------------------------------------------------------------------------------

@@ -307,7 +307,7 @@ def _print_report(report: GateReport) -> None:
         message(f"{run} is left out: {printable(why)}")
     click.echo(
         f"gate: {click.style(report.verdict.value, fg=_COLORS[report.verdict.value], bold=True)} "
-        f"({len(report.candidates)} runs against {len(report.baselines)}, {len(report.checks)} checks)"
+        f"({len(report.candidates)} run(s) against {len(report.baselines)}, {len(report.checks)} checks)"
     )
 
 

@@ -9,6 +9,7 @@ import click
 
 from caligo.cli._options import Count, json_option, store_option
 from caligo.cli._output import emit_json, format_value, message, print_facts, printable
+from caligo.cli.store.gate import check_hooks, hook_options, run_hooks
 from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def _names(store: Path, runs: Sequence[str]) -> list[str] | None:
 @click.option("--quarantine", is_flag=True, help="Set damaged runs aside, each with a report.")
 @click.option("--record", is_flag=True, help="Enter what was found in the ledger.")
 @click.option("--history", is_flag=True, help="Validate nothing; show what validations found over time.")
+@hook_options
 @store_option
 @json_option
 def validate_command(
@@ -59,6 +61,8 @@ def validate_command(
     quarantine: bool,
     record: bool,
     history: bool,
+    hooks: tuple[str, ...],
+    hook_timeout: float,
     store: Path,
     as_json: bool,
 ) -> ExitCode:
@@ -66,12 +70,13 @@ def validate_command(
 
     RUN is meant as in `caligo store show`. Exits with 0 only if there is nothing to find; findings of runs that are
     set aside for them, or that somebody vouched for, are settled and do not count. Nothing is changed without
-    --quarantine or --record.
+    --quarantine or --record. A hook runs only if there is something to find.
     """
     from caligo.store.governing.validation import record_validation, validate_store
 
+    check_hooks(hooks)
     if history:
-        if runs or where or quarantine or record:
+        if runs or where or quarantine or record or hooks:
             raise click.UsageError("--history shows what was found before; it takes no RUN and no other option")
         return _history(store, as_json)
     if runs and where:
@@ -79,16 +84,23 @@ def validate_command(
     found = validate_store(store, _selected(store, runs, where), workers=workers)
     set_aside = _quarantine(found) if quarantine else []
     entry = record_validation(found) if record else None
+    code = ExitCode.STORE if found.open_findings else ExitCode.COMPLETED
+    told = {
+        **found.to_json(),
+        "quarantined": set_aside,
+        "recorded": None if entry is None else entry.index,
+        "exit_code": int(code),
+    }
+    outcomes = run_hooks(hooks, "validate", told, hook_timeout) if found.open_findings else []
     if as_json:
-        told = {"quarantined": set_aside, "recorded": None if entry is None else entry.index}
-        emit_json("caligo.store-validate/1", found.to_json() | told)
+        emit_json("caligo.store-validate/1", {**told, "hooks": outcomes})
     else:
         _print_validation(found)
         for run in set_aside:
             message(f"quarantined: {printable(run['run'])}, see {printable(run['report'])}")
         if entry is not None:
             message(f"recorded as entry {entry.index} of the ledger")
-    return ExitCode.STORE if found.open_findings else ExitCode.COMPLETED
+    return code
 
 
 def _selected(store: Path, runs: Sequence[str], where: str | None) -> list[str] | None:

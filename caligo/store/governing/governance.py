@@ -92,6 +92,8 @@ class Standing:
             return f"quarantined ({', '.join(self.codes)})" if self.codes else "quarantined"
         if self.judgement is Judgement.REPAIRED and self.by is not None:
             return f"repaired by {self.by}"
+        if self.judgement is Judgement.NONE:
+            return "released" if self.accepted else "not judged"
         return self.judgement.value
 
     def to_json(self) -> dict[str, Any]:

@@ -348,7 +348,12 @@ class _Restoration:
                     os.unlink(temporary)
                 raise
             files.sync_directory(self.target.parent)
+            self._protect_others()
             os.chmod(self.target.parent, mode)
+
+    def _protect_others(self) -> None:
+        """Beside a file that may not be written, those that may are a finding: a copy without modes has such."""
+        _protect(self.target.parent, [entry.name for entry in os.scandir(self.target.parent) if _is_writable(entry)])
 
     def _copy(self, temporary: Path) -> None:
         digest = hashlib.sha256()
@@ -388,6 +393,10 @@ def _remove(path: Path) -> None:
         else:
             path.unlink(missing_ok=True)
         files.sync_directory(path.parent)
+
+
+def _is_writable(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file(follow_symlinks=False) and bool(entry.stat(follow_symlinks=False).st_mode & 0o222)
 
 
 def _protect(path: Path, names: Iterable[str]) -> None:

@@ -183,10 +183,12 @@ def validate_store(
         What was found; a function of the store and of ``now``.
 
     Raises:
-        StoreError: the store cannot be read.
+        StoreError: there is no such store, or it cannot be read.
         ResourceError: a worker was killed.
     """
     base = Path(store).absolute()
+    if not base.exists():  # a mistyped or unmounted store is not one without findings
+        raise StoreError(f"expected a store at {base}, there is no such directory; check --store and CALIGO_STORE")
     moment = now or datetime.now(UTC)
     known = Ledgers(base)
     sizes = dict(known.sizes)
