@@ -119,13 +119,13 @@ def _metrics(comparison: Comparison) -> Table | None:
         "Figures of both sides, with 95 % intervals; p adjusted for the number of tests (Holm)",
         (
             Column("metric", "Figure"),
+            Column("verdict", "B is"),
             Column("a", "A"),
             Column("a_interval", "interval"),
             Column("b", "B"),
             Column("b_interval", "interval"),
             Column("effect", "B against A"),
             Column("p_adjusted", "p"),
-            Column("verdict", "B is"),
             Column("test", "Test"),
         ),
         tuple(_metric_row(change) for change in shown),
@@ -136,13 +136,13 @@ def _metrics(comparison: Comparison) -> Table | None:
 def _metric_row(change: MetricChange) -> tuple[str | float | None, ...]:
     return (
         metric_label(change.name),
+        change.verdict.value,
         _value(change.a),
         _interval(change.a),
         _value(change.b),
         _interval(change.b),
         _effect(change),
         change.p_adjusted,
-        change.verdict.value,
         change.test or None,
     )
 

@@ -135,9 +135,9 @@ def where_ledgers_stand(histories: Sequence[LedgerHistory]) -> Section:
     kinds = sorted({kind for history in histories for kind in history.kinds})
     standing = Table(
         "ledgers",
-        "Where each log stands; the store's own first",
+        "Where each ledger stands; the store's own first",
         (
-            Column("origin", "Log", code=True),
+            Column("origin", "Ledger", code=True),
             Column("size", "Entries"),
             Column("last_at", "Last entry"),
             Column("checkpoint", "Largest checkpoint"),
@@ -148,7 +148,7 @@ def where_ledgers_stand(histories: Sequence[LedgerHistory]) -> Section:
     )
     entries = Table(
         "ledger-entries",
-        "Entries of each kind, over all logs",
+        "Entries of each kind, over all ledgers",
         (Column("kind", "Kind"), Column("entries", "Entries")),
         tuple((kind, sum(history.kinds.get(kind, 0) for history in histories)) for kind in kinds[:_MOST_CODES]),
     )
@@ -156,12 +156,12 @@ def where_ledgers_stand(histories: Sequence[LedgerHistory]) -> Section:
         "ledgers",
         "Audit ledger",
         (
-            "Keep a checkpoint where whoever can write this store cannot: only then will a log that was cut, or "
-            "written anew, be told from one that was not.",
-            *(f"Log {h.origin} cannot be read to its end: {h.problem}" for h in histories if h.problem),
+            "Keep a checkpoint where whoever can write this store cannot: only then will a ledger that was cut, "
+            "or written anew, be told from one that was not.",
+            *(f"Ledger {h.origin} cannot be read to its end: {h.problem}" for h in histories if h.problem),
         ),
         tables=(standing, entries),
-        commands=(("caligo store ledger verify", "reads every log and holds it against the checkpoints beside it"),),
+        commands=(("caligo store ledger verify", "reads every ledger and holds it against the checkpoints beside it"),),
     )
 
 

@@ -21,8 +21,9 @@ from caligo.store.governing import governance
 
 _MOST_EDGES = 100
 _MEANING = (
-    "The seal of this run is an entry of an append-only log. With the leaf, the path and the root, anybody can check "
-    "that it is there; only who has kept an earlier checkpoint elsewhere can tell that the log was not written anew."
+    "The seal of this run is an entry of an append-only ledger. With the leaf, the path and the root, anybody can "
+    "check that it is there; only who has kept an earlier checkpoint elsewhere can tell that the ledger was not "
+    "written anew."
 )
 
 
@@ -62,8 +63,8 @@ def ledger_section(run: Run) -> Section:
     paragraphs = [_MEANING]
     if checkpoint is not None and checkpoint.root != root:
         paragraphs.append(
-            f"The log does not have the root that its checkpoint of {number(size)} entries says: entries were changed, "
-            "removed or put elsewhere after it was signed. `caligo store ledger verify` shows what is wrong."
+            f"The ledger does not have the root that its checkpoint of {number(size)} entries says: entries were "
+            "changed, removed or put elsewhere after it was signed. `caligo store ledger verify` shows what is wrong."
         )
     if entry.content.get("seal_sha256") != sealed_now:
         paragraphs.append(
@@ -73,7 +74,7 @@ def ledger_section(run: Run) -> Section:
     columns = (Column("level", "Level"), Column("hash", "Hash beside the path", code=True))
     table = Table("inclusion-proof", "Inclusion proof, from the leaf to the root (RFC 6962)", columns, rows)
     facts = [
-        Fact("origin", "Log", ledger.origin),
+        Fact("origin", "Ledger", ledger.origin),
         Fact("index", "Entry", entry.index, note=f"entered {entry.at}"),
         Fact("seal_sha256", "SHA-256 of the seal", str(entry.content.get("seal_sha256"))),
         Fact("leaf", "Leaf hash", entry.leaf.hex()),
@@ -92,7 +93,7 @@ def ledger_section(run: Run) -> Section:
         tables=(table,) if rows else (),
         commands=(
             (f"caligo store ledger prove {short}", "writes the proof as a file that can be checked without this store"),
-            ("caligo store ledger verify", "reads every log and holds it against the checkpoints beside it"),
+            ("caligo store ledger verify", "reads every ledger and holds it against the checkpoints beside it"),
         ),
     )
 

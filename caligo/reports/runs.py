@@ -101,7 +101,7 @@ def _facts(run: Run, profile: RecordProfile) -> Iterator[Fact]:
         if _text(ending.get(name)):
             yield Fact(name, label, _text(ending.get(name)))
     if isinstance(ending.get("elapsed_s"), (int, float)):
-        yield Fact("elapsed_s", "Took", ending["elapsed_s"], "s")
+        yield Fact("elapsed_s", "Took", ending["elapsed_s"], "s", note="of the record, from its start to its end")
     yield Fact("records", "Records", profile.records)
     if _text(ending.get("reason")):
         yield Fact("reason", "Reason of the interruption", _text(ending.get("reason")))

@@ -185,9 +185,13 @@ def _figure_plots(rows: Sequence[Row]) -> Iterator[Plot]:
         for kind in chosen:
             samples = Samples([value for _, value in points[kind]])
             low, middle, high = (figure(samples.quantile(share), unit) for share in (0.25, 0.5, 0.75))
-            told.append(f"{kind}: {number(samples.count)} runs, median {middle}, half of them from {low} to {high}")
+            told.append(
+                f"{kind}: {number(samples.count)} runs, median {middle}, half of them from {low} to {high}"
+                if samples.count > 1
+                else f"{kind}: one run, {middle}"
+            )
         if zeros:
-            told.append(f"{number(zeros)} runs at 0 are not drawn")
+            told.append("one run at 0 is not drawn" if zeros == 1 else f"{number(zeros)} runs at 0 are not drawn")
         yield Plot(
             name=f"history-{name.replace('_', '-')}",
             title=title,
