@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import caligo.store
 from caligo.cli import main
 from caligo.store import RunWriter
 
@@ -119,3 +120,9 @@ def test_an_unknown_run_is_refused_in_one_line(store: Path, capsys: pytest.Captu
     code, out, err = call(capsys, "show", "nosuchrun", "--store", str(store))
     assert (code, out) == (8, "")
     assert len(err.strip().splitlines()) == 1
+
+
+def test_every_public_name_of_the_store_can_be_imported() -> None:
+    """They are loaded on first use, from modules that are named by strings."""
+    for name in caligo.store.__all__:
+        assert getattr(caligo.store, name) is not None

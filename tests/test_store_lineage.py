@@ -42,6 +42,13 @@ def relations(graph: Lineage) -> set[tuple[str, str, str]]:
     return {(edge.first.name, edge.relation, edge.then.name) for edge in graph.edges}
 
 
+def test_a_salvaged_run_repairs_and_is_no_replay(store: Path) -> None:
+    killed = run(store)
+    salvaged = run(store, parents=[killed])
+    Ledger.open(store, create=True).append("repair", {"run": killed, "by": salvaged, "what": "x"})
+    assert relations(find_lineage(store)) == {(killed, "repaired by", salvaged)}
+
+
 def test_every_kind_of_descent_is_an_arrow(store: Path) -> None:
     first = run(store, campaign="night 7")
     again = run(store, campaign="night 7", resumes=first)

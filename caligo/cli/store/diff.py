@@ -10,6 +10,7 @@ import click
 
 from caligo.cli._options import json_option, store_option
 from caligo.cli._output import emit_json, format_value, message, printable
+from caligo.cli.store._index import index_option
 from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -31,9 +32,12 @@ _BYTES = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
 @click.argument("b")
 @click.option("--quick", is_flag=True, help="Do not read the records: no raw times are compared.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown tables.")
+@index_option
 @store_option
 @json_option
-def diff_command(a: str, b: str, quick: bool, as_markdown: bool, store: Path, as_json: bool) -> ExitCode:
+def diff_command(
+    a: str, b: str, quick: bool, as_markdown: bool, index: str | None, store: Path, as_json: bool
+) -> ExitCode:
     """Compare B with A: what was asked differently, where it ran, and which figures differ for certain.
 
     A and B are each a run as of `caligo store show`, or a condition as of `caligo store query` that selects runs of one
@@ -41,7 +45,7 @@ def diff_command(a: str, b: str, quick: bool, as_markdown: bool, store: Path, as
     """
     from caligo.store.comparing.comparison import compare_runs, find_side
 
-    comparison = compare_runs(find_side(store, a), find_side(store, b), records=not quick)
+    comparison = compare_runs(find_side(store, a, url=index), find_side(store, b, url=index), records=not quick)
     if as_json:
         emit_json("caligo.store-diff/1", comparison.to_json())
     elif as_markdown:

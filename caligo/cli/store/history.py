@@ -11,6 +11,7 @@ import click
 
 from caligo.cli._options import json_option, store_option
 from caligo.cli._output import Table, emit_json, format_value, message, printable
+from caligo.cli.store._index import index_option
 from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -31,10 +32,11 @@ _SERIES_SHOWN = 20
     help="Share of series without a change in which one may be reported.",
 )
 @click.option("--together", is_flag=True, help="Take the runs of a machine as one series, whatever their experiments.")
+@index_option
 @store_option
 @json_option
 def history_command(
-    metric: str, where: str, significance: float, together: bool, store: Path, as_json: bool
+    metric: str, where: str, significance: float, together: bool, index: str | None, store: Path, as_json: bool
 ) -> ExitCode:
     """Show METRIC (such as decode_time_ns, fer or coded_mbps) over time, and the runs at which its level changed.
 
@@ -43,7 +45,7 @@ def history_command(
     from caligo.store.comparing.change_points import LEAST_RUNS
     from caligo.store.comparing.history import metric_history
 
-    history = metric_history(store, metric, where, significance=significance, together=together)
+    history = metric_history(store, metric, where, significance=significance, together=together, url=index)
     if as_json:
         emit_json("caligo.store-history/1", history.to_json())
         return ExitCode.COMPLETED
@@ -52,11 +54,11 @@ def history_command(
         _print_series(series, history.unit)
     if not history.series:
         message(f"no sealed run in {store.absolute()} has {metric}")
-    if len(shown) < len(history.series):
-        message(f"{len(history.series) - len(shown)} more series, the longest of {_longest(history, shown)} run(s)")
     short = sum(len(series.points) < LEAST_RUNS for series in shown)
     if short:
-        message(f"{short} of them of fewer than {LEAST_RUNS} runs: no change can be shown there")
+        message(f"{short} of {len(shown)} series shown have fewer than {LEAST_RUNS} runs: no change can be shown there")
+    if len(shown) < len(history.series):
+        message(f"{len(history.series) - len(shown)} more series, the longest of {_longest(history, shown)} run(s)")
     if history.left_out:
         message(f"{len(history.left_out)} run(s) left out: not sealed, or without {metric}")
     return ExitCode.COMPLETED

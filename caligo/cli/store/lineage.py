@@ -8,6 +8,7 @@ import click
 
 from caligo.cli._options import json_option, store_option
 from caligo.cli._output import emit_json, message, printable
+from caligo.cli.store._index import index_option
 from caligo.errors import ExitCode
 
 
@@ -15,9 +16,10 @@ from caligo.errors import ExitCode
 @click.argument("run", required=False)
 @click.option("--dot", "form", flag_value="dot", help="Print the graph for Graphviz.")
 @click.option("--mermaid", "form", flag_value="mermaid", help="Print the graph for Mermaid.")
+@index_option
 @store_option
 @json_option
-def lineage_command(run: str | None, form: str | None, store: Path, as_json: bool) -> ExitCode:
+def lineage_command(run: str | None, form: str | None, index: str | None, store: Path, as_json: bool) -> ExitCode:
     """Show campaigns, runs, attempts, replays, repairs, bundles, baselines and reports as a graph.
 
     With RUN only what it came of and what came of it. A graph with a cycle exits with 8: documents were forged.
@@ -25,7 +27,7 @@ def lineage_command(run: str | None, form: str | None, store: Path, as_json: boo
     from caligo.store import find_run
     from caligo.store.comparing.lineage import dot_text, find_lineage, lineage_of, mermaid_text, tree_lines
 
-    graph = find_lineage(store)
+    graph = find_lineage(store, url=index)
     if run is not None:
         graph = lineage_of(graph, find_run(store, run).name)
     if as_json:

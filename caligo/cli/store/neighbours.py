@@ -9,6 +9,7 @@ import click
 
 from caligo.cli._options import Count, json_option, store_option
 from caligo.cli._output import Table, emit_json, format_value, message, printable
+from caligo.cli.store._index import index_option
 from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ _FIGURES = (("fer", "FER"), ("efficiency", "f"), ("payload_mbps", "payload Mbit/
     show_default=True,
     help="Show N runs of each group; 0 shows all.",
 )
+@index_option
 @store_option
 @json_option
-def neighbours_command(run: str, keys: int, limit: int, store: Path, as_json: bool) -> ExitCode:
+def neighbours_command(run: str, keys: int, limit: int, index: str | None, store: Path, as_json: bool) -> ExitCode:
     """Show the runs that were asked almost the same as RUN, by the keys in which they differ, with their figures.
 
     What counts is what defines the experiment: configuration and seeds, not threads, paths, code or machine.
@@ -47,7 +49,7 @@ def neighbours_command(run: str, keys: int, limit: int, store: Path, as_json: bo
     from caligo.store.comparing.neighbours import find_neighbours
 
     loaded = load_run(find_run(store, run), verify=False)
-    found = find_neighbours(store, loaded, keys)
+    found = find_neighbours(store, loaded, keys, url=index)
     if as_json:
         emit_json("caligo.store-neighbours/1", found.to_json())
         return ExitCode.COMPLETED
@@ -87,5 +89,5 @@ def _figure(metric: Metric | None) -> str:
         return "-"
     interval = ""
     if metric.proportion is not None:
-        interval = f" ({format_value(metric.low)}..{format_value(metric.high)})"
+        interval = f" ({metric.low:.3g}..{metric.high:.3g})"
     return f"{format_value(metric.value)}{interval}"

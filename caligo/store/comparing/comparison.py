@@ -459,12 +459,13 @@ def effect_of_medians(a: Samples, b: Samples) -> Effect | None:
     return Effect(kind, value, math.exp(low), math.exp(high))
 
 
-def find_side(store: str | os.PathLike[str] | None, text: str) -> tuple[Run, ...]:
+def find_side(store: str | os.PathLike[str] | None, text: str, *, url: str | None = None) -> tuple[Run, ...]:
     """The runs that a person means by one side of a comparison.
 
     Args:
         store: directory of the store; None is the default one.
         text: a run as of :func:`caligo.store.find_run`, or a condition as of :mod:`caligo.store.indexing.query`.
+        url: of the index, see :class:`caligo.store.indexing.index.Index`.
 
     Returns:
         The runs, oldest first, their documents read.
@@ -478,7 +479,7 @@ def find_side(store: str | os.PathLike[str] | None, text: str) -> tuple[Run, ...
     from caligo.store.indexing.index import select_runs
 
     base = default_store() if store is None else Path(store)
-    found = tuple(load_run(path, verify=False) for path in select_runs(base, text))
+    found = tuple(load_run(path, verify=False) for path in select_runs(base, text, url=url))
     if not found:
         raise ConfigError(f"expected runs, none in {base} has {text}; see `caligo store list`", where=text)
     return found

@@ -141,6 +141,8 @@ def find_lineage(store: str | os.PathLike[str], *, url: str | None = None) -> Li
             draft.link(draft.run(parent), "replayed as" if same else "parent of", node)
     for entry in _entries(Path(store), draft.problems):
         _add_entry(draft, entry)
+    repaired = {(edge.first, edge.then) for edge in draft.edges if edge.relation == "repaired by"}
+    draft.edges -= {Edge(first, told, then) for first, then in repaired for told in ("replayed as", "parent of")}
     return _finished(draft.facts, draft.edges, draft.problems)
 
 
