@@ -34,7 +34,7 @@ def alerts_group() -> None:
     """Be told when a run is not as it should be.
 
     A rule is a line such as `fer > 1e-3 for kind = reconcile`, or
-    `median(decode_time_ns) rises by 10% against last 20 where machine.fingerprint = same`.
+    `median(decode_time_ns) rises by 10% against last 20 where identity = same and machine.fingerprint = same`.
     """
 
 
