@@ -625,6 +625,8 @@ def test_the_command_writes_each_kind_of_page(
     assert "2 runs where kind" in (out / "s.md").read_text().replace("\\", "")
     for words in (["a", "b", "c"], ["last", "--where", "kind = x"], ["--quick"]):
         assert run(*words, "--store", store) == ExitCode.USAGE
+    assert run("--store", tmp_path / "no store", "--out", tmp_path / "none") == ExitCode.STORE
+    assert not (tmp_path / "none").exists()
     os.chmod(second / "run.json", 0o644)
     (second / "run.json").write_bytes((second / "run.json").read_bytes().replace(b"one-way", b"two-way"))
     assert run(second.name, "--store", store, "--out", out, "--format", "json") == ExitCode.STORE

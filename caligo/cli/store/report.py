@@ -8,7 +8,7 @@ import click
 
 from caligo.cli._options import json_option, store_option
 from caligo.cli._output import emit_json, message
-from caligo.errors import ExitCode
+from caligo.errors import ExitCode, StoreError
 
 
 @click.command("report", short_help="Write a page about a run, about two compared, or about the store.")
@@ -72,6 +72,8 @@ def report_command(
         page, name, about = run_page(path, verify=not quick), path.name, [path.name]
         damaged = any(fact.name == "state" and fact.value == "damaged" for fact in page.facts)
     else:
+        if not store.is_dir():
+            raise StoreError(f"expected a store at {store}, there is no such directory; check --store and CALIGO_STORE")
         page, name = store_page(store, where=where), "store"
     written = write_page(page, out, page_name(name), forms)
     if enter:
