@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +170,43 @@ def test_migrating_again_or_elsewhere_gives_the_same_bytes(old_store: Path, tmp_
     onward = migrate_store(tmp_path / "one", tmp_path / "three")
     assert (onward.migrated, len(onward.copied)) == ([], 3)
     assert runs_of(tmp_path / "three") == runs_of(tmp_path / "one")
+
+
+_KILLED = """
+import os, signal, sys
+from caligo.store import migrated_copy
+
+left = int(sys.argv[1])
+
+def count(event, arguments):
+    global left
+    if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "shutil.rmtree"):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(count)
+migrated_copy.migrate_store(sys.argv[2], sys.argv[3])
+"""
+
+
+def test_a_migration_killed_at_any_step_is_completed_by_the_same_command(old_store: Path, tmp_path: Path) -> None:
+    migrate_store(old_store, tmp_path / "expected")
+
+    def runs(store: Path) -> dict[str, bytes]:
+        place = store / "runs"
+        return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+
+    expected, step, killed = runs(tmp_path / "expected"), 1, True
+    while killed:
+        into = tmp_path / f"into{step}"
+        command = [sys.executable, "-c", _KILLED, str(step), str(old_store), str(into)]
+        killed = subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        migrate_store(old_store, into)
+        assert runs(into) == expected, step
+        assert not [path.name for path in into.iterdir() if path.name.startswith(".")], step
+        step += 17
+    assert step > 60
 
 
 def test_a_damaged_run_is_not_migrated(old_store: Path, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def merge_stores(
         raise ConfigError("expected a store to merge, got none; name one or more")
     report = MergeReport(target, dry_run)
     if not dry_run:
-        _clear_leftovers(target, report)
+        clear_leftovers(target, report)
     names: dict[str, None] = {}
     origins: list[tuple[Path, dict[str, list[Path]]]] = []
     for place in places:
@@ -354,12 +354,18 @@ def _make_way(place: Path) -> None:
     raise ChangedError(place)
 
 
-def _stage(store: Path, version: Version) -> Path:
-    """A durable copy under a hidden name."""
+def hidden_directory(store: Path) -> Path:
+    """Make a directory of this process in a store, hidden, private, and removed by the next merge if it is left."""
     runs = layout.runs_directory(store)
     runs.mkdir(parents=True, exist_ok=True)
-    stage = runs / f"{_STAGED}{_token()}"
-    stage.mkdir(0o700)
+    place = runs / f"{_STAGED}{_token()}"
+    place.mkdir(0o700)
+    return place
+
+
+def _stage(store: Path, version: Version) -> Path:
+    """A durable copy under a hidden name."""
+    stage = hidden_directory(store)
     try:
         for name, stamp in version.files.items():
             _copy_file(version.path / name, stage / name, stamp.bytes, stamp.sha256)
@@ -369,7 +375,7 @@ def _stage(store: Path, version: Version) -> Path:
         files.sync_directory(stage)
         if version.sealed:
             with suppress(OSError):
-                os.chmod(stage, runs.stat().st_mode & 0o777)
+                os.chmod(stage, stage.parent.stat().st_mode & 0o777)
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)
         raise
@@ -450,7 +456,7 @@ def _writer(name: str) -> tuple[dict[str, Any], str | None] | None:
     return None
 
 
-def _clear_leftovers(store: Path, report: MergeReport) -> None:
+def clear_leftovers(store: Path, report: MergeReport) -> None:
     """Finish what dead merges of this machine left; name what may be another machine's."""
     runs = layout.runs_directory(store)
     with files.storing("clear what a killed merge left", runs):

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from caligo.store import files, layout
 from caligo.store.audit.ledger import STORE_FILE, Ledger, append_seal
 from caligo.store.audit.merge_ledgers import merge_ledgers
 from caligo.store.findings import Code, Finding
-from caligo.store.merge import MergeReport, merge_run
+from caligo.store.merge import MergeReport, clear_leftovers, hidden_directory, merge_run
 from caligo.store.migrations import migrate_document
 from caligo.store.reader import RunInfo, State, list_runs, load_run
 
@@ -89,6 +88,7 @@ def migrate_store(source: str | os.PathLike[str], into: str | os.PathLike[str]) 
         raise StoreError(f"expected a store, {origin} has no runs; name the directory that holds `runs`")
     report = MigrationReport(target)
     merged = MergeReport(target, dry_run=False)
+    clear_leftovers(target, merged)
     told = _entered(target)
     for info in list_runs(origin):
         run = load_run(info.path)
@@ -120,14 +120,16 @@ def _migrate_run(
     """Copy one run; returns what :func:`_write_copy` does, and the SHA-256 of the new seal."""
     place = layout.runs_directory(target)
     with files.storing("migrate a run", place):
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".migrating-", dir=target) as scratch:
-            copy = Path(scratch, "runs", name)
+        scratch = hidden_directory(target)
+        try:
+            copy = scratch / "runs" / name
             origin = _write_copy(info.path, copy)
             before = len(merged.added) + len(merged.replaced)
-            merge_run(name, [(Path(scratch), copy)], merged)
+            merge_run(name, [(scratch, copy)], merged)
             seal = copy / layout.SEAL_FILE
             sealed_as = hashlib.sha256(seal.read_bytes()).hexdigest() if seal.exists() else None
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     if len(merged.added) + len(merged.replaced) == before:
         report.unchanged += 1
     elif origin is None:
