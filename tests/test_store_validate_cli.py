@@ -11,6 +11,7 @@ from killed_repairs import tree
 from test_store_validation import killed_run, loosen, make_run, tighten
 
 from caligo.cli import main
+from caligo.store.governing import governance
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -98,7 +99,11 @@ def test_a_run_that_was_released_is_said_to_be(tmp_path: Path, capsys: pytest.Ca
     spoil(bad)
     run(capsys, "validate", "--quarantine", *store)
     assert ": released, entry" in run(capsys, "release", bad.name, "--reason", "looked", *store)[1]
-    assert "it is not judged, and only" in run(capsys, "release", good.name, "--reason", "looked", *store)[2]
+    run(capsys, "validate", "--record", *store)
+    assert governance.standing(tmp_path)[bad.name].text == "released", "damage that is vouched for is not verified"
+    assert governance.standing(tmp_path)[good.name].text == "verified"
+    run(capsys, "validate", "--quarantine", *store)
+    assert "it is verified, and only" in run(capsys, "release", good.name, "--reason", "looked", *store)[2]
 
 
 def test_drift_is_shown_over_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,8 +99,12 @@ class Validation:
         return [item.finding for item in self.findings if item.run == run]
 
     def unclean(self) -> list[str]:
-        """Names of runs with findings that are not settled, sorted: of directories, and what these call themselves."""
-        return sorted({name for item in self.open_findings for name in (item.run, item.known_as) if name})
+        """Names of runs that are not as they should be, sorted: of directories, and what these call themselves.
+
+        Damage counts though somebody vouched for it: such a run is released, and never verified.
+        """
+        bad = (item for item in self.findings if not item.settled or item.finding.severity is Severity.DAMAGE)
+        return sorted({name for item in bad for name in (item.run, item.known_as) if name})
 
     def to_json(self) -> dict[str, Any]:
         """The validation as a JSON object."""
