@@ -216,6 +216,21 @@ def test_only_a_whole_sealed_run_is_bundled(tmp_path: Path, made: Made) -> None:
     assert not (tmp_path / "b.tar").exists()
 
 
+@pytest.mark.parametrize("judgement", ["quarantined", "rejected"])
+def test_what_its_store_has_set_aside_is_not_signed(tmp_path: Path, made: Made, judgement: str) -> None:
+    from caligo.store.findings import Code, Finding
+    from caligo.store.governing import governance
+
+    run = make_run(tmp_path / "store")
+    if judgement == "rejected":
+        governance.reject(tmp_path / "store", run.name, "the wrong channel")
+    else:
+        governance.quarantine(tmp_path / "store", run.name, [Finding(Code.RECORD_DAMAGED, "bytes changed", "a file")])
+    with pytest.raises(StoreError, match=f"is {judgement}"):
+        write_bundle(run, made.signer, out=tmp_path / "x.tar")
+    assert not (tmp_path / "x.tar").exists()
+
+
 def test_a_bundle_is_not_written_over_a_file_nor_with_a_key_out_of_use(made: Made) -> None:
     with pytest.raises(ConfigError, match="--force"):
         made.bundle(made.path)

@@ -37,6 +37,7 @@ from caligo.store.bundles.envelope import seal_envelope
 from caligo.store.bundles.packages import LOCK_FILE, checkout_lock, installed_packages
 from caligo.store.bundles.signing import Signer
 from caligo.store.bundles.trust import Trust
+from caligo.store.governing.governance import standing
 from caligo.store.reader import State, load_run
 from caligo.store.values import canonical_json
 
@@ -84,7 +85,7 @@ def write_bundle(
         log: append the bundle to the ledger of the run's store.
 
     Raises:
-        StoreError: the run is not sealed, or damaged; a file cannot be read or written.
+        StoreError: the run is not sealed, damaged, or set aside by the ledger; a file cannot be read or written.
         SigningKeyError: the key is not to be used any more.
         ConfigError: there is a file already, or the lock file is none.
         ResourceError: no space, or a package is missing.
@@ -100,6 +101,7 @@ def write_bundle(
             run=loaded.name,
             state=loaded.state.value,
         )
+    _require_standing(loaded.path, loaded.name)
     moment = signing_time() if at is None else at
     members = _run_members(loaded.path, loaded.name, loaded.seal)
     small = dict(_environment(lock))
@@ -158,6 +160,21 @@ def write_bundle(
     if log:
         _note(loaded.path, loaded.name, sha256, signer)
     return WrittenBundle(path, size, sha256, statement)
+
+
+def _require_standing(directory: Path, run: str) -> None:
+    """Refuse a run that its store has set aside: a signature would vouch for it to people who do not see the store."""
+    if directory.parent.name != "runs":
+        return
+    found = standing(directory.parent.parent).get(run)
+    if found is not None and found.is_set_aside:
+        why = found.reason or ", ".join(found.codes) or f"{found.by} takes its place"
+        raise StoreError(
+            f"expected a run that counts, {run} is {found.judgement} ({why}); release it if it "
+            "was wronged, or bundle another",
+            run=run,
+            judgement=found.judgement.value,
+        )
 
 
 def signing_time() -> datetime:
