@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from true_runs import PlainRun, plain_run, record_command, record_reconciliation
 
 from caligo.store import Code
+from caligo.store.governing.bounds import awgn_success_bound, bsc_success_bound, log2_patterns, log_tail
 from caligo.store.governing.physics import Claims, physical_findings
-from caligo.store.indexing.bounds import awgn_success_bound, bsc_success_bound, log2_patterns, log_tail
 
 _SIMULATE = ("simulate", "-N", "1024", "-L", "4", "--frames", "200", "--threads", "2")
 _AWGN = ("--channel", "awgn", "--ebn0", "1.5", "-K", "400", "--max-frame-errors", "9")

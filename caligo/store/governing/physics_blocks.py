@@ -14,6 +14,7 @@ from typing import Any
 
 from caligo.channel import binary_entropy
 from caligo.store.findings import Code
+from caligo.store.governing.bounds import log2_patterns
 from caligo.store.governing.physics import (
     RELATIVE,
     Claims,
@@ -24,7 +25,6 @@ from caligo.store.governing.physics import (
     judge_memory,
     number,
 )
-from caligo.store.indexing.bounds import log2_patterns
 from caligo.store.layout import SEAL_FILE
 
 __all__ = ["judge_blocks"]

@@ -14,6 +14,7 @@ from typing import Any
 
 from caligo.channel import awgn_capacity, binary_entropy, ebn0_to_sigma
 from caligo.store.findings import Code
+from caligo.store.governing.bounds import awgn_success_bound, bsc_success_bound, log_tail
 from caligo.store.governing.physics import (
     Claims,
     Places,
@@ -24,7 +25,6 @@ from caligo.store.governing.physics import (
     judge_rate_interval,
     number,
 )
-from caligo.store.indexing.bounds import awgn_success_bound, bsc_success_bound, log_tail
 from caligo.store.layout import SEAL_FILE
 
 __all__ = ["judge_calls", "judge_frames", "judge_rows"]
