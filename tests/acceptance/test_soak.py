@@ -128,6 +128,7 @@ def _speedups(rounds: int, *pairs: tuple[Callable[[], object], Callable[[], obje
     return [float(one / two) for one, two in least]
 
 
+@pytest.mark.alone
 def test_two_threads_decode_1_9_times_as_fast_as_one_where_two_cores_are_free(
     require: Callable[[str, bool, str], None],
 ) -> None:
