@@ -24,7 +24,7 @@ KEY_BITS = int(os.environ.get("CALIGO_LONG_KEY_BITS", "0")) or 1 << 32
 """2^32 takes about a minute on two cores; 10^10, the length that is promised, takes some minutes."""
 
 ROOM_BYTES = 8 * KEY_BITS // 8 + (1 << 30)
-EVERY_S = 0.2
+EVERY_S = 0.05
 START_S = 3.0
 """Samples before are those of a start: libraries, designs, the first windows."""
 

@@ -47,30 +47,38 @@ def slowed(source: Path, target: Path, name: str, factor: float) -> Path:
     return target
 
 
+ATTEMPTS = 3
+"""Somebody else's work can make one of two runs half as fast as the other; hardly so three times in a row."""
+
+
 def test_benchmarks_that_are_run_twice_pass_and_one_at_half_its_speed_does_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = ["--store", str(tmp_path / "store")]
-
-    def told(*words: str) -> tuple[int, dict[str, Any]]:
-        code = main(["store", *words, *store, "--json"])
-        return code, json.loads(capsys.readouterr().out)
-
-    first, second = (benchmark(tmp_path / f"{name}.json") for name in ("first", "second"))
-    runs = [told("import-benchmarks", str(path))[1] for path in (first, second)]
-    assert [run["is_new"] for run in runs] == [True, True]
-    assert runs[0]["benchmarks"] == 5
-    assert told("import-benchmarks", str(first))[1] == {**runs[0], "is_new": False}
-    assert told("baseline", "set", "usual", "--runs", runs[0]["run"])[0] == 0
-
     gate = ("gate", "--baseline", "usual", "--unit", "sample", "--min-effect", "50%")
-    code, report = told(*gate, "--run", runs[1]["run"])
-    assert (code, report.get("verdict")) == (0, "passed"), report
-    assert len(report["checks"]) == 5
+    for attempt in range(ATTEMPTS):
+        store = ["--store", str(tmp_path / f"store{attempt}")]
 
-    slow = slowed(second, tmp_path / "slow.json", "test_check_values[crc24]", 2.0)
+        def told(*words: str, store: list[str] = store) -> tuple[int, dict[str, Any]]:
+            code = main(["store", *words, *store, "--json"])
+            return code, json.loads(capsys.readouterr().out)
+
+        first, second = (benchmark(tmp_path / f"{name}{attempt}.json") for name in ("first", "second"))
+        runs = [told("import-benchmarks", str(path))[1] for path in (first, second)]
+        assert [run["is_new"] for run in runs] == [True, True]
+        assert runs[0]["benchmarks"] == 5
+        assert told("import-benchmarks", str(first))[1] == {**runs[0], "is_new": False}
+        assert told("baseline", "set", "usual", "--runs", runs[0]["run"])[0] == 0
+        code, report = told(*gate, "--run", runs[1]["run"])
+        assert len(report["checks"]) == 5
+        if (code, report.get("verdict")) == (0, "passed"):
+            break
+    else:
+        pytest.fail(f"no two runs of {ATTEMPTS} pairs were alike: {report}")
+
+    slow = slowed(first, tmp_path / "slow.json", "test_check_values[crc24]", 2.0)
     code, report = told(*gate, "--run", told("import-benchmarks", str(slow))[1]["run"])
     assert (code, report.get("verdict")) == (10, "regression"), report
     found = [check["metric"] for check in report["checks"] if check["verdict"] == "regression"]
     assert found == ["time_ns:benchmarks/test_surface.py::test_check_values[crc24]"]
-    assert 1.5 < report["checks"][0]["ratio"] < 3.0
+    ratios = {check["metric"]: check["ratio"] for check in report["checks"]}
+    assert ratios[found[0]] == pytest.approx(2.0)
