@@ -30,8 +30,8 @@ def program(name: str) -> str | None:
     return found[-1] if found else shutil.which(name)
 
 
-def _unprivileged() -> tuple[list[str], pwd.struct_passwd | None]:
-    """What goes before a command so that root does not run it, and who runs it."""
+def _unprivileged() -> tuple[list[str], pwd.struct_passwd | None] | None:
+    """What goes before a command so that root does not run it, and who runs it; None: there is nobody else."""
     if os.geteuid() != 0:
         return [], None
     for name in ("postgres", "nobody"):
@@ -40,7 +40,7 @@ def _unprivileged() -> tuple[list[str], pwd.struct_passwd | None]:
         except KeyError:
             continue
         return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"], user
-    pytest.skip("postgres: there is no unprivileged user to run it as")
+    return None
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +52,10 @@ def postgres_server(require: object) -> Iterator[str]:
     pytest.importorskip("psycopg")
     assert initdb
     assert postgres
-    prefix, user = _unprivileged()
+    runner = _unprivileged()
+    require("postgres", runner is not None, "there is no unprivileged user to run it as")
+    assert runner
+    prefix, user = runner
     place = Path(tempfile.mkdtemp(prefix="caligo-postgres-"))
     if user is not None:
         os.chown(place, user.pw_uid, user.pw_gid)

@@ -59,11 +59,6 @@ class RunInfo:
     why: str = ""
     running: bool | None = None
 
-    @property
-    def short_id(self) -> str:
-        """The last part of the name, which :func:`find_run` accepts."""
-        return self.name.rpartition("-")[2]
-
 
 @dataclass(frozen=True)
 class Run:

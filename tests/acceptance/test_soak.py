@@ -132,10 +132,7 @@ def _speedups(rounds: int, *pairs: tuple[Callable[[], object], Callable[[], obje
 def test_two_threads_decode_1_9_times_as_fast_as_one_where_two_cores_are_free(
     require: Callable[[str, bool, str], None],
 ) -> None:
-    """Beside SHA-256, which is not ours and lets go of the interpreter too: what it does not gain, no decoder can.
-
-    Where somebody else has a part of a core, the decoder gains at least 95 % of what SHA-256 gains at the same time.
-    """
+    """Beside SHA-256, which is not ours and lets go of the interpreter too: what it does not gain, no decoder can."""
     code = design_code(1 << 16, qber=0.02, efficiency=1.24)
     data = bytes(32 << 20)
 
@@ -145,7 +142,7 @@ def test_two_threads_decode_1_9_times_as_fast_as_one_where_two_cores_are_free(
     with PolarCodec(code, 8) as one, PolarCodec(code, 8, threads=2) as two, ThreadPoolExecutor(2) as pool:
         sources = [BatchSource(codec, BscChannel(0.02), 256, seed=5) for codec in (one, two)]
         batch = sources[0].make(0)
-        best, freest, share = 0.0, 0.0, 0.0
+        best, freest = 0.0, 0.0
         for _attempt in range(10):
             free, speedup = _speedups(
                 10,
@@ -155,12 +152,10 @@ def test_two_threads_decode_1_9_times_as_fast_as_one_where_two_cores_are_free(
             print(f"two threads: {free:.2f} at SHA-256, {speedup:.2f} decoding")
             freest = max(freest, free)
             best = max(best, speedup)
-            if free >= 1.6:
-                share = max(share, speedup / free)
             if best >= 1.9:
                 return
-    require("cores", freest >= 1.6, f"no two free cores: two threads are {freest:.2f} times as fast as one at SHA-256")
-    assert best >= 1.8 or share >= 0.95  # a margin for what else runs: free cores reach 1.9 above
+    require("cores", freest >= 1.9, f"no two free cores: two threads are {freest:.2f} times as fast as one at SHA-256")
+    assert best >= 1.8  # a margin for what else runs: free cores reach 1.9 above
 
 
 def test_a_list_of_32_on_a_block_of_2_to_the_20_needs_at_most_128_megabytes(tmp_path: Path) -> None:

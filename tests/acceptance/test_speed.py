@@ -140,10 +140,10 @@ def test_no_input_takes_three_times_as_long_as_the_usual(log2: int, list_size: i
     assert min(speed["zeros"], speed["saturated"]) >= 0.3 * speed["usual, soft"]
 
 
-def test_recording_costs_little_beside_decoding(tmp_path: Path) -> None:
-    """A record a block, as `caligo reconcile` writes them; N = 2^16, L = 32 takes some 2 ms of a core's own time.
+def test_recording_costs_less_than_half_a_percent_of_decoding_blocks_of_two_milliseconds(tmp_path: Path) -> None:
+    """A record a block, as `caligo reconcile` writes them, between decodes that fill the caches.
 
-    It is 0.4 to 0.6 % there (docs/performance.md); the gate leaves a margin for caches that others fill.
+    N = 2^16, L = 32 takes some 2 ms of a core's own time; where it takes less, the share is that of 2 ms.
     """
     blocks, records = 16, 3200
     block = {"outcome": "confirmed", "block_length": 1 << 16, "payload_bits": 1 << 16, "leakage_bits": 11123}
@@ -159,10 +159,13 @@ def test_recording_costs_little_beside_decoding(tmp_path: Path) -> None:
             writer.flush()
 
         # Somebody else's work can spoil a measurement and cannot make it better.
-        for _ in range(3):
+        for _ in range(5):
             _, ratio = speeds([decode, record])
-            share = blocks / records / ratio
-            if share < 0.008:
+            began = time.thread_time()
+            decode()
+            block_s = (time.thread_time() - began) / blocks
+            share = blocks / records / ratio * min(1.0, block_s / 0.002)
+            if share < 0.005:
                 break
         writer.seal()
     began = time.thread_time()
@@ -171,5 +174,7 @@ def test_recording_costs_little_beside_decoding(tmp_path: Path) -> None:
         record_all.record(entry)
     rate = records / (time.thread_time() - began)
     record_all.seal()
-    print(f"a record costs {100 * share:.2f} % of a block; {rate:,.0f} records a second of processor time")
-    assert share < 0.008
+    print(
+        f"a record costs {100 * share:.2f} % of a block ({1e3 * block_s:.2f} ms); {rate:,.0f} records a second of processor time"
+    )
+    assert share < 0.005
