@@ -384,6 +384,23 @@ def test_a_schedule_is_repeated_from_its_log(tmp_path: Path, keys: Path) -> None
         run_ranks(job_on(tmp_path, keys, "two", QUICK), 2, settings=RunSettings(threads=1, replay=log))
 
 
+def test_a_replay_gives_copies_though_their_tasks_are_done(tmp_path: Path, keys: Path) -> None:
+    """Rank 0 does all tasks, rank 1 all of them again from the end: they meet half way, and rank 1 goes on."""
+    first = run_ranks(job_on(tmp_path, keys, "job", QUICK), 1)
+    assert first.report is not None
+    head, *_ = (Path(first.report["run"]) / "schedule.jsonl").read_text().splitlines()
+    tasks = json.loads(head)["tasks"]
+    given = [{"rank": 0, "first": 0, "count": tasks}]
+    given += [{"rank": 1, "first": task, "count": 1} for task in reversed(range(tasks))]
+    log = tmp_path / "schedule.jsonl"
+    log.write_text("".join(json.dumps(line) + "\n" for line in [json.loads(head) | {"ranks": 2}, *given]))
+    again = run_ranks(job_on(tmp_path, keys, "again", QUICK), 2, settings=RunSettings(threads=1, replay=log))
+    assert again.report is not None
+    lines = [json.loads(line) for line in (Path(again.report["run"]) / "schedule.jsonl").read_text().splitlines()[1:]]
+    for rank in (0, 1):
+        assert [line for line in lines if line["rank"] == rank] == [line for line in given if line["rank"] == rank]
+
+
 def test_every_rank_says_what_it_has_done(tmp_path: Path, keys: Path) -> None:
     job = job_on(tmp_path, keys, "job", QUICK + "\n[telemetry]\ntrace = true")
     outcome = run_ranks(job, 3)

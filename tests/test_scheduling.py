@@ -174,8 +174,10 @@ def test_the_same_calls_get_the_same_answers_and_a_replay_gives_them_again(
                 replay.complete(rank, task)
     for rank in range(ranks):
         while chunk := replay.next(rank):
+            assert not replay.is_given_out or len(again[rank]) + 1 == sum(who == rank for who, _ in given_twice[0])
             again[rank].append(chunk)
             replay.complete_all(rank, chunk)
+    assert replay.is_given_out
     assert again == [[chunk for who, chunk in given_twice[0] if who == rank] for rank in range(ranks)]
     assert replay.is_done
 

@@ -413,7 +413,7 @@ class Coordinator:
         """Let time pass: answer who asks, give up who is silent, go on to the next phase."""
         self._watch(now)
         if self.phase is Phase.WORKING:
-            if self.stop_reason is not None or self._is_worked():
+            if self.stop_reason is not None or self._is_over():
                 self._drain()
             else:
                 self._answer(now)
@@ -424,6 +424,10 @@ class Coordinator:
 
     def _is_worked(self) -> bool:
         return self._scheduler.is_done or self._conductor.settled() is not None
+
+    def _is_over(self) -> bool:
+        """Nothing is left to give: in a replay, not even to a rank whose tasks others have done by now."""
+        return self._is_worked() and (self._scheduler.is_given_out or self._conductor.settled() is not None)
 
     def _watch(self, now: float) -> None:
         if now < self._watch_at:

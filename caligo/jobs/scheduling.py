@@ -221,6 +221,11 @@ class Scheduler:
         """Every task is completed."""
         return self.completed == self.tasks
 
+    @property
+    def is_given_out(self) -> bool:
+        """No rank is still to get chunks that are meant for it whether or not they are done."""
+        return True
+
     def outstanding(self, rank: int) -> int:
         """Tasks that were given to a rank and that nobody has completed yet."""
         self._require_rank(rank)
@@ -572,9 +577,10 @@ class Scheduler:
 
 
 class ReplayScheduler(Scheduler):
-    """Gives every rank the chunks that a schedule gave it, in that order; no copies beyond those of the schedule.
+    """Gives every rank the chunks that a schedule gave it, in that order, copies too, and no copies beyond those.
 
-    Chunks of which every task was done at the start are left out. A chunk waits until all of it is released. What a
+    A copy is given even where its tasks are done by then: what a rank works on does not depend on how fast the others
+    are. Chunks of which every task was done at the start are left out. A chunk waits until all of it is released. What a
     rank loses, or what is begun again, is divided as by the policy `dynamic`.
 
     Args:
@@ -600,6 +606,11 @@ class ReplayScheduler(Scheduler):
         self._schedule = schedule
         self._queues: list[list[Chunk]] = []
         super().__init__(tasks, ranks, schedule.policy, done=done)
+
+    @property
+    def is_given_out(self) -> bool:
+        """Every chunk of the schedule was given to its rank, or that one was lost."""
+        return not any(self._queues)
 
     def _plan(self) -> None:
         self._queues = [[] for _ in range(self.ranks)]
