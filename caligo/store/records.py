@@ -10,9 +10,10 @@ is found; each record is checked on its own, so damage costs the records it hits
 
 from __future__ import annotations
 
-import hashlib
 import re
+from binascii import hexlify
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 
 from caligo.store.findings import Code, Finding
@@ -34,7 +35,7 @@ def record_salt(run: str, writer: str) -> bytes:
 
 def record_hash(salt: bytes, index: int, text: bytes) -> bytes:
     """The hash of one record: the first digits of SHA-256 over salt, index, line end and text."""
-    return hashlib.sha256(b"%b%d\n%b" % (salt, index, text)).hexdigest()[:HASH_DIGITS].encode("ascii")
+    return hexlify(sha256(b"%b%d\n%b" % (salt, index, text)).digest()[: HASH_DIGITS // 2])
 
 
 def frame_record(salt: bytes, index: int, text: bytes) -> bytes:

@@ -175,7 +175,7 @@ class _Form:
         kinds: their types.
         template: the text, with a place for each value; None where such records are not plainly within the limits.
         integers: gives the integers of a record's values, as a tuple.
-        others: places of the other numbers.
+        floats: places of the other numbers.
         texts: places of the texts.
         booleans: places of the booleans.
     """
@@ -184,7 +184,7 @@ class _Form:
     kinds: tuple[type, ...]
     template: str | None
     integers: Callable[[list[Any]], tuple[int, ...]]
-    others: tuple[int, ...]
+    floats: tuple[int, ...]
     texts: tuple[int, ...]
     booleans: tuple[int, ...]
 
@@ -195,8 +195,10 @@ _forms: dict[tuple[tuple[Any, ...], tuple[type, ...]], _Form] = {}
 _latest: list[_Form] = []
 _plain_texts: set[str] = set()
 """Texts that were seen to stand in a record as they are: outcomes are few."""
+_float_texts: dict[float, str] = {}
+"""How floats are written that were seen, but for 0 and -0, which are equal: design QBERs are few."""
 
-_SLOTS: dict[type, str] = {int: "%d", float: "%r", str: '"%s"', bool: "%s", type(None): "null%.0s"}
+_SLOTS: dict[type, str] = {int: "%d", float: "%s", str: '"%s"', bool: "%s", type(None): "null%.0s"}
 
 
 def _form_of(names: tuple[Any, ...], kinds: tuple[type, ...]) -> _Form:
@@ -238,6 +240,16 @@ def _is_plain_text(text: str) -> bool:
     return plain
 
 
+def _float_text(value: float) -> str | None:
+    """A float as JSON has it; None: it is not finite."""
+    if not math.isfinite(value):
+        return None
+    text = repr(value)
+    if value and len(_float_texts) < _MOST_TEXTS:
+        _float_texts[value] = text
+    return text
+
+
 def _encode_flat(record: dict[Any, Any]) -> str | None:
     """The text of a flat record of a form that was seen before, in a third of the time; None: take the general way.
 
@@ -256,10 +268,11 @@ def _encode_flat(record: dict[Any, Any]) -> str | None:
     integers = form.integers(values)
     if sum(map(abs, integers)) > LARGEST_INTEGER and max(map(abs, integers)) > LARGEST_INTEGER:
         return None
-    for place in form.others:
-        value = values[place]
-        if value - value != 0.0:
+    for place in form.floats:
+        text = _float_texts.get(values[place]) or _float_text(values[place])
+        if text is None:
             return None
+        values[place] = text
     for place in form.texts:
         if values[place] not in _plain_texts and not _is_plain_text(values[place]):
             return None
