@@ -169,8 +169,7 @@ def _by_block(run: Run, findings: list[Finding]) -> Iterator[dict[str, Any]]:
             last = block
             yield block, record
 
-    writers = [path.stem.removeprefix("records-") for path in run.record_files()]
-    merged = heapq.merge(*map(ascending, writers), key=lambda pair: pair[0])
+    merged = heapq.merge(*map(ascending, run.writers()), key=lambda pair: pair[0])
     last = -1
     for block, record in merged:
         if block == last:

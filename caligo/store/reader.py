@@ -121,15 +121,23 @@ class Run:
         """The figures given to the seal; None for a run that is not sealed."""
         return None if self.seal is None else dict(self.seal["summary"])
 
+    def writers(self) -> list[str]:
+        """The writers that have a file of records, in order of the files' names.
+
+        Raises:
+            StoreError: the directory cannot be read.
+        """
+        return list(self._files_of_writers())
+
     def record_files(self) -> list[Path]:
         """The files that hold records, one a writer, in order of name: lines (``.jsonl``) or compacted (``.parquet``).
 
         Raises:
             StoreError: the directory cannot be read.
         """
-        return [self.path / name for name in self._writers().values()]
+        return [self.path / name for name in self._files_of_writers().values()]
 
-    def _writers(self) -> dict[str, str]:
+    def _files_of_writers(self) -> dict[str, str]:
         return layout.writers(_names(self.path), () if self.seal is None else self.seal["files"])
 
     def records(
@@ -164,7 +172,7 @@ class Run:
 
         if writer is not None:
             layout.record_file(writer)
-        for owner, name in self._writers().items():
+        for owner, name in self._files_of_writers().items():
             if writer is not None and owner != writer:
                 continue
             path = self.path / name

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from caligo.errors import ConfigError
-from caligo.store import layout
 from caligo.store.reader import Run
 
 RUNS = "runs.json"
@@ -38,8 +37,7 @@ def write(runs: Sequence[Run], place: Path, final: Path) -> int:
     count = 0
     with (place / RECORDS).open("w", encoding="ascii") as file:
         for run in runs:
-            for path in run.record_files():
-                writer = layout.writer_of(path.name)
+            for writer in run.writers():
                 for number, record in enumerate(run.records(writer)):
                     line = {"run": run.name, "writer": writer, "number": number, "record": record}
                     file.write(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n")

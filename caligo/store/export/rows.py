@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from caligo.store import layout
 from caligo.store.indexing.flatten import flatten_run
 from caligo.store.reader import Run
 
@@ -59,8 +58,7 @@ def run_rows(runs: Iterable[Run]) -> Iterator[dict[str, Any]]:
 
 def record_rows(run: Run) -> Iterator[dict[str, Any]]:
     """A row a record of one run, in order of writer and number."""
-    for path in run.record_files():
-        writer = layout.writer_of(path.name)
+    for writer in run.writers():
         for number, record in enumerate(run.records(writer)):
             row: dict[str, Any] = {"run": run.name, "writer": writer, "number": number}
             row.update(_leaves(record, ""))
