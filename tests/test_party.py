@@ -485,7 +485,7 @@ def test_an_interrupted_side_tells_the_other() -> None:
 def test_a_run_that_ends_after_groups_were_confirmed_says_that_no_key_has_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("caligo.jobs.party_job.MINIMUM_GROUP_BITS", 8192)
+    monkeypatch.setattr("caligo.jobs.party_terms.MINIMUM_GROUP_BITS", 8192)
     groups = iter(range(3))
 
     def interrupt(*_: object, **__: object) -> None:
@@ -508,7 +508,7 @@ def test_threads_fit_beside_the_decoders_of_every_section(monkeypatch: pytest.Mo
     beside = FIXED_BYTES + 8 * dialogue_block_bytes(1024)
     for fitting, threads in ((2.5, 1), (3.5, 2)):
         limit = MemoryLimit(int(beside + fitting * decoder), "this test")
-        monkeypatch.setattr("caligo.jobs.party_job.memory_limit", lambda limit=limit: limit)
+        monkeypatch.setattr("caligo.jobs.party_workshop.memory_limit", lambda limit=limit: limit)
         # The key's end is a shortened block of its own, so a section and a decoder of its own.
         _, bob = reports(both(over_tcp(), party={"window": 8}))
         assert len(bob.codes) == 2

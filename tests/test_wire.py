@@ -21,7 +21,7 @@ from toy_dialogue import terms
 from caligo import _native
 from caligo.codes.polar_code import MAX_BLOCK_LENGTH, MIN_SEGMENT_LENGTH
 from caligo.errors import ProtocolError, ShapeError
-from caligo.jobs.party_job import MAX_SESSION_SAMPLE_BITS
+from caligo.jobs.party_terms import MAX_SESSION_SAMPLE_BITS
 from caligo.reconciliation import wire
 from caligo.reconciliation.authentication import PresharedKey, hkdf_expand, hkdf_extract
 from caligo.reconciliation.link import Link

@@ -2,7 +2,7 @@
 
 Covers: planning (:mod:`.plan`, pure), running on threads (:mod:`.runner`), the reconcile job (:mod:`.reconcile_job`)
 with what goes in (:mod:`.options`, :mod:`.sources`) and what comes out (:mod:`.outputs`, :mod:`.report`), one party's
-job (:mod:`.party_job`, :mod:`.conversation`, :mod:`.party_report`).
+job (:mod:`.party_job`, :mod:`.party_terms`, :mod:`.conversation`, :mod:`.party_report`).
 Does not cover: decoding (:mod:`caligo.reconciliation`), the form of key files (:mod:`caligo.keys`) and of records
 (:mod:`caligo.store`), many ranks (:mod:`caligo.cluster`).
 
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from caligo.jobs.options import ReconcileOptions
-    from caligo.jobs.party_job import Party, PartyOptions, reconcile_party
+    from caligo.jobs.party_job import Party, reconcile_party
     from caligo.jobs.party_report import PartyReport
+    from caligo.jobs.party_terms import PartyOptions
     from caligo.jobs.reconcile_job import reconcile
     from caligo.jobs.report import CodeUse, ReconciliationReport
 
@@ -34,7 +35,7 @@ __all__ = [
 _HOME = {
     "CodeUse": "report",
     "Party": "party_job",
-    "PartyOptions": "party_job",
+    "PartyOptions": "party_terms",
     "PartyReport": "party_report",
     "ReconcileOptions": "options",
     "ReconciliationReport": "report",

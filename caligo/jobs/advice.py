@@ -13,7 +13,7 @@ from caligo.jobs.accounting import Totals
 from caligo.jobs.options import ReconcileOptions
 from caligo.reconciliation.strategies import DEFAULT_TARGET_FER, strategy_type
 
-__all__ = ["advise", "advise_on_failures"]
+__all__ = ["advise", "advise_party"]
 
 _MUCH = 5
 _BY_CHANCE = 2
@@ -47,7 +47,7 @@ def advise(
     differ = f"the keys differ in {true_qber:.2%} of their bits, the code is designed for {design_qber:.2%}"
     remedy = _remedy(options, totals, true_qber, design_qber)
     failures = list(
-        advise_on_failures(
+        _advise_on_failures(
             options,
             blocks=totals.blocks,
             failed=failed,
@@ -64,13 +64,57 @@ def advise(
         yield f"more was disclosed than needed: {differ}; leave out the QBER (--qber), or give a smaller one"
     if one_file:
         yield "both keys come from the same file; name Alice's and Bob's"
-    if threads < threads_wanted:
-        yield f"memory suffices for {threads} of {threads_wanted} threads (see `caligo doctor`)"
+    yield from _advise_on_threads(threads, threads_wanted)
     if options.seed is not None:
         yield "the public random values follow from --seed and were known before the keys: do not use these keys"
 
 
-def advise_on_failures(
+def advise_party(
+    options: ReconcileOptions,
+    *,
+    blocks: int,
+    failed: int,
+    given_up: int,
+    rounds_max: int,
+    spoiled: int,
+    threads: int,
+    threads_wanted: int,
+) -> Iterator[str]:
+    """The warnings of one party's job that is done.
+
+    Args:
+        options: what was asked.
+        blocks: in all.
+        failed: of them.
+        given_up: of these.
+        rounds_max: most requests for one block.
+        spoiled: connections that carried what the peer did not say.
+        threads: worker threads there were.
+        threads_wanted: worker threads that were asked for.
+    """
+    yield from _advise_on_failures(
+        options,
+        blocks=blocks,
+        failed=failed,
+        given_up=given_up,
+        rounds_max=rounds_max,
+        otherwise="check that both sides have the same sifted bits (--bit-order, --key-bits), and give a greater QBER "
+        "or leave it out to have it estimated (--qber)",
+    )
+    if spoiled:
+        yield (
+            f"{spoiled} connections were given up because something between the two sides changed, repeated or added "
+            "messages; the key is not touched by it, but see to the network"
+        )
+    yield from _advise_on_threads(threads, threads_wanted)
+
+
+def _advise_on_threads(threads: int, wanted: int) -> Iterator[str]:
+    if threads < wanted:
+        yield f"memory suffices for {threads} of {wanted} threads (see `caligo doctor`)"
+
+
+def _advise_on_failures(
     options: ReconcileOptions, *, blocks: int, failed: int, given_up: int, rounds_max: int, otherwise: str
 ) -> Iterator[str]:
     """The warning of a job in which far more blocks failed than was aimed at; none otherwise.

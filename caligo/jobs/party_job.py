@@ -2,7 +2,9 @@
 
 Covers: the whole way of one side, over a transport (`reconcile_party`), or for a program that has its own channel, loop
 of events and threads (`Party`). Does not cover: both sides in one process (:mod:`.reconcile_job`), what is said
-(:mod:`caligo.reconciliation`), threads and connections (:mod:`.conversation`), the report (:mod:`.party_report`).
+(:mod:`caligo.reconciliation`), threads and connections (:mod:`.conversation`); terms (:mod:`.party_terms`), what a
+session begins with (:mod:`.party_start`), codes and decoders (:mod:`.party_workshop`), the report
+(:mod:`.party_report`).
 
 This job holds one key. Nothing it reports about the other is more than the messages say: Bob knows how many bits he
 corrected, Alice does not.
@@ -15,118 +17,43 @@ Alice's random values.
 
 from __future__ import annotations
 
-import hmac
-import json
 import os
 import secrets
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from caligo.bits import Packed, packed_bytes
-from caligo.channel import Qbers, mean_qber
-from caligo.codes import PolarCode
-from caligo.codes.validation import validate_count
 from caligo.errors import CaligoError, ConfigError, ConnectionLostError, ProtocolError, SuspendedError
-from caligo.jobs.accounting import exchanged_messages
-from caligo.jobs.advice import advise_on_failures
+from caligo.jobs.advice import advise_party
 from caligo.jobs.conversation import Conversation, abort_reason, ends_for_good
-from caligo.jobs.drift import further_code
 from caligo.jobs.options import ReconcileOptions
+from caligo.jobs.party_blocks import BlockTally, block_record
 from caligo.jobs.party_report import PartyReport
-from caligo.jobs.plan import Layout, default_block_length, plan_layout
-from caligo.jobs.report import CodeUse
+from caligo.jobs.party_start import begin_with_state, draw_beginning
+from caligo.jobs.party_terms import PartyOptions, terms_for
+from caligo.jobs.party_workshop import PartyWorkshop
 from caligo.jobs.runner import interrupts_deferred, worker_pool
+from caligo.jobs.sifted_key import SiftedKey
 from caligo.jobs.sources import KeySource, open_source, source_name
 from caligo.jobs.state_file import StateFile
-from caligo.jobs.threads import plan_threads
-from caligo.keys import (
-    BitOrder,
-    InterleavedKey,
-    KeyReader,
-    KeyWriter,
-    RemainingKey,
-    create_key,
-    prepare_output_directory,
-    read_positions,
-)
-from caligo.memory import (
-    dialogue_block_bytes,
-    dialogue_window,
-    memory_limit,
-    peak_rss_bytes,
-)
-from caligo.randomness import SecurityRandomness, interleaving_seed, sampled_positions
+from caligo.keys import BitOrder, KeyReader, KeyWriter, create_key, prepare_output_directory
+from caligo.memory import dialogue_window, memory_limit
+from caligo.randomness import SecurityRandomness
 from caligo.reconciliation.authentication import Authentication
 from caligo.reconciliation.endpoint import Endpoint
-from caligo.reconciliation.estimation import (
-    QberEstimate,
-    default_sample_bits,
-    design_qbers_for,
-    leakage_account,
-)
-from caligo.reconciliation.leakage import Leakage, efficiency
-from caligo.reconciliation.messages import Role, Seeds, Settlement, Terms
-from caligo.reconciliation.session import (
-    MAX_WINDOW,
-    AliceSession,
-    BlockAccount,
-    BobSession,
-    GroupSettled,
-    PlanAgreed,
-    Section,
-    Work,
-)
-from caligo.reconciliation.strategies import DEFAULT_TARGET_FER, CodeRequest, strategy_type
-from caligo.reconciliation.strategies.dialogue import BobSide, Side, Step
-from caligo.reconciliation.strategies.retrying import RetryingAlice, RetryingBob
-from caligo.reconciliation.verification import MINIMUM_GROUP_BITS, Payload
-from caligo.states import KeyState
+from caligo.reconciliation.messages import Seeds, Terms
+from caligo.reconciliation.session import AliceSession, BobSession, GroupSettled, PlanAgreed, Work
+from caligo.reconciliation.strategies.dialogue import Step
+from caligo.reconciliation.verification import Payload
 from caligo.store import RunWriter
 from caligo.telemetry import NO_PROGRESS, Progress
 from caligo.transports import Transport
 
-__all__ = ["Party", "PartyOptions", "reconcile_party"]
-
-MAX_SESSION_SAMPLE_BITS = 1 << 24
-"""A sample is one message."""
-
-_MOST_RECONNECTIONS = 1 << 20
-_FINGERPRINT_BITS = 1 << 24
-_SEEDS = ("sampling_seed", "hash_key")
-
-
-@dataclass(frozen=True, slots=True)
-class PartyOptions:
-    """What can be asked of a party, beside what both sides must want alike (`ReconcileOptions`).
-
-    Args:
-        window: most blocks in flight; None: as many as an eighth of the memory holds
-            (`caligo.memory.dialogue_window`). The smaller of both sides' holds.
-        timeout_s: longest silence of the peer, and longest wait for it, > 0.
-        reconnections: how often a lost connection is opened again, >= 0.
-
-    Raises:
-        ConfigError: a value outside its range.
-    """
-
-    window: int | None = None
-    timeout_s: float = 60.0
-    reconnections: int = 10
-
-    def __post_init__(self) -> None:
-        if self.window is not None:
-            validate_count(self.window, "window", 1, MAX_WINDOW)
-        if not 0.0 < self.timeout_s < float("inf"):
-            raise ConfigError(f"timeout: expected a number of seconds > 0, got {self.timeout_s!r}", got=self.timeout_s)
-        validate_count(self.reconnections, "reconnections", 0, _MOST_RECONNECTIONS)
+__all__ = ["Party", "reconcile_party"]
 
 
 def reconcile_party(
@@ -199,20 +126,6 @@ def reconcile_party(
         return job.conclude()
 
 
-def _draw() -> Seeds:
-    """A session's public random values."""
-    randomness = SecurityRandomness.draw()
-    return Seeds(randomness.sampling_seed, randomness.hash_key)
-
-
-def _fingerprint(reader: KeyReader, salt: bytes) -> str:
-    """Tells keys apart; as secret as the file that it is kept in."""
-    hashed = hmac.new(salt, digestmod="sha256")
-    for start in range(0, reader.key_bits, _FINGERPRINT_BITS):
-        hashed.update(reader.read_bits(start, min(_FINGERPRINT_BITS, reader.key_bits - start)).tobytes())
-    return hashed.hexdigest()
-
-
 def _output(directory: Path, role: str, bit_order: BitOrder, force: bool) -> KeyWriter:
     """The file of this side alone: the other's may be in the same directory."""
     prepare_output_directory(directory, force=True)
@@ -223,31 +136,6 @@ def _output(directory: Path, role: str, bit_order: BitOrder, force: bool) -> Key
             path=str(path),
         )
     return create_key(path, format="packed", bit_order=bit_order)
-
-
-class _SiftedKey:
-    """A key file as a session wants it."""
-
-    def __init__(self, reader: KeyReader) -> None:
-        self._reader = reader
-        self.key_bits = reader.key_bits
-
-    def sample(self, sampling_seed: bytes, sample_bits: int) -> Packed:
-        """See `caligo.reconciliation.session.Key.sample`."""
-        positions = sampled_positions(sampling_seed, self.key_bits, sample_bits)
-        disclosed = read_positions(self._reader, positions)
-        self._reader = RemainingKey(self._reader, positions)
-        return disclosed
-
-    def interleave(self, sampling_seed: bytes) -> None:
-        """Permute what remains, publicly; the reconciled key stays in that order."""
-        self._reader = InterleavedKey(self._reader, interleaving_seed(sampling_seed))
-
-    def block(self, start_bit: int, payload_length: int, block_length: int) -> NDArray[np.uint8]:
-        """See `caligo.reconciliation.session.Key.block`."""
-        row = np.zeros(max(1, block_length // 8), dtype=np.uint8)
-        row[: packed_bytes(payload_length)] = self._reader.read_bits(start_bit, payload_length)
-        return row
 
 
 class Party:
@@ -320,26 +208,30 @@ class Party:
         self._in_place = False
         self._run: RunWriter | None = None
         self._plan: PlanAgreed | None = None
-        self._discarded_bits = 0
-        self._threads_wanted = options.threads or len(os.sched_getaffinity(0))
-        self._threads = self._threads_wanted
-        self._decode_ns = self._coded_bits = 0
-        self._concluded_blocks = 0
-        self._errors_ok = self._leakage_ok = 0
+        self._tally = BlockTally()
         self._spoiled = 0
         with ExitStack() as stack:
             reader = stack.enter_context(open_source(key, f"{role.title()}'s key", key_bits, format, bit_order))
-            self._key_bits = reader.key_bits
             self._asked = {**asdict(options), **asdict(party), "role": role, "key": source_name(key)}
             self._asked |= {"key_bits": reader.key_bits, "bit_order": bit_order, "authentication": authentication.name}
             self._asked["out"] = None if self._out is None else os.fspath(self._out)
             del self._asked["seed"]
             self._kept = Payload() if out is None and self._asked["key"] == "array in memory" else None
-            self._block_length = options.block_length or default_block_length(reader.key_bits)
-            self._sifted = _SiftedKey(reader)
             self._stack = stack
             self._state = None if state is None else stack.enter_context(StateFile(state))
-            self._session = self._begin(self._terms(), reader)
+            terms = terms_for(options, reader.key_bits)
+            sifted = SiftedKey(reader)
+            self._workshop = stack.enter_context(
+                PartyWorkshop(
+                    role,
+                    options,
+                    sifted,
+                    block_length=terms.block_length,
+                    threads=options.threads or len(os.sched_getaffinity(0)),
+                    window=lambda: self._session.window,
+                )
+            )
+            self._session = self._begin(terms, reader, sifted)
             self._endpoint = Endpoint(
                 self._session, authentication, on_event=self._note, on_closed=self._put_in_place, journal=self._state
             )
@@ -429,7 +321,7 @@ class Party:
         if not isinstance(self._session, BobSession):
             return None
         # No thread should wait while another has many blocks.
-        return self._session.next_work(max(1, self._session.ready // self._threads))
+        return self._session.next_work(max(1, self._session.ready // self._workshop.threads))
 
     def finish(self, work: Work, steps: Sequence[Step]) -> None:
         """Take what came of some work.
@@ -448,84 +340,15 @@ class Party:
         """Give up, and tell the peer why."""
         self._endpoint.abort(error, abort_reason(error))
 
-    def _begin(self, terms: Terms, reader: KeyReader) -> AliceSession | BobSession:
+    def _begin(self, terms: Terms, reader: KeyReader, key: SiftedKey) -> AliceSession | BobSession:
         """A session, or that which the state is of."""
-        window = self.party.window or dialogue_window(memory_limit().limit_bytes, self._block_length)
-        begun = {} if self._state is None else self._begin_state(self._state, terms, reader)
+        window = self.party.window or dialogue_window(memory_limit().limit_bytes, terms.block_length)
+        begun = None if self._state is None else begin_with_state(self._state, self.role, terms, reader)
         if self.role == "bob":
-            return BobSession(self._sifted, terms, self, window=window)
-        seeds = Seeds(**{name: bytes.fromhex(begun[name]) for name in _SEEDS}) if begun else _draw()
-        name = bytes.fromhex(begun["session"]) if begun else secrets.token_bytes(16)
-        self._begin_run(seeds)
-        return AliceSession(self._sifted, terms, self, window=window, session=name, seeds=seeds)
-
-    def _begin_state(self, state: StateFile, terms: Terms, reader: KeyReader) -> dict[str, Any]:
-        """What the state is of; a state of nothing becomes one of this session."""
-        salt = secrets.token_hex(16) if state.begun is None else str(state.begun["salt"])
-        mine = {"role": self.role, "terms": asdict(terms), "key": _fingerprint(reader, bytes.fromhex(salt))}
-        if state.begun is None:
-            drawn = {name: value.hex() for name, value in asdict(_draw()).items()}
-            own = drawn | {"session": secrets.token_hex(16)} if self.role == "alice" else {}
-            state.begin(mine | own | {"salt": salt})
-        begun: dict[str, Any] = state.begun or {}
-        for name, value in mine.items():
-            if begun[name] != value:
-                raise ConfigError(
-                    f"state: expected the {name} of {state.path}, got another; give the same key and options as then, "
-                    "or another file",
-                    field=name,
-                    path=str(state.path),
-                )
-        return begun
-
-    # --- terms and plan -----------------------------------------------------------------------------------------------
-
-    def _terms(self) -> Terms:
-        options = self.options
-        sample_bits = 0
-        if options.qber is None:
-            asked = options.sample_bits
-            sample_bits = default_sample_bits(self._key_bits) if asked is None else asked
-            if not 1 <= sample_bits < min(self._key_bits, MAX_SESSION_SAMPLE_BITS + 1):
-                raise ConfigError(
-                    f"sample_bits: expected 1 to {min(self._key_bits - 1, MAX_SESSION_SAMPLE_BITS)} of the key's "
-                    f"{self._key_bits} bits, got {sample_bits}; or give the QBER",
-                    got=sample_bits,
-                    key_bits=self._key_bits,
-                )
-        layout = plan_layout(self._key_bits - sample_bits, self._block_length)
-        options.require_blocks(segment.block_length for segment in layout.segments)
-        target_fer = DEFAULT_TARGET_FER if options.target_fer is None else options.target_fer
-        return Terms(
-            key_bits=self._key_bits,
-            strategy=options.strategy,
-            parameters=self._parameters(),
-            block_length=self._block_length,
-            list_size=options.list_size,
-            check=options.check,
-            efficiency=options.efficiency or 0.0,
-            target_fer=target_fer if options.efficiency is None else 0.0,
-            qber=0.0 if options.qber is None else mean_qber(options.qber),
-            sample_bits=sample_bits,
-            group_bits=MINIMUM_GROUP_BITS,
-            max_rounds=options.max_rounds,
-            max_block_leakage_bits=options.max_block_leakage_bits,
-            max_leakage_bits=options.max_leakage_bits,
-        )
-
-    def _parameters(self) -> str:
-        """What else decides about blocks and codes, as far as it was given; not how Bob decodes."""
-        options = self.options
-        given = {
-            "asymmetric": None if options.asymmetric == "auto" else options.asymmetric,
-            "interleave": options.interleave or None,
-            "qber_pair": options.qber if isinstance(options.qber, tuple) else None,
-            "retries": options.further_attempts or None,
-            "segment_check": options.segment_check,
-            "segment_length": options.segment_length,
-            "wish": options.wish,
-        }
-        return json.dumps({name: value for name, value in given.items() if value is not None}, sort_keys=True)
+            return BobSession(key, terms, self._workshop, window=window)
+        begun = begun or draw_beginning()
+        self._begin_run(begun.seeds)
+        return AliceSession(key, terms, self._workshop, window=window, session=begun.session, seeds=begun.seeds)
 
     def _begin_run(self, seeds: Seeds) -> None:
         """Persist the public random values: Alice before anything is said, Bob when he knows them."""
@@ -541,99 +364,11 @@ class Party:
             )
         )
 
-    def design_for(self, estimate: QberEstimate | None) -> Qbers:
-        """See `caligo.reconciliation.session.Workshop.design_for`."""
-        options = self.options
-        known = options.qber if estimate is None else estimate
-        if known is None:
-            raise ConfigError("expected a QBER or a sample, got neither; give one of them")
-        asks = strategy_type(options.strategy).asks
-        return design_qbers_for(known, asks=asks, asymmetric=options.asymmetric == "auto")
-
-    def prepare(self, design_qber: Qbers, key_bits: int, seeds: Seeds) -> Sequence[Section[Any]]:
-        """See `caligo.reconciliation.session.Workshop.prepare`."""
-        options = self.options
-        if options.interleave:
-            self._sifted.interleave(seeds.sampling_seed)
-        kind = strategy_type(options.strategy)
-        layout = plan_layout(key_bits, self._block_length)
-        self._discarded_bits = layout.discarded_bits
-        requests = [
-            CodeRequest(
-                block_length=segment.block_length,
-                payload_length=segment.payload_length,
-                design_qber=design_qber,
-                list_size=options.list_size,
-                check=options.check,
-                efficiency=options.efficiency,
-                target_fer=DEFAULT_TARGET_FER if options.target_fer is None else options.target_fer,
-                raise_efficiency=segment.first_block > 0,
-                segment_length=options.segment_length,
-                segment_check=options.segment_check,
-                wish=options.wish,
-            )
-            for segment in layout.segments
-        ]
-        with worker_pool(len(requests)) as pool:
-            codes = list(pool.map(kind.choose_code, requests))
-        if self.role == "bob":
-            self._threads = plan_threads(
-                memory_limit(), kind, options, layout, self._threads_wanted, beside_bytes=self._beside_bytes(layout)
-            )
-        sections = []
-        for segment, code, request in zip(layout.segments, codes, requests, strict=True):
-            side = self._side(code, request, min(self._threads, segment.blocks))
-            self._stack.callback(side.close)
-            sections.append(Section(segment.first_block, segment.blocks, segment.start_bit, side))
-        return sections
-
-    def _beside_bytes(self, layout: Layout) -> int:
-        """The blocks in flight, and a decoder for each further attempt."""
-        options = self.options
-        kind = strategy_type(options.strategy)
-        decoders = sum(
-            kind.required_bytes(
-                segment.block_length,
-                options.list_size,
-                options.precision,
-                options.check,
-                options.escalation,
-                options.segment_length,
-            )
-            for segment in layout.segments
-        )
-        return self._session.window * dialogue_block_bytes(self._block_length) + options.further_attempts * decoders
-
-    def _side(self, code: PolarCode, request: CodeRequest, workers: int) -> Side:
-        """This side of the strategy, with further attempts where they are wanted."""
-        options = self.options
-        kind = strategy_type(options.strategy)
-        codes = [code]
-        for attempt in range(1, 1 + options.further_attempts):
-            further = further_code(kind, request, code, attempt)
-            if further is None:
-                break
-            codes.append(further)
-
-        def bob(code: PolarCode, workers: int) -> BobSide:
-            return kind.bob(
-                code,
-                options.list_size,
-                precision=options.precision,
-                engine=options.engine,
-                escalation=options.escalation,
-                workers=workers,
-            )
-
-        if self.role == "alice":
-            return kind.alice(code) if len(codes) == 1 else RetryingAlice(kind.alice(code), codes)
-        return bob(code, workers) if len(codes) == 1 else RetryingBob(bob, codes, workers)
-
     # --- the conversation ---------------------------------------------------------------------------------------------
 
     def converse(self, transport: Transport) -> None:
         """All of it, over a transport; raises as `reconcile_party`."""
-        workers = self._threads_wanted if self.role == "bob" else 1
+        workers = self._workshop.threads_wanted if self.role == "bob" else 1
         with worker_pool(workers) as pool:
             conversation = Conversation(
                 self._endpoint,
@@ -661,15 +396,9 @@ class Party:
                 self._begin_run(event.seeds)
             self._progress.start("reconciling", self._session.blocks, "blocks")
             return
-        self._concluded_blocks += len(event.blocks)
-        for block in event.blocks:
-            self._decode_ns += block.elapsed_ns
-            self._coded_bits += block.block_length
-            if block.confirmed:
-                self._leakage_ok += block.leakage.leakage_bits
-                self._errors_ok += block.corrected_errors or 0
+        self._tally.add(event.blocks)
         if self._run is not None:
-            self._run.record_many(_record(block) for block in event.blocks)
+            self._run.record_many(block_record(block) for block in event.blocks)
         if event.key.bits:
             if self._output is not None:
                 self._output.append(event.key.packed, event.key.bits)
@@ -677,7 +406,7 @@ class Party:
                 self._kept.append(event.key.packed, event.key.bits)
         self._progress.advance(len(event.blocks), failed=self._session.totals.blocks_failed)
         # By the events: one message may conclude several groups, and the session's totals are ahead of them.
-        if self._output is not None and self._concluded_blocks == self._session.blocks:
+        if self._output is not None and self._tally.blocks == self._session.blocks:
             # A disk that is full must say so before this side says that it is done.
             self._output.settle()
 
@@ -709,127 +438,29 @@ class Party:
         return report
 
     def _report(self, elapsed_s: float) -> PartyReport:
-        totals, plan, options = self._session.totals, self._plan, self.options
-        sections = () if plan is None else plan.sections
-        assumed = 0.0 if plan is None else plan.design_qber
-        design_qber = mean_qber(assumed)
-        estimate = None if plan is None else plan.estimate
-        low, high = (None, None) if estimate is None else estimate.interval
-        payload = sum(section.blocks * section.side.code.payload_length for section in sections)
-        is_bob = self._session.role is Role.BOB
-        return PartyReport(
-            role=self.role,
-            key_bits=self._key_bits,
-            sampled_bits=0 if estimate is None else estimate.sampled_bits,
-            discarded_bits=self._discarded_bits,
-            reconciled_bits=totals.reconciled_bits,
-            block_length=self._block_length,
-            list_size=options.list_size,
-            strategy=options.strategy,
-            check=options.block_check,
-            authentication=self._authentication.name,
-            blocks=self._session.blocks,
-            blocks_ok=totals.blocks_ok,
-            blocks_failed=totals.blocks_failed,
-            blocks_discarded=totals.blocks_failed,
-            failed_check=totals.failed_check,
+        session, workshop, totals = self._session, self._workshop, self._session.totals
+        warnings = advise_party(
+            self.options,
+            blocks=session.blocks,
+            failed=totals.blocks_failed,
             given_up=totals.given_up,
-            failed_verification=totals.failed_verification,
-            estimated_qber=None if estimate is None else estimate.qber,
-            estimated_qber_low=low,
-            estimated_qber_high=high,
-            corrected_errors=self._errors_ok if is_bob else None,
-            design_qber=design_qber,
-            design_qber_pair=assumed if isinstance(assumed, tuple) else None,
-            account=leakage_account(assumed),
-            leakage_bits=totals.leakage.leakage_bits,
-            leakage_bits_both_ways=totals.leakage.leakage_bits_both_ways,
-            leakage=totals.leakage.by_kind(),
-            efficiency=efficiency(self._leakage_ok, totals.reconciled_bits, self._errors_ok) if is_bob else None,
-            epsilon_correctness=float(totals.epsilon),
-            rounds_mean=totals.rounds / self._session.blocks if self._session.blocks else 0.0,
             rounds_max=totals.rounds_max,
-            messages=exchanged_messages(
-                sampled=estimate is not None,
-                blocks=self._session.blocks,
-                rounds=totals.rounds,
-                comparisons=totals.comparisons,
-            ),
-            frames_sent=self._endpoint.frames_sent,
-            frames_received=self._endpoint.frames_received,
-            bytes_sent=self._endpoint.bytes_sent,
-            bytes_received=self._endpoint.bytes_received,
-            window=self._session.window,
-            connections=self._endpoint.connections,
-            payload_mbps=payload / elapsed_s / 1e6,
-            coded_mbps_per_core=self._coded_bits * 1e3 / self._decode_ns if self._decode_ns else None,
+            spoiled=self._spoiled,
+            threads=workshop.threads,
+            threads_wanted=workshop.threads_wanted,
+        )
+        return PartyReport.of(
+            session,
+            self._endpoint,
+            self._plan,
+            self.options,
+            self._tally,
+            discarded_bits=workshop.discarded_bits,
+            authentication=self._authentication.name,
             elapsed_s=elapsed_s,
-            threads=self._threads if is_bob else 1,
-            peak_rss_bytes=peak_rss_bytes(),
-            codes=tuple(
-                CodeUse(
-                    block_length=code.block_length,
-                    payload_length=code.payload_length,
-                    blocks=section.blocks,
-                    leakage_bits=section.side.sizes.total_bits,
-                    info_length=code.info_length,
-                    efficiency=code.efficiency(design_qber),
-                    design_qber=design_qber,
-                    digest=code.digest,
-                    segment_length=code.segment_length,
-                    segment_check=code.segment_check,
-                )
-                for section in sections
-                for code in (section.side.code,)
-            ),
-            warnings=tuple(self._advise()),
+            threads=workshop.threads,
+            warnings=tuple(warnings),
             run=None if self._run is None else os.fspath(self._run.path),
             out=None if self._out is None else os.fspath(self._out),
             key=None if self._kept is None else self._kept.packed.copy(),
         )
-
-    def _advise(self) -> list[str]:
-        totals = self._session.totals
-        warnings = list(
-            advise_on_failures(
-                self.options,
-                blocks=self._session.blocks,
-                failed=totals.blocks_failed,
-                given_up=totals.given_up,
-                rounds_max=totals.rounds_max,
-                otherwise="check that both sides have the same sifted bits (--bit-order, --key-bits), and give a "
-                "greater QBER or leave it out to have it estimated (--qber)",
-            )
-        )
-        if self._spoiled:
-            warnings.append(
-                f"{self._spoiled} connections were given up because something between the two sides "
-                "changed, repeated or added messages; the key is not touched by it, but see to the network"
-            )
-        if self.role == "bob" and self._threads < self._threads_wanted:
-            warnings.append(
-                f"memory suffices for {self._threads} of {self._threads_wanted} threads (see `caligo doctor`)"
-            )
-        return warnings
-
-
-def _record(block: BlockAccount) -> dict[str, Any]:
-    """What the store keeps of a block."""
-    opened: Leakage = block.leakage.opened
-    state = KeyState.UNCORRECTED
-    if block.settlement is Settlement.OK:
-        state = KeyState.CONFIRMED if block.confirmed else KeyState.UNCONFIRMED
-    record: dict[str, Any] = {
-        "block": block.block,
-        "outcome": state.label,
-        "block_length": block.block_length,
-        "payload_bits": block.payload_length,
-        "leakage_bits": block.leakage.leakage_bits,
-        "leakage_bits_both_ways": block.leakage.leakage_bits_both_ways,
-        "verification_bits": opened.verification_bits,
-        "rounds": block.rounds,
-        "elapsed_ns": block.elapsed_ns,
-    }
-    if block.corrected_errors is not None:
-        record["corrected_errors"] = block.corrected_errors
-    return record

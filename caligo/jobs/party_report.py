@@ -1,6 +1,7 @@
 """What one party's job says when it is done; the content of ``caligo.alice/1`` and ``caligo.bob/1``.
 
-Covers: the report, its JSON form, the exit code that follows from it. Does not cover: printing it.
+Covers: the report of a session, its JSON form, the exit code that follows from it. Does not cover: the sums it is made
+of (:mod:`.party_blocks`), its warnings (:mod:`.advice`), printing it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,18 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from caligo.bits import Packed
+from caligo.channel import mean_qber
 from caligo.errors import ExitCode
+from caligo.jobs.accounting import exchanged_messages
+from caligo.jobs.options import ReconcileOptions
+from caligo.jobs.party_blocks import BlockTally
 from caligo.jobs.report import CodeUse
+from caligo.memory import peak_rss_bytes
+from caligo.reconciliation.endpoint import Endpoint
+from caligo.reconciliation.estimation import leakage_account
+from caligo.reconciliation.leakage import efficiency
+from caligo.reconciliation.messages import Role
+from caligo.reconciliation.session import AliceSession, BobSession, PlanAgreed
 
 __all__ = ["PartyReport"]
 
@@ -120,6 +131,113 @@ class PartyReport:
     run: str | None = None
     out: str | None = None
     key: Packed | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        session: AliceSession | BobSession,
+        endpoint: Endpoint,
+        plan: PlanAgreed | None,
+        options: ReconcileOptions,
+        tally: BlockTally,
+        *,
+        discarded_bits: int,
+        authentication: str,
+        elapsed_s: float,
+        threads: int,
+        warnings: tuple[str, ...] = (),
+        run: str | None = None,
+        out: str | None = None,
+        key: Packed | None = None,
+    ) -> PartyReport:
+        """The report of a session that is closed.
+
+        Args:
+            session: with its totals.
+            endpoint: that carried it.
+            plan: as it was agreed; None: there was none.
+            options: what was asked.
+            tally: of the blocks.
+            discarded_bits: as the field.
+            authentication: as the field.
+            elapsed_s: as the field.
+            threads: Bob's worker threads.
+            warnings: as the field.
+            run: as the field.
+            out: as the field.
+            key: as the field.
+        """
+        totals = session.totals
+        sections = () if plan is None else plan.sections
+        assumed = 0.0 if plan is None else plan.design_qber
+        design_qber = mean_qber(assumed)
+        estimate = None if plan is None else plan.estimate
+        low, high = (None, None) if estimate is None else estimate.interval
+        payload = sum(section.blocks * section.side.code.payload_length for section in sections)
+        is_bob = session.role is Role.BOB
+        return cls(
+            role=session.role.name.lower(),
+            key_bits=session.terms.key_bits,
+            sampled_bits=0 if estimate is None else estimate.sampled_bits,
+            discarded_bits=discarded_bits,
+            reconciled_bits=totals.reconciled_bits,
+            block_length=session.terms.block_length,
+            list_size=options.list_size,
+            strategy=options.strategy,
+            check=options.block_check,
+            authentication=authentication,
+            blocks=session.blocks,
+            blocks_ok=totals.blocks_ok,
+            blocks_failed=totals.blocks_failed,
+            blocks_discarded=totals.blocks_failed,
+            failed_check=totals.failed_check,
+            given_up=totals.given_up,
+            failed_verification=totals.failed_verification,
+            estimated_qber=None if estimate is None else estimate.qber,
+            estimated_qber_low=low,
+            estimated_qber_high=high,
+            corrected_errors=tally.errors_ok if is_bob else None,
+            design_qber=design_qber,
+            design_qber_pair=assumed if isinstance(assumed, tuple) else None,
+            account=leakage_account(assumed),
+            leakage_bits=totals.leakage.leakage_bits,
+            leakage_bits_both_ways=totals.leakage.leakage_bits_both_ways,
+            leakage=totals.leakage.by_kind(),
+            efficiency=efficiency(tally.leakage_ok, totals.reconciled_bits, tally.errors_ok) if is_bob else None,
+            epsilon_correctness=float(totals.epsilon),
+            rounds_mean=totals.rounds / session.blocks if session.blocks else 0.0,
+            rounds_max=totals.rounds_max,
+            messages=exchanged_messages(
+                sampled=estimate is not None,
+                blocks=session.blocks,
+                rounds=totals.rounds,
+                comparisons=totals.comparisons,
+            ),
+            frames_sent=endpoint.frames_sent,
+            frames_received=endpoint.frames_received,
+            bytes_sent=endpoint.bytes_sent,
+            bytes_received=endpoint.bytes_received,
+            window=session.window,
+            connections=endpoint.connections,
+            payload_mbps=payload / elapsed_s / 1e6,
+            coded_mbps_per_core=tally.coded_bits * 1e3 / tally.decode_ns if tally.decode_ns else None,
+            elapsed_s=elapsed_s,
+            threads=threads if is_bob else 1,
+            peak_rss_bytes=peak_rss_bytes(),
+            codes=tuple(
+                CodeUse.of(
+                    section.side.code,
+                    section.blocks,
+                    design_qber=design_qber,
+                    leakage_bits=section.side.sizes.total_bits,
+                )
+                for section in sections
+            ),
+            warnings=warnings,
+            run=run,
+            out=out,
+            key=key,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Every field but the key, as JSON values."""

@@ -31,11 +31,12 @@ from caligo.channel import Qbers, mean_qber
 from caligo.errors import ConfigError
 from caligo.jobs.accounting import ReconciledWindow, VerifiedGroup, by_group
 from caligo.jobs.attempts import reconcile_rows
+from caligo.jobs.code_choice import choose_codes, code_requests
 from caligo.jobs.drift import BANDS, Design, Designs
 from caligo.jobs.options import ReconcileOptions
 from caligo.jobs.plan import Group, Layout, Window, default_block_length, plan_layout
 from caligo.jobs.runner import in_order_or_idle, worker_pool
-from caligo.jobs.threads import plan_threads
+from caligo.jobs.threads import plan_thread_memory
 from caligo.jobs.workshop import Workshop
 from caligo.keys import InterleavedKey, KeyReader, RemainingKey, interleaving_bytes, read_positions
 from caligo.memory import MemoryLimit, memory_limit
@@ -46,7 +47,7 @@ from caligo.reconciliation.estimation import (
     design_qbers_for,
     estimate_qber,
 )
-from caligo.reconciliation.strategies import DEFAULT_TARGET_FER, CodeRequest, StrategyType, strategy_type
+from caligo.reconciliation.strategies import StrategyType, strategy_type
 from caligo.telemetry import Telemetry
 
 __all__ = ["MOST_GROUPS_IN_A_TASK", "Bench", "ReconcileWork", "replayed_randomness"]
@@ -104,11 +105,14 @@ class ReconcileWork:
         layout = plan_layout(self.whole_bits - sample, block_length)
         self.options.require_blocks(segment.block_length for segment in layout.segments)
 
-    def estimate(self, known: QberEstimate | None = None) -> None:
+    def estimate(self, known: QberEstimate | None = None) -> QberEstimate:
         """Disclose the sampled positions, remove them from both keys, plan for what they say.
 
         Args:
             known: what they say, where they were compared before.
+
+        Returns:
+            What they say.
         """
         sample_bits = self._sample_bits()
         positions = sampled_positions(self.randomness.sampling_seed, self.whole_bits, sample_bits)
@@ -118,6 +122,7 @@ class ReconcileWork:
         self._keys = (RemainingKey(self._keys[0], positions), RemainingKey(self._keys[1], positions))
         self.sampled = known
         self.plan_for(known)
+        return known
 
     def plan_for(self, known: Qbers | QberEstimate) -> None:
         """Lay out the key and choose the codes, by what is known of the QBER."""
@@ -131,27 +136,11 @@ class ReconcileWork:
         self.layout: Layout = plan_layout(remaining, self.block_length)
         options.require_blocks(segment.block_length for segment in self.layout.segments)
         interleaving = interleaving_bytes(remaining) if options.interleave else 0
-        self.threads = plan_threads(
+        self.threads = plan_thread_memory(
             self.limit, self.kind, options, self.layout, self.threads_wanted, beside_bytes=interleaving
-        )
-        self.requests = [
-            CodeRequest(
-                block_length=segment.block_length,
-                payload_length=segment.payload_length,
-                design_qber=assumed,
-                list_size=options.list_size,
-                check=options.check,
-                efficiency=options.efficiency,
-                target_fer=DEFAULT_TARGET_FER if options.target_fer is None else options.target_fer,
-                raise_efficiency=segment.first_block > 0,
-                segment_length=options.segment_length,
-                segment_check=options.segment_check,
-                wish=options.wish,
-            )
-            for segment in self.layout.segments
-        ]
-        with worker_pool(len(self.requests)) as pool:
-            self.codes = list(pool.map(self.kind.choose_code, self.requests))
+        ).threads
+        self.requests = code_requests(self.layout, assumed, options)
+        self.codes = choose_codes(self.kind, self.requests)
         least = max(code.leakage_bits for code in self.codes)
         if not options.block_caps.allow(0, least):
             raise ConfigError(

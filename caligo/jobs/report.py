@@ -50,14 +50,23 @@ class CodeUse:
     segment_check: str = "none"
 
     @classmethod
-    def of(cls, code: PolarCode, blocks: int) -> CodeUse:
-        """The use of a code that was designed for a QBER."""
-        qber = code.design_qber or 0.0
+    def of(
+        cls, code: PolarCode, blocks: int, *, design_qber: float | None = None, leakage_bits: int | None = None
+    ) -> CodeUse:
+        """The use of a code that was designed for a QBER.
+
+        Args:
+            code: which.
+            blocks: of it.
+            design_qber: as the field; None: what the code itself says.
+            leakage_bits: as the field; None: likewise.
+        """
+        qber = (code.design_qber or 0.0) if design_qber is None else design_qber
         return cls(
             block_length=code.block_length,
             payload_length=code.payload_length,
             blocks=blocks,
-            leakage_bits=code.leakage_bits,
+            leakage_bits=code.leakage_bits if leakage_bits is None else leakage_bits,
             info_length=code.info_length,
             efficiency=code.efficiency(qber),
             design_qber=qber,

@@ -11,30 +11,10 @@ from caligo.jobs.plan import WINDOW_BITS, Layout
 from caligo.memory import FIXED_BYTES, MemoryLimit, MemoryPlan, plan_memory
 from caligo.reconciliation.strategies import StrategyType
 
-__all__ = ["plan_thread_memory", "plan_threads"]
+__all__ = ["plan_thread_memory"]
 
 _WINDOWS_PER_THREAD = 4
 """One that a thread has, one that waits for it, and as many again that wait for their group."""
-
-
-def plan_threads(
-    limit: MemoryLimit,
-    kind: StrategyType,
-    options: ReconcileOptions,
-    layout: Layout,
-    wanted: int,
-    *,
-    beside_bytes: int = 0,
-) -> int:
-    """How many worker threads fit into memory; see `plan_thread_memory`.
-
-    Returns:
-        At least one thread, at most `wanted`.
-
-    Raises:
-        MemoryBudgetError: not even one fits.
-    """
-    return plan_thread_memory(limit, kind, options, layout, wanted, beside_bytes=beside_bytes).threads
 
 
 def plan_thread_memory(
