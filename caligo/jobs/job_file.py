@@ -27,7 +27,7 @@ from caligo.codes.validation import validate_number
 from caligo.errors import CaligoError, ConfigError
 from caligo.jobs.job_keys import OPTION_DEFAULTS, TABLES, JobKind, Table, describe
 from caligo.jobs.options import ReconcileOptions
-from caligo.keys import BitOrder
+from caligo.keys import BitOrder, KeyPair, open_pair
 from caligo.quantities import duration_text
 from caligo.reconciliation.codecs.boundary import require_escalation
 from caligo.reconciliation.strategies.one_way import validate_decoder
@@ -75,6 +75,15 @@ class KeysTable:
     format: str | None = None
     bit_order: BitOrder = "little"
     key_bits: int | None = None
+
+    def open(self) -> KeyPair:
+        """Both keys, of one length; close the pair.
+
+        Raises:
+            KeyFileError: a file is missing, empty, damaged or too short.
+            ShapeError: the lengths differ.
+        """
+        return open_pair(self.alice, self.bob, format=self.format, bit_order=self.bit_order, key_bits=self.key_bits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,13 +30,14 @@ from caligo.jobs.options import ReconcileOptions
 from caligo.jobs.plan import WINDOW_BITS, Layout, default_block_length, plan_layout
 from caligo.jobs.reconcile_work import ReconcileWork, replayed_randomness
 from caligo.jobs.scheduling import SchedulePolicy, choose_policy
+from caligo.jobs.simulation_run import open_simulation
 from caligo.jobs.threads import plan_thread_memory
-from caligo.keys import KeyPair, interleaving_bytes, open_pair
+from caligo.keys import KeyPair, interleaving_bytes
 from caligo.memory import FIXED_BYTES, MemoryLimit, MemoryPlan, memory_limit, plan_memory
 from caligo.reconciliation.estimation import QberEstimate, default_sample_bits
 from caligo.reconciliation.strategies import strategy_type
 from caligo.reconciliation.strategies.one_way import OneWay
-from caligo.simulation import BscChannel, Simulation, sample_frames
+from caligo.simulation import BscChannel, sample_frames
 
 __all__ = ["ASSUMED_QBER", "checked", "layout_of", "open_keys", "rehearse", "sample_bits_of"]
 
@@ -56,10 +57,9 @@ def open_keys(job: JobFile) -> KeyPair:
         KeyFileError: a file is missing, empty, damaged or too short.
         ShapeError: the lengths differ.
     """
-    keys = job.keys
-    if keys is None:
+    if job.keys is None:
         raise ConfigError("expected a job that reconciles keys, got a simulation; it has no key files")
-    return open_pair(keys.alice, keys.bob, format=keys.format, bit_order=keys.bit_order, key_bits=keys.key_bits)
+    return job.keys.open()
 
 
 def sample_bits_of(options: ReconcileOptions, key_bits: int) -> int:
@@ -378,15 +378,7 @@ def _simulation(table: SimulateTable, machine: Machine) -> _Rehearsed:
 
 def _measured_simulation(table: SimulateTable, code: PolarCode, frames: int, seconds: float) -> float:
     """Coded Mbit/s of one thread that makes frames and decodes them."""
-    with Simulation(
-        code,
-        table.noise(),
-        list_size=table.list_size,
-        seed=1,
-        precision=table.precision,  # type: ignore[arg-type]
-        engine=table.engine,
-        escalation=table.escalation,
-    ) as simulation:
+    with open_simulation(table, code, seed=1) as simulation:
 
         def decode(number: int) -> Callable[[], Any]:
             return lambda: simulation.decode_batch(number * frames, frames)

@@ -26,10 +26,9 @@ from caligo.jobs.options import ReconcileOptions
 from caligo.jobs.outputs import OUTPUT_NAMES
 from caligo.jobs.reconcile_job import reconcile
 from caligo.jobs.replay_comparison import Claim, Comparison, Verdict, compare_runs
-from caligo.jobs.simulation_run import simulation_figures, simulation_of
+from caligo.jobs.simulation_run import open_simulation, simulation_figures, simulation_of
 from caligo.keys import BitOrder
 from caligo.randomness import SecurityRandomness
-from caligo.simulation import Simulation
 from caligo.store import Run, RunWriter, State, find_run, load_run
 from caligo.store.bundles.bundle import Bundle
 from caligo.store.bundles.packages import installed_packages
@@ -213,7 +212,8 @@ class _Attempt:
     def _simulate(self) -> Path:
         recorded = self._recorded
         table = simulation_of(recorded.configuration)
-        code, noise = table.code(), table.noise()
+        table = replace(table, engine=self._engine(table.engine))
+        code = table.code()
         configuration = {**recorded.configuration, "threads": self._threads}
         if "code_digest" in configuration:
             configuration["code_digest"] = code.digest
@@ -221,16 +221,7 @@ class _Attempt:
         if not isinstance(seed, int | str):
             raise ConfigError(f"expected the seed of the simulation in {recorded.name}, got {seed!r}")
         with (
-            Simulation(
-                code,
-                noise,
-                list_size=table.list_size,
-                seed=int(seed),
-                precision=cast(Any, table.precision),
-                engine=self._engine(table.engine),
-                threads=self._threads,
-                escalation=table.escalation,
-            ) as simulation,
+            open_simulation(table, code, seed=int(seed), threads=self._threads) as simulation,
             RunWriter.create(
                 self._store,
                 "simulate",

@@ -14,11 +14,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn
 
 from caligo.errors import CaligoError, ConfigError, SchemaVersionError, StoreError
 from caligo.jobs.scheduling import Chunk, Schedule, SchedulePolicy
+from caligo.keys.protocols import Closing
 
 __all__ = ["SCHEMA", "ScheduleLog", "read_schedule"]
 
@@ -27,7 +27,7 @@ SCHEMA = "caligo.schedule/1"
 _LONGEST_LINE = 4096
 
 
-class ScheduleLog:
+class ScheduleLog(Closing):
     """Writes the log of one job; one writer for a file, which must not exist.
 
     A context manager; leaving it closes the file.
@@ -63,14 +63,6 @@ class ScheduleLog:
     def close(self) -> None:
         """Close the file; a second time does nothing."""
         self._file.close()
-
-    def __enter__(self) -> ScheduleLog:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _write(self, line: Mapping[str, Any]) -> None:
         text = json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n"

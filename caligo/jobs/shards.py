@@ -23,13 +23,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeAlias, cast
+from typing import TypeAlias, cast
 
 from caligo.bits import Packed
 from caligo.errors import CaligoError, ResourceError, StoreError
+from caligo.keys.protocols import Closing
 
-__all__ = ["Frame", "Place", "ShardReader", "ShardWriter"]
+__all__ = ["Frame", "Place", "ShardReader", "ShardWriter", "read_body"]
 
 _MAGIC = b"caligo shard 1\n".ljust(32, b"\0")
 _HEADER = struct.Struct("<4sIQIIQII")
@@ -80,7 +80,7 @@ class Frame:
         return f"Frame(task={self.task})"
 
 
-class ShardWriter:
+class ShardWriter(Closing):
     """Appends frames to a new file, readable by its owner alone.
 
     Args:
@@ -155,14 +155,6 @@ class ShardWriter:
         if fd >= 0:
             os.close(fd)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _write(self, parts: Sequence[Buffer]) -> None:
         views = [memoryview(cast(bytes, part)).cast("B") for part in parts if len(part)]
         while views:
@@ -174,7 +166,7 @@ class ShardWriter:
                 views[0] = views[0][written:]
 
 
-class ShardReader:
+class ShardReader(Closing):
     """Reads frames of a shard, also of one that is being written.
 
     Args:
@@ -261,14 +253,6 @@ class ShardReader:
         if fd >= 0:
             os.close(fd)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __del__(self) -> None:
         self.close()
 
@@ -304,6 +288,21 @@ class ShardReader:
                 return None
             done += count
         return view
+
+
+def read_body(path: Path, digest: bytes, offset: int) -> bytes:
+    """The body of one frame of a shard.
+
+    Args:
+        path: of the shard.
+        digest: of the job, 32 bytes.
+        offset: of the frame's header.
+
+    Raises:
+        StoreError: there is no whole frame, its head or body is damaged, or the file cannot be read.
+    """
+    with ShardReader(path, digest) as reader:
+        return reader.read(offset, payload=False).body
 
 
 def _header(task: int, head: int, body: int, payload: int, crc: int) -> bytes:

@@ -1,4 +1,4 @@
-"""A recorded simulation: what its configuration says is to be simulated, and the figures of its summary.
+"""A simulation and its run: what a recorded configuration simulates, the simulation of it, the figures of its summary.
 
 Covers: both forms of configuration, that of `caligo simulate` and that of a job. Does not cover: simulating
 (:mod:`caligo.simulation`), the records.
@@ -7,7 +7,7 @@ Covers: both forms of configuration, that of `caligo simulate` and that of a job
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from caligo.channel import Qbers
 from caligo.codes import PolarCode
@@ -15,7 +15,7 @@ from caligo.errors import ConfigError
 from caligo.jobs.job_file import SimulateTable
 from caligo.simulation import Simulation, SimulationResult
 
-__all__ = ["simulation_figures", "simulation_of"]
+__all__ = ["frame_figures", "open_simulation", "simulation_figures", "simulation_of"]
 
 
 def simulation_of(configuration: Mapping[str, Any]) -> SimulateTable:
@@ -57,16 +57,37 @@ def simulation_of(configuration: Mapping[str, Any]) -> SimulateTable:
         ) from error
 
 
-def simulation_figures(
-    result: SimulationResult, code: PolarCode, simulation: Simulation, qber: Qbers | None
-) -> dict[str, Any]:
-    """The figures of a simulation, for the summary of its run.
+def open_simulation(table: SimulateTable, code: PolarCode, *, seed: int, threads: int = 1) -> Simulation:
+    """The simulation of a table; whoever takes it closes it.
+
+    Args:
+        table: what is simulated.
+        code: that of the table, designed.
+        seed: of keys and noise.
+        threads: worker threads, >= 1.
+
+    Raises:
+        ConfigError: the table does not fit its channel, or there is no such engine.
+        ResourceError: there is not enough memory for the decoders.
+    """
+    return Simulation(
+        code,
+        table.noise(),
+        list_size=table.list_size,
+        seed=seed,
+        precision=cast(Any, table.precision),
+        engine=table.engine,
+        threads=threads,
+        escalation=table.escalation,
+    )
+
+
+def frame_figures(result: SimulationResult, code: PolarCode) -> dict[str, Any]:
+    """The figures of a simulation that follow from its counts.
 
     Args:
         result: the counts.
         code: what was simulated.
-        simulation: with the decoder that did it.
-        qber: of the channel, where it is a BSC.
     """
     low, high = result.fer_interval()
     return {
@@ -80,6 +101,22 @@ def simulation_figures(
         "decode_s": result.elapsed_ns / 1e9,
         "coded_mbps": result.mbps(code.block_length),
         "payload_mbps": result.mbps(code.payload_length),
+    }
+
+
+def simulation_figures(
+    result: SimulationResult, code: PolarCode, simulation: Simulation, qber: Qbers | None
+) -> dict[str, Any]:
+    """The figures of a simulation, for the summary of its run.
+
+    Args:
+        result: the counts.
+        code: what was simulated.
+        simulation: with the decoder that did it.
+        qber: of the channel, where it is a BSC.
+    """
+    return {
+        **frame_figures(result, code),
         "efficiency": None if qber is None else code.efficiency(qber),
         "leakage_bits": code.leakage_bits,
         "syndrome_bits": code.syndrome_bits,

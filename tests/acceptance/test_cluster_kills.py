@@ -178,8 +178,8 @@ def test_a_job_killed_at_fifty_random_instants_ends_as_if_it_never_had_been(
 STEPS = {
     "while the job is written down": ("caligo.jobs.work_directory", "WorkDirectory.begin", 1),
     "while an attempt is begun": ("caligo.jobs.work_directory", "WorkDirectory.attempt", 1),
-    "before Alice's key is put in place": ("caligo.jobs.job", "commit_pieces", 1),
-    "between Alice's key and Bob's": ("caligo.jobs.job", "commit_pieces", 2),
+    "before Alice's key is put in place": ("caligo.jobs.conclusion", "commit_pieces", 1),
+    "between Alice's key and Bob's": ("caligo.jobs.conclusion", "commit_pieces", 2),
     "before what lies beside the record": ("caligo.store", "RunWriter.attach", 1),
     "before the record is sealed": ("caligo.store", "RunWriter.seal", 1),
     "between the record and the end": ("caligo.jobs.work_directory", "WorkDirectory.finish", 1),

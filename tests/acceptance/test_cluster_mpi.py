@@ -186,13 +186,14 @@ if RANK == 1:
 
 SHORT = """
 if RANK == 2:
-    import dataclasses, os, caligo.jobs.job as module
-    original = module._open_keys
-    def short(stack, keys):
+    import dataclasses
+    from caligo.jobs.job_file import KeysTable
+    original = KeysTable.open
+    def short(keys):
         shorter = keys.alice.with_name("short.bin")
         shorter.write_bytes(keys.alice.read_bytes()[:1000])
-        return original(stack, dataclasses.replace(keys, alice=shorter))
-    module._open_keys = short
+        return original(dataclasses.replace(keys, alice=shorter))
+    KeysTable.open = short
 """
 
 
