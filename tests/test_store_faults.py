@@ -300,14 +300,17 @@ def work():
         os.write(tell, f"{writer.name} {writer.count} sealed\\n".encode())
 
 RunWriter.create(store.parent / "warm", "simulate", {}).seal({})
-for _ in range(kills):
+Path(acknowledged).touch()
+done = 0
+while done < kills or Path(acknowledged).read_text().count("sealed") < kills // 4:
+    done += 1
     child = os.fork()
     if child == 0:
         try:
             work()
         finally:
             os._exit(1)
-    time.sleep(chance.uniform(0.0, 0.06))
+    time.sleep(chance.uniform(0.0, 0.0006 * min(done, 1000)))
     os.kill(child, signal.SIGKILL)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
 """

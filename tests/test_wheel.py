@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(1500)
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 CRATE = REPOSITORY / "caligo" / "_native"
 DIST = REPOSITORY / "dist"
@@ -32,7 +34,7 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in foreign}
 
 
-def run(*words: str | Path, cwd: Path, timeout: int = 600) -> str:
+def run(*words: str | Path, cwd: Path, timeout: int = 1200) -> str:
     done = subprocess.run(
         [str(word) for word in words],
         cwd=cwd, env=clean_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout,

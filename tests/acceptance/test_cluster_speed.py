@@ -42,7 +42,7 @@ def test_two_ranks_are_nearly_twice_as_fast_as_one(require: Require, keys: Path,
     """
     require("cores", len(os.sched_getaffinity(0)) >= 2 and "CI" in os.environ, "two cores are not known to be free")
     ratios = []
-    for pair in range(6):
+    for pair in range(10):
         times = {}
         for count in (1, 2):
             job = write_job(tmp_path, f"pair{pair}on{count}", keys, LONG)
