@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,6 +42,8 @@ _LONG_BLOCK = 1 << 18
 _BATCH_BITS = 1 << 22
 _LARGEST_BATCH = 1024
 _WARM_UP_S = 0.2
+WARM_UP_CALLS = 3
+"""Calls before those that count, where their number is given and not the time."""
 _LEAST_CALLS = 3
 _OVERHEAD_FACTOR = 4.0
 _REPEATED = (
@@ -169,7 +171,8 @@ def bench_decoder(
     block_length: int,
     list_size: int,
     *,
-    seconds: float,
+    seconds: float | None = None,
+    calls: int | None = None,
     efficiency: float | None = None,
     info_length: int | None = None,
     check: str = "crc32",
@@ -186,6 +189,7 @@ def bench_decoder(
     parents: Sequence[str] = (),
     campaign: str | None = None,
     compact: bool = False,
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
     progress: Progress = NO_PROGRESS,
 ) -> DecoderBenchmark:
     """Measure the decoder for one code and channel.
@@ -195,7 +199,8 @@ def bench_decoder(
         block_length: N, a power of two.
         list_size: L.
         seconds: decoding time to spend, > 0; at least three calls are made, and the whole takes at most about four
-            times as long even where making frames is slower than decoding them.
+            times as long even where making frames is slower than decoding them. Give this or `calls`.
+        calls: calls to time, >= 1, after :data:`WARM_UP_CALLS` that are not.
         efficiency: leakage over the Shannon limit at the QBER (BSC; or give `info_length`).
         info_length: K, information bits without the check.
         check: name of the check value.
@@ -212,6 +217,7 @@ def bench_decoder(
         parents: names of the runs that this one derives from, for its record.
         campaign: name of the campaign that the run belongs to, for its record.
         compact: keep the records as Parquet.
+        turn: entered before each call's frames are made, and left when the call is recorded.
         progress: told the milliseconds decoded; its total is 1000 times `seconds`.
 
     Returns:
@@ -223,7 +229,11 @@ def bench_decoder(
         StoreError: the store cannot be written.
         NativeUnavailableError: the extension is not built.
     """
-    if not (math.isfinite(seconds) and seconds > 0):
+    if (seconds is None) == (calls is None):
+        raise ConfigError("expected either seconds or calls, got both or neither; give one")
+    if calls is not None and calls < 1:
+        raise ConfigError(f"expected calls >= 1, got {calls}; give how many to time", calls=calls)
+    if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
         raise ConfigError(f"expected seconds > 0, got {seconds!r}; give a time such as 5", seconds=str(seconds))
     if batch is not None and batch < 1:
         raise ConfigError(f"expected batch >= 1, got {batch}; give the frames in a call", batch=batch)
@@ -261,13 +271,15 @@ def bench_decoder(
     }
     if isinstance(channel, BscChannel) and isinstance(channel.qber, tuple):
         configuration["qber_pair"] = list(channel.qber)
+    if calls is not None:
+        configuration["calls"] = calls
     with PolarCodec(
         code, list_size, precision=arithmetic, engine=engine, threads=threads, escalation=escalation
     ) as codec:
         source = BatchSource(codec, channel, frames, seed)
         record = {"parents": parents, "campaign": campaign, "compact": compact}
         with _recording(store, configuration, seed, codec.engine, record) as run:
-            measured = _measure(source, seconds, run, progress)
+            measured = _measure(source, seconds, calls, turn, run, progress)
             result = _summarise(configuration, code, codec, measured, seed, run)
             if run is not None:
                 run.seal(result.to_json())
@@ -313,7 +325,7 @@ def measure_again(recorded: Run, store: Path, threads: int, engine: str | None) 
         qber = tuple(asked["qber_pair"]) if "qber_pair" in asked else asked["qber"]
         channel = AwgnChannel(asked["ebn0_db"]) if asked["channel"] == "awgn" else BscChannel(qber)
         segment_check = asked["segment_check"]
-        options = {name: asked[name] for name in _REPEATED}
+        options = {name: asked[name] for name in _REPEATED} | {"calls": asked.get("calls")}
         seed = int(recorded.document["seeds"]["simulation"])
     except (KeyError, TypeError) as error:
         raise ConfigError(f"expected the configuration of a measurement, got one without {error}") from error
@@ -340,57 +352,80 @@ class _Measured:
     allocations: int = 0
 
 
-def _measure(source: BatchSource, seconds: float, run: RunWriter | None, progress: Progress) -> _Measured:
-    number = _warm_up(source)
+def _measure(
+    source: BatchSource,
+    seconds: float | None,
+    calls: int | None,
+    turn: Callable[[], AbstractContextManager[None]],
+    run: RunWriter | None,
+    progress: Progress,
+) -> _Measured:
+    number = _warm_up(source, calls is None, turn)
     began = time.perf_counter()
     measured = _Measured([])
+
+    def goes_on() -> bool:
+        if seconds is None:
+            return len(measured.samples) < (calls or 0)
+        if len(measured.samples) < _LEAST_CALLS:
+            return True
+        return measured.decoding_s < seconds and time.perf_counter() - began <= _OVERHEAD_FACTOR * seconds
+
     told_ms = 0
-    while measured.decoding_s < seconds or len(measured.samples) < _LEAST_CALLS:
-        if len(measured.samples) >= _LEAST_CALLS and time.perf_counter() - began > _OVERHEAD_FACTOR * seconds:
-            break
-        batch = source.make(number)
+    while goes_on():
+        with turn():
+            rate = _measure_call(source, number, measured, run)
         number += 1
-        allocated = _native.allocation_count()
-        start = time.perf_counter_ns()
-        outcome = source.decode(batch)
-        elapsed_ns = time.perf_counter_ns() - start
-        measured.allocations += _native.allocation_count() - allocated
-        wrong = np.any(outcome.decoded != batch.sent, axis=1)
-        detected = int(np.count_nonzero(~outcome.ok))
-        undetected = int(np.count_nonzero(outcome.ok & wrong))
-        count = len(outcome)
-        measured.samples.append(elapsed_ns * 1e-9 / count)
-        measured.frames += count
-        measured.decoding_s += elapsed_ns * 1e-9
-        measured.detected += detected
-        measured.undetected += undetected
-        if run is not None:
-            run.record(
-                {
-                    "call": len(measured.samples) - 1,
-                    "outcome": "measured",
-                    "frames": count,
-                    "elapsed_ns": elapsed_ns,
-                    "detected_failures": detected,
-                    "undetected_errors": undetected,
-                }
-            )
-        now_ms = min(int(seconds * 1000), int(measured.decoding_s * 1000))
-        rate = measured.frames / measured.decoding_s * outcome.decoded.shape[1] * 8 / 1e6
+        now_ms = int(measured.decoding_s * 1000)
+        if seconds is not None:
+            now_ms = min(int(seconds * 1000), now_ms)
         progress.advance(now_ms - told_ms, coded_mbps=rate)
         told_ms = now_ms
     return measured
 
 
-def _warm_up(source: BatchSource) -> int:
+def _measure_call(source: BatchSource, number: int, measured: _Measured, run: RunWriter | None) -> float:
+    """Time one call, count and record its outcome; returns 10^6 coded bits per second so far."""
+    batch = source.make(number)
+    allocated = _native.allocation_count()
+    start = time.perf_counter_ns()
+    outcome = source.decode(batch)
+    elapsed_ns = time.perf_counter_ns() - start
+    measured.allocations += _native.allocation_count() - allocated
+    wrong = np.any(outcome.decoded != batch.sent, axis=1)
+    detected = int(np.count_nonzero(~outcome.ok))
+    undetected = int(np.count_nonzero(outcome.ok & wrong))
+    count = len(outcome)
+    measured.samples.append(elapsed_ns * 1e-9 / count)
+    measured.frames += count
+    measured.decoding_s += elapsed_ns * 1e-9
+    measured.detected += detected
+    measured.undetected += undetected
+    if run is not None:
+        run.record(
+            {
+                "call": len(measured.samples) - 1,
+                "outcome": "measured",
+                "frames": count,
+                "elapsed_ns": elapsed_ns,
+                "detected_failures": detected,
+                "undetected_errors": undetected,
+            }
+        )
+    rate: float = measured.frames / measured.decoding_s * outcome.decoded.shape[1] * 8 / 1e6
+    return rate
+
+
+def _warm_up(source: BatchSource, for_a_time: bool, turn: Callable[[], AbstractContextManager[None]]) -> int:
     """Decode a little without counting: page in the workspace, let the clock rise. Returns the next batch number."""
     number = 0
     spent = 0.0
-    while spent < _WARM_UP_S and number < 16:
-        batch = source.make(number)
-        start = time.perf_counter()
-        source.decode(batch)
-        spent += time.perf_counter() - start
+    while (spent < _WARM_UP_S and number < 16) if for_a_time else number < WARM_UP_CALLS:
+        with turn():
+            batch = source.make(number)
+            start = time.perf_counter()
+            source.decode(batch)
+            spent += time.perf_counter() - start
         number += 1
     return number
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -33,6 +34,7 @@ from caligo.cli._output import (
     print_facts,
     progress,
 )
+from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
     from caligo.bench import SweepRow
@@ -188,6 +190,125 @@ def decoder(
         },
         title="Decoder benchmark",
     )
+
+
+@group.command("turns", short_help="Time two installations in turns, and fail if one is slower.")
+@click.option(
+    "--baseline", metavar="PYTHON", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
+    help="Interpreter of the installation to hold the other against.",
+)  # fmt: skip
+@click.option(
+    "--candidate", metavar="PYTHON", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Interpreter of the installation to judge.  [default: the one that runs this]",
+)  # fmt: skip
+@click.option(
+    "--pairs", metavar="P", type=Count(minimum=1, maximum=4096), default=64, show_default=True,
+    help="Pairs of processes; docs/store.md says how many see what.",
+)  # fmt: skip
+@click.option(
+    "--calls", metavar="C", type=Count(minimum=1), default=21, show_default=True, help="Calls timed in each process."
+)
+@block_length_option(required=True)
+@list_size_option(required=True)
+@channel_options
+@escalation_option
+@check_option()
+@precision_option(default=None)
+@engine_option
+@click.option("--batch", metavar="B", type=Count(minimum=1), help="Blocks in a call.  [default: 2^17 bits, at least 1]")
+@seed_option(default=1, help="Seed of keys, noise and the order of turns.")
+@click.option(
+    "--rules", "rules_file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Rules of the gate."
+)
+@click.option(
+    "--campaign", metavar="NAME", default="turns", show_default=True,
+    help="The runs belong to the campaigns NAME-baseline and NAME-candidate.",
+)  # fmt: skip
+@store_option
+@json_option
+def turns(
+    baseline: Path,
+    candidate: Path | None,
+    pairs: int,
+    calls: int,
+    block_length: int,
+    list_size: int,
+    channel: str,
+    qber: float | tuple[float, float] | None,
+    efficiency: float | None,
+    ebn0: float | None,
+    info_length: int | None,
+    design: str | None,
+    escalation: tuple[int, ...] | None,
+    check: str,
+    precision: Literal["int8", "f32"] | None,
+    engine: str | None,
+    batch: int | None,
+    seed: int,
+    rules_file: Path | None,
+    campaign: str,
+    store: Path,
+    as_json: bool,
+) -> ExitCode:
+    """Time the decoders of two installations call by call in turns, record their runs, and judge them as a gate does.
+
+    Both measure the same code on the same frames, on one core, in pairs of new processes. Exits with 0 if the candidate
+    is no worse, 10 if it is, 4 if they cannot be compared.
+    """
+    from caligo.bench.turns import Side, measure_in_turns, turn_batch
+    from caligo.cli.store.gate import exit_code, print_report, read_rules
+    from caligo.errors import ConfigError
+    from caligo.store.gating.gates import gate_runs
+    from caligo.store.gating.shifts import least_pairs
+
+    noise = require_channel(channel, qber, efficiency, ebn0, info_length)
+    rules = read_rules(rules_file)
+    if pairs < least_pairs(rules.alpha):
+        raise ConfigError(
+            f"--pairs: expected at least {least_pairs(rules.alpha)}, the fewest that can show anything at alpha "
+            f"{rules.alpha:g}, got {pairs}; 64 see 5 % on a busy machine",
+            pairs=pairs,
+        )
+    options = {
+        "block_length": block_length,
+        "list_size": list_size,
+        "efficiency": efficiency,
+        "info_length": info_length,
+        "check": check,
+        "design": design,
+        "escalation": escalation or (),
+        "precision": precision,
+        "engine": engine,
+        "batch": batch or turn_batch(block_length),
+        "calls": calls,
+    }
+    with progress("measuring", total=pairs) as bar:
+        measured = measure_in_turns(
+            Side("candidate", candidate or Path(sys.executable), f"{campaign}-candidate"),
+            Side("baseline", baseline, f"{campaign}-baseline"),
+            noise,
+            options,
+            pairs=pairs,
+            store=store,
+            seed=seed,
+            progress=bar,
+        )
+    report = gate_runs(measured.candidates, measured.baselines, rules)
+    code = exit_code(report, allow_missing=False)
+    if as_json:
+        sides = {}
+        for side, version in measured.versions.items():
+            package = measured.packages[side]
+            sides[side] = {"version": version, "package": package, "campaign": f"{campaign}-{side}"}
+        document = {"sides": sides, "pairs": pairs, "calls": calls, "core": measured.core, **report.to_json()}
+        emit_json("caligo.bench-turns/1", document | {"exit_code": int(code)})
+        return code
+    print_report(report)
+    print_facts(
+        {side: f"caligo {measured.versions[side]}, {measured.packages[side]}" for side in ("baseline", "candidate")}
+        | {"runs": f"campaigns {campaign}-baseline and {campaign}-candidate of {store}"}
+    )
+    return code
 
 
 _OF_A_SWEEP = {"sweep", "plot", "seconds", "engine", "seed", "store", "as_json"}

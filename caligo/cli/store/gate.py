@@ -232,7 +232,7 @@ def gate_command(
     check_hooks(hooks)
     if (where is None) == (not runs):
         raise ConfigError("expected a filter or runs to judge, got both or neither; give --where or --run")
-    rules = _rules(rules_file, alpha, min_effect, unit)
+    rules = read_rules(rules_file, alpha, min_effect, unit)
     baseline = baseline_named(store, baseline_name)
     held_against, left_out = baseline_runs(store, baseline)
     if where is None:
@@ -242,7 +242,7 @@ def gate_command(
 
         candidates = select_runs(store, where)
     report = gate_runs(candidates, held_against, rules)
-    code = _exit_code(report, allow_missing)
+    code = exit_code(report, allow_missing)
     told = {
         "baseline_name": baseline.name,
         **report.to_json(),
@@ -256,7 +256,7 @@ def gate_command(
     elif markdown:
         click.echo(report.to_markdown(), nl=False)
     else:
-        _print_report(report)
+        print_report(report)
     for run, why in left_out:
         message(f"baseline: {run} is left out, {printable(why)}")
     if not report.checks:
@@ -264,7 +264,10 @@ def gate_command(
     return code
 
 
-def _rules(file: Path | None, alpha: float | None, min_effect: str | None, unit: str | None) -> Rules:
+def read_rules(
+    file: Path | None, alpha: float | None = None, min_effect: str | None = None, unit: str | None = None
+) -> Rules:
+    """The rules of a file, or the usual ones, with what the command line says instead."""
     from dataclasses import replace
 
     from caligo.store.gating.gate_rules import Rules, Unit, parse_alpha, parse_rules, parse_share
@@ -278,7 +281,8 @@ def _rules(file: Path | None, alpha: float | None, min_effect: str | None, unit:
     )
 
 
-def _exit_code(report: GateReport, allow_missing: bool) -> ExitCode:
+def exit_code(report: GateReport, allow_missing: bool) -> ExitCode:
+    """What a verdict ends a command with."""
     if report.verdict == "regression":
         return ExitCode.GATE_FAILED
     if report.verdict == "not comparable" and not allow_missing:
@@ -286,7 +290,8 @@ def _exit_code(report: GateReport, allow_missing: bool) -> ExitCode:
     return ExitCode.COMPLETED
 
 
-def _print_report(report: GateReport) -> None:
+def print_report(report: GateReport) -> None:
+    """A table of the checks, what is wrong in words, and the verdict."""
     table = Table("verdict", "metric", ">times worse", ">at least", ">p", ">found from")
     for check in report.checks:
         table.add(
