@@ -1,15 +1,18 @@
-"""Laws of `caligo store list` and `caligo store show`."""
+"""Laws of `caligo store list` and `show`, and of `--index`, the same wherever runs are selected."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 import caligo.store
 from caligo.cli import main
+from caligo.cli.store import group
 from caligo.store import RunWriter
 
 SUMMARY = {"fer": 0.0125, "efficiency": 1.2412, "payload_mbps": 31.5, "leakage": {"syndrome": 9000, "check": 32}}
@@ -126,3 +129,60 @@ def test_every_public_name_of_the_store_can_be_imported() -> None:
     """They are loaded on first use, from modules that are named by strings."""
     for name in caligo.store.__all__:
         assert getattr(caligo.store, name) is not None
+
+
+# --- --index ------------------------------------------------------------------------------------------------------
+
+ASKING = {
+    "list": [],
+    "show": ["last"],
+    "query": ["count()"],
+    "reindex": [],
+    "diff": ["kind = reconcile", "last"],
+    "neighbours": ["last"],
+    "history": ["fer"],
+    "lineage": [],
+    "validate": ["--where", "kind = reconcile"],
+    "export": ["--where", "kind = reconcile", "--format", "csv", "--out", "exported"],
+    "baseline set": ["usual", "--where", "kind = reconcile"],
+    "gate": ["--baseline", "usual", "--where", "kind = bench", "--allow-missing"],
+    "report": ["--where", "kind = reconcile", "--format", "md"],
+}
+"""Words of each command that asks the index."""
+
+
+def commands(within: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(within)
+    for name in within.list_commands(context):
+        command = within.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{before}{name} ")
+        elif command is not None:
+            yield before + name, command
+
+
+def test_whatever_selects_runs_takes_an_index() -> None:
+    options = {name: {parameter.name for parameter in command.params} for name, command in commands(group)}
+    assert {name for name, named in options.items() if "index" in named} == set(ASKING)
+    assert {name for name, named in options.items() if "where" in named} <= set(ASKING)
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_the_index_that_is_named_is_used_and_no_other(
+    command: str, store: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (
+        main(["store", "baseline", "set", "usual", "--runs", min(store.glob("runs/*")).name, "--store", str(store)])
+        == 0
+    )
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.delenv("CALIGO_INDEX", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(elsewhere / "cache"))
+    words = ["store", *command.split(), *ASKING[command], "--store", str(store), "--index"]
+    assert main([*words, "named.sqlite"]) == 0
+    assert Path("named.sqlite").is_file()
+    assert not Path("cache").exists()
+    Path("other").write_text("no index")
+    assert main([*words, "other"]) == 2
+    assert Path("other").read_text() == "no index"

@@ -41,21 +41,6 @@ def names(store: Path) -> list[str]:
     return sorted(path.name for path in (store / "runs").iterdir())
 
 
-@pytest.mark.parametrize("command", ["diff", "neighbours", "history", "lineage"])
-def test_what_compares_uses_the_index_that_is_named(
-    command: str, store: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
-) -> None:
-    a, b = names(store)
-    words = {"diff": ["out = x", a], "neighbours": [b], "history": ["fer"], "lineage": []}[command]
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    place, other = elsewhere / "named.sqlite", elsewhere / "other"
-    assert main(["store", command, *words, "--store", str(store), "--index", str(place)]) == 0
-    assert place.is_file()
-    other.write_text("no index")
-    assert main(["store", command, *words, "--store", str(store), "--index", str(other)]) == 2
-    assert "expected an index of caligo" in capsys.readouterr().err
-
-
 def test_a_comparison_is_a_page_of_a_hundred_columns(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = names(store)
     code, out, err = call(capsys, store, a, b)

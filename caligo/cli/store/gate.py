@@ -9,6 +9,7 @@ import click
 
 from caligo.cli._options import Duration, json_option, store_option
 from caligo.cli._output import Table, emit_json, message, print_facts, printable, warn
+from caligo.cli.store._index import index_option
 from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -123,13 +124,16 @@ def baseline_group() -> None:
 @click.argument("name")
 @click.option("--where", metavar="FILTER", help="Every sealed run that passes this filter.")
 @click.option("--runs", metavar="RUN", multiple=True, help="This run.  [repeatable]")
+@index_option
 @store_option
 @json_option
-def set_command(name: str, where: str | None, runs: tuple[str, ...], store: Path, as_json: bool) -> None:
+def set_command(
+    name: str, where: str | None, runs: tuple[str, ...], index: str | None, store: Path, as_json: bool
+) -> None:
     """Declare the baseline NAME, in place of one of that name."""
     from caligo.store.gating.baselines import set_baseline
 
-    baseline = set_baseline(store, name, where=where, runs=runs)
+    baseline = set_baseline(store, name, where=where, runs=runs, url=index)
     if as_json:
         emit_json("caligo.store-baseline-set/1", baseline.to_json())
         return
@@ -202,6 +206,7 @@ def baseline_show_command(name: str, store: Path, as_json: bool) -> None:
 @click.option("--allow-missing", is_flag=True, help="Pass where something cannot be compared.")
 @click.option("--markdown", is_flag=True, help="Print a Markdown table.")
 @hook_options
+@index_option
 @store_option
 @json_option
 def gate_command(
@@ -216,6 +221,7 @@ def gate_command(
     markdown: bool,
     hooks: tuple[str, ...],
     hook_timeout: float,
+    index: str | None,
     store: Path,
     as_json: bool,
 ) -> ExitCode:
@@ -240,7 +246,7 @@ def gate_command(
     else:
         from caligo.store.indexing.index import select_runs
 
-        candidates = select_runs(store, where)
+        candidates = select_runs(store, where, url=index)
     report = gate_runs(candidates, held_against, rules)
     code = _exit_code(report, allow_missing)
     told = {

@@ -186,9 +186,10 @@ def _state_text(row: Mapping[str, Any]) -> str:
 @click.command("show", short_help="Show one run, and what is wrong with its files.")
 @click.argument("run")
 @click.option("--quick", is_flag=True, help="Read the documents only: no record is counted, no hash is checked.")
+@index_option
 @store_option
 @json_option
-def show_command(run: str, quick: bool, store: Path, as_json: bool) -> ExitCode:
+def show_command(run: str, quick: bool, index: str | None, store: Path, as_json: bool) -> ExitCode:
     """Show one run: configuration, figures, outcomes, and what is wrong with its files.
 
     RUN is an id, the beginning of an id or of a name, `last`, or the path of a run directory. Exits with 8 if the run
@@ -198,7 +199,7 @@ def show_command(run: str, quick: bool, store: Path, as_json: bool) -> ExitCode:
 
     loaded = load_run(find_run(store, run), verify=not quick)
     outcomes = None if quick else loaded.outcomes(on_finding=lambda finding: None)
-    standing = _standing_of(loaded)
+    standing = _standing_of(loaded, index)
     if as_json:
         emit_json("caligo.store-show/1", _shown(loaded, outcomes, standing))
     else:
@@ -228,13 +229,13 @@ def _shown(run: Run, outcomes: dict[str, int] | None, standing: Standing | None)
     }
 
 
-def _standing_of(run: Run) -> Standing | None:
+def _standing_of(run: Run, url: str | None) -> Standing | None:
     """What the ledgers of the run's store say; None where nothing is said, or the run lies in no store."""
     from caligo.store.indexing.index import open_index
 
     if run.path.parent.name != "runs":
         return None
-    with open_index(run.path.parent.parent) as index:
+    with open_index(run.path.parent.parent, url) as index:
         tell_problems(index.refresh())
         return index.standing(run.path.name)
 

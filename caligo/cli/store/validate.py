@@ -9,6 +9,7 @@ import click
 
 from caligo.cli._options import Count, json_option, store_option
 from caligo.cli._output import emit_json, format_value, message, print_facts, printable
+from caligo.cli.store._index import index_option
 from caligo.cli.store.gate import check_hooks, hook_options, run_hooks
 from caligo.errors import ExitCode
 
@@ -52,6 +53,7 @@ def _names(store: Path, runs: Sequence[str]) -> list[str] | None:
 @click.option("--record", is_flag=True, help="Enter what was found in the ledger.")
 @click.option("--history", is_flag=True, help="Validate nothing; show what validations found over time.")
 @hook_options
+@index_option
 @store_option
 @json_option
 def validate_command(
@@ -63,6 +65,7 @@ def validate_command(
     history: bool,
     hooks: tuple[str, ...],
     hook_timeout: float,
+    index: str | None,
     store: Path,
     as_json: bool,
 ) -> ExitCode:
@@ -76,12 +79,12 @@ def validate_command(
 
     check_hooks(hooks)
     if history:
-        if runs or where or quarantine or record or hooks:
+        if runs or where or quarantine or record or hooks or index:
             raise click.UsageError("--history shows what was found before; it takes no RUN and no other option")
         return _history(store, as_json)
     if runs and where:
         raise click.UsageError("give RUN or --where, not both")
-    found = validate_store(store, _selected(store, runs, where), workers=workers)
+    found = validate_store(store, _selected(store, runs, where, index), workers=workers)
     set_aside = _quarantine(found) if quarantine else []
     entry = record_validation(found) if record else None
     code = ExitCode.STORE if found.open_findings else ExitCode.COMPLETED
@@ -103,12 +106,12 @@ def validate_command(
     return code
 
 
-def _selected(store: Path, runs: Sequence[str], where: str | None) -> list[str] | None:
+def _selected(store: Path, runs: Sequence[str], where: str | None, index: str | None) -> list[str] | None:
     if where is None:
         return _names(store, runs)
     from caligo.store.indexing.index import select_runs
 
-    return [path.name for path in select_runs(store, where, include_quarantined=True)]
+    return [path.name for path in select_runs(store, where, include_quarantined=True, url=index)]
 
 
 def _quarantine(found: Validation) -> list[dict[str, Any]]:
