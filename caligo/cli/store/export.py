@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from caligo.cli._options import json_option, store_option
-from caligo.cli._output import emit_json, format_bytes, print_facts
+from caligo.cli._output import emit_json, format_bytes, many, print_facts
 from caligo.cli.store._index import index_option
 from caligo.errors import ConfigError
 
@@ -52,4 +52,4 @@ def command(
         emit_json("caligo.store-export/1", {**document, "files": dict(done.files)})
         return
     size = format_bytes(sum(done.files.values()))
-    print_facts({"exported": f"{done.runs:,} runs", "files": f"{len(done.files):,} ({size})", "in": str(done.out)})
+    print_facts({"exported": many(done.runs, "run"), "files": f"{len(done.files):,} ({size})", "in": str(done.out)})

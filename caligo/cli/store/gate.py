@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caligo.cli._options import Duration, json_option, store_option
-from caligo.cli._output import Table, emit_json, message, print_facts, printable, warn
+from caligo.cli._output import Table, emit_json, many, message, print_facts, print_wrapped, printable, warn
 from caligo.cli.store._index import index_option
 from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from caligo.store.gating.baselines import Baseline
     from caligo.store.gating.gate_report import Check, GateReport
@@ -137,7 +137,7 @@ def set_command(
     if as_json:
         emit_json("caligo.store-baseline-set/1", baseline.to_json())
         return
-    message(f"baseline {baseline.name}: {len(baseline.runs)} runs")
+    message(f"baseline {baseline.name}: {many(len(baseline.runs), 'run')}")
 
 
 @baseline_group.command("list")
@@ -185,7 +185,7 @@ def baseline_show_command(name: str, store: Path, as_json: bool) -> None:
     for path in kept:
         click.echo(f"  {path.name}")
     for run, why in left_out:
-        click.echo(f"  {run}: left out, {printable(why)}")
+        print_wrapped(f"  {run}: left out, {printable(why)}")
 
 
 # --- gate ---------------------------------------------------------------------------------------------------------
@@ -293,30 +293,46 @@ def _exit_code(report: GateReport, allow_missing: bool) -> ExitCode:
 
 
 def _print_report(report: GateReport) -> None:
-    table = Table("verdict", "metric", ">times worse", ">at least", ">p", ">found from")
+    compared: dict[str, list[Check]] = {}
+    others: dict[tuple[str, str], list[str]] = {}
     for check in report.checks:
+        if check.ratio is None and check.verdict == "not comparable":
+            others.setdefault((check.group, check.why + _needed(check)), []).append(check.metric)
+        else:
+            compared.setdefault(check.group, []).append(check)
+    for group, checks in compared.items():
+        _print_checks(group, checks)
+    for check in report.checks:
+        if check.why and check.verdict != "passed" and check in compared.get(check.group, ()):
+            _print_verdict(check.verdict, f"{check.metric}: {check.group}; {check.test}; {check.why}{_needed(check)}")
+    for (group, why), metrics in others.items():
+        _print_verdict("not comparable", f"{group}: {why} ({', '.join(dict.fromkeys(metrics))})")
+    for run, why in report.left_out:
+        message(f"{run} is left out: {printable(why)}")
+    click.echo(
+        f"gate: {click.style(report.verdict.value, fg=_COLORS[report.verdict.value], bold=True)} "
+        f"({many(len(report.candidates), 'run')} against {len(report.baselines)}, {many(len(report.checks), 'check')})"
+    )
+
+
+def _print_checks(group: str, checks: Sequence[Check]) -> None:
+    """The checks of one configuration."""
+    table = Table("metric", "verdict", ">times worse", ">at least", ">p", ">found from", title=printable(group))
+    for check in checks:
         table.add(
-            check.verdict.value,
             printable(check.metric),
+            check.verdict.value,
             check.ratio,
             check.ratio_low,
             "-" if check.p_adjusted is None else f"{check.p_adjusted:.2g}",
             "-" if check.resolution is None else f"{check.resolution:.1%}",
         )
-    if report.checks:
-        table.print()
-    for check in report.checks:
-        if check.why and check.verdict != "passed":
-            verdict = click.style(check.verdict.value, fg=_COLORS[check.verdict.value], bold=True)
-            click.echo(f"{verdict}: {printable(check.metric)}: {_detail(check)}")
-    for run, why in report.left_out:
-        message(f"{run} is left out: {printable(why)}")
-    click.echo(
-        f"gate: {click.style(report.verdict.value, fg=_COLORS[report.verdict.value], bold=True)} "
-        f"({len(report.candidates)} run(s) against {len(report.baselines)}, {len(report.checks)} checks)"
-    )
+    table.print()
 
 
-def _detail(check: Check) -> str:
-    needed = "" if check.needed is None else f"; 5 % would be found with {check.needed} pairs"
-    return f"{printable(check.group)}; {check.test}; {printable(check.why)}{needed}"
+def _print_verdict(verdict: str, text: str) -> None:
+    print_wrapped(printable(text), label=f"{verdict}: ", color=_COLORS[verdict])
+
+
+def _needed(check: Check) -> str:
+    return "" if check.needed is None else f"; 5 % would be found with {many(check.needed, 'pair')}"
