@@ -514,7 +514,7 @@ def test_a_page_of_many_runs_is_no_longer_than_it_can_be_read(tmp_path: Path, mo
     sizes = []
     for runs in (2_000, 20_000):
         index = ManyRuns(runs)
-        monkeypatch.setattr("caligo.reports.stores.open_index", lambda place, index=index: index)
+        monkeypatch.setattr("caligo.reports.stores.open_index", lambda place, url, index=index: index)
         page = store_page(tmp_path)
         assert page.facts[0].value == runs
         sizes.append(len(render_markdown(page)) + sum(len(series.x) for plot in page.plots() for series in plot.series))

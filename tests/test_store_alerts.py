@@ -202,7 +202,7 @@ def test_the_commands_try_check_and_record(tmp_path: Path, capsys: pytest.Captur
     assert [row["fires"] for row in told["rules"]] == [1, 0]
     assert told["runs"] == 3
     assert main(["store", "alerts", "try", *base]) == 0
-    assert "bad: 0.05 is > 0.01" in capsys.readouterr().out
+    assert "  bad\n    0.05 is > 0.01 (" in capsys.readouterr().out
     marker = tmp_path / "marker"
     hook = ["--hook", f"sh -c 'cat > {marker}; exit 1'"]
     for noted in (1, 0):

@@ -1,15 +1,20 @@
-"""Laws of `caligo store list` and `caligo store show`."""
+"""Laws of `caligo store list` and `show`, and of `--index`, the same wherever runs are selected."""
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 import caligo.store
 from caligo.cli import main
+from caligo.cli._output import many
+from caligo.cli.store import group
 from caligo.store import RunWriter
 
 SUMMARY = {"fer": 0.0125, "efficiency": 1.2412, "payload_mbps": 31.5, "leakage": {"syndrome": 9000, "check": 32}}
@@ -126,3 +131,138 @@ def test_every_public_name_of_the_store_can_be_imported() -> None:
     """They are loaded on first use, from modules that are named by strings."""
     for name in caligo.store.__all__:
         assert getattr(caligo.store, name) is not None
+
+
+# --- --index ------------------------------------------------------------------------------------------------------
+
+ASKING = {
+    "list": [],
+    "show": ["last"],
+    "query": ["count()"],
+    "reindex": [],
+    "diff": ["kind = reconcile", "last"],
+    "neighbours": ["last"],
+    "history": ["fer"],
+    "lineage": [],
+    "validate": ["--where", "kind = reconcile"],
+    "export": ["--where", "kind = reconcile", "--format", "csv", "--out", "exported"],
+    "baseline set": ["usual", "--where", "kind = reconcile"],
+    "gate": ["--baseline", "usual", "--where", "kind = bench", "--allow-missing"],
+    "report": ["--where", "kind = reconcile", "--format", "md"],
+}
+"""Words of each command that asks the index."""
+
+
+def commands(within: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(within)
+    for name in within.list_commands(context):
+        command = within.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{before}{name} ")
+        elif command is not None:
+            yield before + name, command
+
+
+def test_whatever_selects_runs_takes_an_index() -> None:
+    options = {name: {parameter.name for parameter in command.params} for name, command in commands(group)}
+    assert {name for name, named in options.items() if "index" in named} == set(ASKING)
+    assert {name for name, named in options.items() if "where" in named} <= set(ASKING)
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_the_index_that_is_named_is_used_and_no_other(
+    command: str, store: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (
+        main(["store", "baseline", "set", "usual", "--runs", min(store.glob("runs/*")).name, "--store", str(store)])
+        == 0
+    )
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.delenv("CALIGO_INDEX", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(elsewhere / "cache"))
+    words = ["store", *command.split(), *ASKING[command], "--store", str(store), "--index"]
+    assert main([*words, "named.sqlite"]) == 0
+    assert Path("named.sqlite").is_file()
+    assert not Path("cache").exists()
+    Path("other").write_text("no index")
+    assert main([*words, "other"]) == 2
+    assert Path("other").read_text() == "no index"
+
+
+# --- for people ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def simulated(tmp_path: Path) -> Path:
+    """Three runs that differ in several keys; a baseline of which one was rejected; a validation with findings."""
+    store = tmp_path / "simulated"
+    for seed in (1, 2, 3):
+        asked = {"block_length": 4096, "list_size": 8 * seed, "seed": seed, "code_digest": f"{seed:064x}"}
+        asked |= {"a_key_of_many_words_": "a long value of many words", "an.other": seed, "max_frame_errors": None}
+        with RunWriter.create(store, "simulate", asked, seeds={"simulation": seed}) as run:
+            run.record_many(
+                [{"frame": 0, "elapsed_ns": 98_000 + 10 * i, "frames": 1, "frame_errors": 0} for i in range(9)]
+            )
+            figures = {
+                "frames": 100_000,
+                "frame_errors": seed,
+                "undetected_errors": 0,
+                "efficiency": 1.2,
+                "decode_s": 1.0,
+            }
+            run.seal({**figures, "coded_mbps": 123.456, "payload_mbps": 123.456, "peak_rss_bytes": 231_288_832})
+    first, second, _ = sorted(path.name for path in store.glob("runs/*"))
+    assert main(["store", "baseline", "set", "usual", "--runs", first, "--runs", second, "--store", str(store)]) == 0
+    why = "a reason that takes more than a line of eighty columns, since much was wrong with this run"
+    assert main(["store", "reject", second, "--reason", why, "--store", str(store)]) == 0
+    assert main(["store", "validate", "--record", "--store", str(store)]) == 8
+    return store
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list"],
+        ["show", "last"],
+        ["diff", "kind = simulate and seed = 1", "last"],
+        ["neighbours", "last", "--keys", "9"],
+        ["history", "fer"],
+        ["lineage"],
+        ["validate"],
+        ["validate", "--history"],
+        ["baseline", "list"],
+        ["baseline", "show", "usual"],
+        ["gate", "--baseline", "usual", "--where", "kind = simulate", "--allow-missing"],
+        ["alerts", "check", "--rules", "rules"],
+        ["alerts", "try", "--rules", "rules"],
+        ["ledger", "log"],
+        ["ledger", "verify"],
+        ["reindex"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_a_terminal_of_eighty_columns_is_wide_enough(
+    words: list[str], simulated: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(simulated.parent)
+    monkeypatch.setenv("COLUMNS", "80")
+    change = "median(decode_time_ns) rises by 10% against last 20 where identity = same and machine.fingerprint = same"
+    Path("rules").write_text(f"fer >= 0 for kind = simulate and configuration.block_length > 1024\n{change}\n")
+    capsys.readouterr()
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    assert main(["store", *words, "--store", str(simulated)]) in (0, 8, 10)
+    told = capsys.readouterr()
+    lines = [click.unstyle(line) for line in (told.out + told.err).splitlines()]
+    assert lines
+    # A path is never broken, so that it can be copied.
+    assert [line for line in lines if len(line) > 80 and "/" not in line] == []
+
+
+def test_one_of_a_thing_is_not_said_to_be_several(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ("--where", "kind = reconcile", "--store", str(store))
+    assert "exported  1 run\n" in call(capsys, "export", "--format", "csv", "--out", str(store / "out"), *where)[1]
+    assert "baseline usual: 1 run\n" in call(capsys, "baseline", "set", "usual", *where)[2]
+    assert [many(count, "run") for count in (0, 1, 1000)] == ["0 runs", "1 run", "1,000 runs"]
+    assert [many(count, "entry", "entries") for count in (1, 2)] == ["1 entry", "2 entries"]

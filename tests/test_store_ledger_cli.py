@@ -70,7 +70,8 @@ def test_the_log_lists_entries_of_every_ledger(run: Run, tmp_path: Path) -> None
     text = run("ledger", "log", "--limit", "1").output
     assert f"run={name}" in text
     assert text.count("run=") == 1
-    assert "of another store, 1 entries" in text
+    assert "of another store, 1 entry\n" in text
+    assert max(map(len, text.splitlines())) <= 80
     assert "\x1b[31mred" not in text
     shown = document(run("ledger", "log", "--limit", "0", "--json"))
     assert [(ledger["size"], ledger["foreign"], len(ledger["entries"])) for ledger in shown["ledgers"]] == [

@@ -111,3 +111,17 @@ def test_the_command_shows_a_table_for_each_set_of_keys(tmp_path: Path, capsys: 
     (tmp_path / "none").mkdir()
     assert main(["store", "neighbours", str(runs[0].path), "--store", str(tmp_path / "none")]) == 0
     assert "no run of" in capsys.readouterr().err
+
+
+def test_many_keys_are_named_and_as_many_shown_as_fit_eighty_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"{letter}_rather_long_key" for letter in "abcdef"]
+    runs = [recorded(tmp_path, {name: f"{name} {number} " * 9 for name in names}) for number in range(2)]
+    assert main(["store", "neighbours", runs[0].name, "--store", str(tmp_path), "--keys", "6"]) == 0
+    told = capsys.readouterr()
+    title, *lines = told.out.splitlines()
+    assert title.endswith(", ".join(names))
+    assert max(map(len, lines)) <= 80
+    assert sum("a_rather_long..." in line for line in lines) == 2
+    assert "5 more keys; --json shows all" in told.err

@@ -35,7 +35,7 @@ from caligo.store.indexing.conditions import (
     resolve_filter,
     resolve_query,
 )
-from caligo.store.indexing.query import DEEPEST, KEYWORDS, LONGEST_QUERY, parse_filter, parse_query
+from caligo.store.indexing.query import DEEPEST, GRAMMAR, LONGEST_QUERY, parse_filter, parse_query
 from caligo.store.indexing.selection import arrange, is_like, matches
 
 DAY = Moment("2026-11-01T00:00:00.000Z", "2026-11-02T00:00:00.000Z", "2026-11-01")
@@ -179,6 +179,8 @@ def test_the_deepest_query_is_read_and_answered() -> None:
     assert holds(text) == (DEEPEST % 2 == 0)
 
 
+KEYWORDS = sorted(set(re.findall(r'"([a-z]+)"', GRAMMAR)))
+
 PIECES = [
     *KEYWORDS,
     *"=~!<>(),`'\"\\ \n",
@@ -194,6 +196,15 @@ PIECES = [
     "é",
     ".",
 ]
+
+
+@pytest.mark.parametrize("word", KEYWORDS)
+def test_a_word_of_the_language_is_a_value_in_quotes_and_a_name_in_backticks(word: str) -> None:
+    assert parse_filter(f"`{word}` = '{word}'") == Compare(Name(word, 0), "=", Text(word))
+    with pytest.raises(ConfigError, match=f"got '{word}', a word of the language: put it into quotes"):
+        parse_filter(f"kind = {word}")
+    with pytest.raises(ConfigError, match=f"got '{word}', a word of the language: put it into backticks"):
+        parse_query(f"kind, {word}")
 
 
 @given(st.one_of(st.text(max_size=200), st.lists(st.sampled_from(PIECES), max_size=40).map(" ".join)))

@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -85,13 +85,39 @@ def emit_json(schema: str, document: Mapping[str, Any], *, foreign: Callable[[An
 
 
 def message(text: str) -> None:
-    """One line for people, on standard error."""
-    click.echo(text, err=True)
+    """One line for people, on standard error; on a terminal wrapped as :func:`print_wrapped` does."""
+    print_wrapped(text, err=True)
+
+
+def print_wrapped(text: str, *, label: str = "", color: str | None = None, err: bool = False) -> None:
+    """Print one line; on a terminal wrapped between words and indented from the second line on, elsewhere as it is.
+
+    Args:
+        text: the line.
+        label: words before it, in bold.
+        color: of the label.
+        err: print to standard error.
+    """
+    whole = label + text
+    lines = [whole]
+    if (sys.stderr if err else sys.stdout).isatty():
+        indent = " " * (len(whole) - len(whole.lstrip()) + 2)
+        lines = _wrapped(whole, shutil.get_terminal_size().columns, indent)
+    if label and lines[0].startswith(label):
+        lines[0] = click.style(label, fg=color, bold=True) + lines[0].removeprefix(label)
+    for line in lines:
+        click.echo(line, err=err)
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """Lines of a text, broken between words and never inside one, so that a path can be copied."""
+    lines = textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return lines or [""]
 
 
 def warn(text: str) -> None:
-    """One warning, on standard error."""
-    click.echo(click.style("warning: ", fg="yellow", bold=True) + text, err=True)
+    """One warning, on standard error, wrapped as a message is."""
+    print_wrapped(text, label="warning: ", color="yellow", err=True)
 
 
 def _console(*, err: bool = False) -> Console:
@@ -121,6 +147,11 @@ def format_value(value: object) -> str:
     return str(value)
 
 
+def many(count: int, one: str, several: str = "") -> str:
+    """A count and what is counted: `1 run`, `2 runs`; the plural where it is more than the singular and an s."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
 def printable(text: str) -> str:
     """Text that cannot steer a terminal: control characters written out."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
@@ -148,15 +179,15 @@ def outcome_text(ok: int, blocks: int, failures: Mapping[str, int]) -> str:
     Args:
         ok: reconciled blocks.
         blocks: all.
-        failures: what happened, as `failed their check`, to how many.
+        failures: what happened, as `failed the check`, to how many.
     """
     others = [f"{count:,} {what}" for what, count in failures.items() if count]
-    return ", ".join([f"{ok:,} of {blocks:,} blocks reconciled", *others])
+    return ", ".join([f"{ok:,} of {many(blocks, 'block')} reconciled", *others])
 
 
 def talk_text(messages: int, rounds_mean: float, rounds_max: int) -> str:
     """How much was said."""
-    return f"{messages:,} messages, {rounds_mean:.2f} requests per block, {rounds_max:,} at most"
+    return f"{many(messages, 'message')}, {rounds_mean:.2f} requests per block, {rounds_max:,} at most"
 
 
 def efficiency_text(efficiency: float | None, strategy: str, blocks_failed: int) -> str:
@@ -208,6 +239,12 @@ def format_seconds(seconds: float | None) -> str:
     return f"{seconds * 1e9:.0f} ns"
 
 
+def cut(text: str, width: int) -> str:
+    """Printable text of so many characters at most, with three dots where others were."""
+    text = printable(text)
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
 class Table:
     """A table for people on standard output.
 
@@ -252,6 +289,36 @@ class Table:
             click.echo(line.rstrip())
 
 
+def print_columns(
+    lines: Sequence[tuple[str, ...]],
+    *,
+    right: Collection[int] = (),
+    headings: int = 1,
+    styles: Mapping[tuple[int, int], str | None] | None = None,
+) -> None:
+    """Print aligned columns, two spaces apart, on standard output: narrower than a :class:`Table`, never wrapped.
+
+    Args:
+        lines: cells; a line of one cell alone does not widen its column.
+        right: columns that are right-aligned.
+        headings: how many lines, from the first, are headings.
+        styles: colours of cells, by line and column.
+    """
+    widths = [0] * max(map(len, lines))
+    for line in lines:
+        for column, cell in enumerate(line if len(line) > 1 else ()):
+            widths[column] = max(widths[column], len(cell))
+    for number, line in enumerate(lines):
+        cells = []
+        for column, (cell, width) in enumerate(zip(line, widths, strict=False)):
+            aligned = cell.rjust(width) if column in right else cell.ljust(width)
+            color = (styles or {}).get((number, column))
+            blank = aligned if column + 1 < len(line) else aligned.rstrip()
+            cells.append(click.style(blank, fg=color) if color else blank)
+        text = "  ".join(cells).rstrip()
+        click.echo(click.style(text, bold=True) if number < headings else text)
+
+
 def print_facts(facts: Mapping[str, object], *, title: str | None = None) -> None:
     """Print names and values in two aligned columns on standard output.
 
@@ -264,8 +331,8 @@ def print_facts(facts: Mapping[str, object], *, title: str | None = None) -> Non
     room = max(20, shutil.get_terminal_size().columns - len(indent) - width) if sys.stdout.isatty() else None
     for name, value in facts.items():
         text = format_value(value)
-        lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) if room else [text]
-        click.echo((indent + click.style(name.ljust(width), dim=True) + (lines[0] if lines else "")).rstrip())
+        lines = _wrapped(text, room) if room else [text]
+        click.echo((indent + click.style(name.ljust(width), dim=True) + lines[0]).rstrip())
         for line in lines[1:]:
             click.echo(" " * (len(indent) + width) + line)
 

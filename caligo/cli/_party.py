@@ -41,6 +41,7 @@ from caligo.cli._output import (
     format_bytes,
     format_seconds,
     format_value,
+    many,
     message,
     outcome_text,
     print_facts,
@@ -334,16 +335,16 @@ def _print_report(report: PartyReport) -> None:
         )
     corrected: dict[str, object] = {}
     if report.corrected_errors is not None:
-        corrected = {"corrected": f"{report.corrected_errors:,} bits in the reconciled blocks"}
+        corrected = {"corrected": f"{many(report.corrected_errors, 'bit')} in the reconciled blocks"}
     print_facts(
         {
             "outcome": outcome_text(
                 report.blocks_ok,
                 report.blocks,
                 {
-                    "failed their check": report.failed_check,
-                    "were given up": report.given_up,
-                    "failed their verification": report.failed_verification,
+                    "failed the check": report.failed_check,
+                    "given up": report.given_up,
+                    "failed the verification": report.failed_verification,
                 },
             ),
             "talk": talk_text(report.messages, report.rounds_mean, report.rounds_max),
@@ -355,12 +356,12 @@ def _print_report(report: PartyReport) -> None:
             "verification": f"wrong with probability at most {report.epsilon_correctness:.1e}"
             if report.blocks_ok
             else "-",
-            "in flight": f"at most {report.window:,} blocks",
+            "in flight": f"at most {many(report.window, 'block')}",
             "frames": f"{report.frames_sent:,} sent ({format_bytes(report.bytes_sent)}), "
             f"{report.frames_received:,} received ({format_bytes(report.bytes_received)}), authentication: "
             f"{report.authentication}",
             "whole job": f"{format_seconds(report.elapsed_s)}, {format_value(report.payload_mbps)} Mbit/s of key, "
-            f"{report.threads} thread(s)",
+            f"{many(report.threads, 'thread')}",
             "key in": report.out or "not written (--out DIR)",
             "recorded in": report.run,
         }

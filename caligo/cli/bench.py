@@ -31,6 +31,7 @@ from caligo.cli._output import (
     format_seconds,
     format_value,
     list_sizes,
+    many,
     print_facts,
     progress,
 )
@@ -176,13 +177,13 @@ def decoder(
             + (f", segments of {segment_length}" if segment_length else ""),
             "channel": seen + budget,
             "decoder": f"L = {list_sizes(result.escalation, result.list_size)}, {result.precision}, {result.engine}, "
-            f"{result.threads} thread(s)",
+            f"{many(result.threads, 'thread')}",
             "coded": f"{format_value(result.coded_mbps)} Mbit/s ({format_value(result.coded_mbps_per_core)} per core)",
             "payload": f"{format_value(result.payload_mbps)} Mbit/s",
             "time per block": f"median {format_seconds(result.latency_s['median'])}, "
             f"mean {format_seconds(result.latency_s['mean'])}, p95 {format_seconds(result.latency_s['p95'])}",
-            "blocks": f"{format_value(result.frames)} in {format_value(result.calls)} calls of {result.batch}",
-            "frame error rate": f"{format_value(result.fer)} ({result.frame_errors} errors, 95 % "
+            "blocks": f"{format_value(result.frames)} in {many(result.calls, 'call')} of {result.batch}",
+            "frame error rate": f"{format_value(result.fer)} ({many(result.frame_errors, 'error')}, 95 % "
             f"{format_value(result.fer_low)} to {format_value(result.fer_high)})",
             "memory": f"decoder {format_bytes(result.decoder_bytes)}, process {format_bytes(result.peak_rss_bytes)}",
             "allocations": format_value(result.allocations_per_decode) + " per decode",
@@ -494,7 +495,7 @@ def schedule(
         return
     print_facts(
         {
-            "policy": f"{policy.kind}, chunks of {policy.least_tasks:,} to {policy.most_tasks:,} tasks"
+            "policy": f"{policy.kind}, chunks of {policy.least_tasks:,} to {many(policy.most_tasks, 'task')}"
             + (f", 1/{policy.divisor} of an equal share" if kind == "dynamic" else ""),
             "work": f"{format_seconds(result.work_s)} of one rank",
             "time": f"{format_seconds(result.makespan_s)}, ideally {format_seconds(result.ideal_s)}"
@@ -502,8 +503,9 @@ def schedule(
             else "it never ends: what a rank that hangs has is nobody else's",
             "efficiency": f"{result.efficiency:.2%}",
             "waiting": f"{result.waiting_share:.2%} of the ranks' time",
-            "done twice": f"{result.duplicated_share:.2%} of the ranks' time; {result.copied_tasks:,} tasks copied",
-            "coordinator": f"{result.messages:,} messages for {result.chunks:,} chunks, busy "
+            "done twice": f"{result.duplicated_share:.2%} of the ranks' time; "
+            f"{many(result.copied_tasks, 'task')} copied",
+            "coordinator": f"{many(result.messages, 'message')} for {many(result.chunks, 'chunk')}, busy "
             f"{result.coordinator_share:.1%} of the time",
         },
         title="Simulated schedule",

@@ -20,7 +20,7 @@ from caligo.cli._options import (
     list_size_option,
     seed_option,
 )
-from caligo.cli._output import Table, emit_json, format_value, print_facts, progress, warn
+from caligo.cli._output import Table, emit_json, format_value, many, print_facts, progress, warn
 
 if TYPE_CHECKING:
     from caligo.bench import ComparedStrategy, StrategyComparison
@@ -153,8 +153,9 @@ def _csv(comparison: StrategyComparison) -> str:
 
 
 def _print(comparison: StrategyComparison, plot: Path | None) -> None:
-    blocks = "1 block" if comparison.blocks == 1 else f"{comparison.blocks:,} blocks"
-    title = f"{blocks} of {comparison.payload_length:,} bits, {comparison.true_qber:.3%} errors"
+    title = (
+        f"{many(comparison.blocks, 'block')} of {comparison.payload_length:,} bits, {comparison.true_qber:.3%} errors"
+    )
     talk = Table("what it takes", ">f", ">both ways", ">rounds", ">most", ">messages", title=title)
     for row in comparison.strategies:
         f, both = _three(row.efficiency), _three(row.efficiency_both_ways)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from caligo.cli._options import Count, json_option, seed_option, store_option, threads_option
-from caligo.cli._output import emit_json, format_seconds, print_facts, progress, warn
+from caligo.cli._output import emit_json, format_seconds, many, print_facts, progress, warn
 from caligo.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
@@ -113,11 +113,11 @@ def _print(
     print_facts(
         {
             "sifted": f"{sifted}/alice.bin, bob.bin: {pair.key_bits:,} bits each, made in "
-            f"{format_seconds(simulation_s)}; {pair.differing_bits:,} bits differ ({pair.true_qber:.3%}, drifting by "
-            f"{_DRIFT_AMPLITUDE:.0%} of itself)",
+            f"{format_seconds(simulation_s)}; {many(pair.differing_bits, 'bit')} different "
+            f"({pair.true_qber:.3%}, drifting by {_DRIFT_AMPLITUDE:.0%} of itself)",
             "reconciled": f"{reconciled}/alice.bin, bob.bin: {report.reconciled_bits:,} bits each; read again, the two "
             + ("are equal" if equal else "DIFFER"),
-            "left": f"{left:,} bits, less what an eavesdropper may know: privacy amplification is yours",
+            "left": f"{many(left, 'bit')}, less what an eavesdropper may know: privacy amplification is yours",
         },
         title="Two sifted keys, made equal",
     )

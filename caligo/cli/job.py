@@ -361,15 +361,15 @@ def check(job_file: Path, as_json: bool) -> None:
         facts |= {
             "keys": f"{document['key_bits']:,} bits each, {job.keys.alice} and {job.keys.bob}",
             "error rate": _rates(job.options.qber, document["sampled_bits"]),
-            "blocks": f"{document['blocks']:,} of up to {document['block_length']:,} bits in {document['groups']:,} "
-            f"groups, {job.options.strategy}, list size {job.options.list_size}",
+            "blocks": f"{document['blocks']:,} of up to {document['block_length']:,} bits in "
+            f"{_output.many(document['groups'], 'group')}, {job.options.strategy}, list size {job.options.list_size}",
             "randomness": "from the operating system, once for the job"
             if job.seed is None
             else f"from seed {job.seed}: not for keys in use",
             "output": f"{job.out}{', replacing what is there' if job.force else ''}" if job.out else "none is written",
         }
         if document["discarded_bits"]:
-            facts["left out"] = f"{document['discarded_bits']:,} bits at the end, too few for a block"
+            facts["left out"] = f"{_output.many(document['discarded_bits'], 'bit')} at the end, too few for a block"
     if job.simulate is not None:
         table = job.simulate
         facts |= {
@@ -388,7 +388,9 @@ def check(job_file: Path, as_json: bool) -> None:
 
 
 def _verb(job: JobFile) -> str:
-    return "reconcile two keys" if job.simulate is None else f"simulate up to {job.simulate.frames:,} frames"
+    if job.simulate is None:
+        return "reconcile two keys"
+    return f"simulate up to {_output.many(job.simulate.frames, 'frame')}"
 
 
 def _rates(qber: Any, sampled_bits: int) -> str:

@@ -149,7 +149,7 @@ def info(file: Path, format_name: str | None, bit_order: BitOrder, key_bits: int
             first, last = found.part_numbers
             facts[f"{found.part_word}s"] = f"{found.parts:,}, number {first} to {last}"
         if found.state is not None:
-            facts["state"] = f"{found.state.label}, {found.disclosed_bits:,} bits disclosed"
+            facts["state"] = f"{found.state.label}, {_output.many(found.disclosed_bits or 0, 'bit')} disclosed"
         if found.stated_qber is not None:
             facts["stated QBER"] = found.stated_qber
         _output.print_facts(facts)

@@ -110,7 +110,8 @@ def command(
 
 
 def _print(job: JobFile, plan: Forecast, assumed_qber: float | None) -> None:
-    work, machine, number = plan.workload, plan.machine, _output.format_value
+    work, machine = plan.workload, plan.machine
+    number, many = _output.format_value, _output.many
     table = _output.Table("memory of a rank", ">bytes", ">share", title="What each rank needs")
     for name, purpose in _PURPOSES.items():
         if plan.memory_bytes[name]:
@@ -118,25 +119,25 @@ def _print(job: JobFile, plan: Forecast, assumed_qber: float | None) -> None:
     _row(table, "in all", plan.total_bytes, machine.memory_per_rank)
     _row(table, "left over", plan.memory_bytes["spare_bytes"], machine.memory_per_rank)
     table.print()
-    nodes = f" on {_many(machine.nodes, 'node')}" if machine.ranks > 1 else ""
+    nodes = f" on {many(machine.nodes, 'node')}" if machine.ranks > 1 else ""
     fewer = "" if plan.threads == machine.threads_per_rank else f" (of {machine.threads_per_rank}: no memory for more)"
     facts: dict[str, object] = {
-        "ranks": f"{machine.ranks:,}{nodes}, {_many(plan.threads, 'thread')} each{fewer}",
+        "ranks": f"{machine.ranks:,}{nodes}, {many(plan.threads, 'thread')} each{fewer}",
         "memory": f"{_output.format_bytes(machine.memory_per_rank)} a rank, by {machine.memory_source}",
-        "in flight": f"{plan.blocks_in_flight:,} blocks a rank",
+        "in flight": f"{many(plan.blocks_in_flight, 'block')} a rank",
     }
     if work.kind == "reconcile":
         facts |= {
             "key": f"{work.key_bits:,} bits, {work.sampled_bits:,} of them sampled",
             "blocks": f"{work.blocks:,} of up to {work.block_length:,} bits, list size {work.list_size}; "
-            f"{_many(work.groups, 'group')} in {_many(work.tasks, 'task')}",
+            f"{many(work.groups, 'group')} in {many(work.tasks, 'task')}",
         }
     else:
         facts["frames"] = (
-            f"{work.blocks:,} of {work.block_length:,} bits, list size {work.list_size}, in {_many(work.tasks, 'task')}"
+            f"{work.blocks:,} of {work.block_length:,} bits, list size {work.list_size}, in {many(work.tasks, 'task')}"
         )
     if machine.ranks > work.tasks:
-        facts["idle"] = f"{machine.ranks - work.tasks:,} ranks: there are fewer tasks than ranks"
+        facts["idle"] = f"{many(machine.ranks - work.tasks, 'rank')}: there are fewer tasks than ranks"
     policy = plan.policy
     facts["chunks"] = (
         "equal shares, given at the start"
@@ -147,7 +148,7 @@ def _print(job: JobFile, plan: Forecast, assumed_qber: float | None) -> None:
     if work.cores_fed is not None:
         wanted = machine.ranks * machine.threads_per_rank
         facts["designs"] = (
-            f"follow the error rate along the key: work for about {_many(work.cores_fed, 'core')} at a time"
+            f"follow the error rate along the key: work for about {many(work.cores_fed, 'core')} at a time"
             + ("; the others wait: give a qber, or follow_drift = false" if work.cores_fed < wanted else "")
         )
     if assumed_qber is not None:
@@ -172,10 +173,6 @@ def _print(job: JobFile, plan: Forecast, assumed_qber: float | None) -> None:
 
 def _row(table: _output.Table, what: str, count: int, whole: int) -> None:
     table.add(what, _output.format_bytes(count), f"{count / whole:.1%}")
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _duration(seconds: float) -> str:

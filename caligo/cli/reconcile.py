@@ -40,6 +40,7 @@ from caligo.cli._output import (
     format_bytes,
     format_seconds,
     format_value,
+    many,
     outcome_text,
     print_facts,
     print_leakage,
@@ -244,10 +245,10 @@ def print_report(report: ReconciliationReport) -> None:
             report.blocks_ok,
             report.blocks,
             {
-                "failed their check": report.failed_check,
-                "were given up": report.given_up,
-                "failed their verification": report.failed_verification,
-                "undetected errors": report.undetected_errors,
+                "failed the check": report.failed_check,
+                "given up": report.given_up,
+                "failed the verification": report.failed_verification,
+                "with undetected errors": report.undetected_errors,
                 "took further attempts": report.blocks_retried,
             },
         ),
@@ -261,7 +262,7 @@ def print_report(report: ReconciliationReport) -> None:
         "blocks": f"{report.block_length:,} bits, list size {report.list_size}, "
         f"{checks_text(report.check, report.leakage)}, engine {report.engine}",
         "whole job": f"{format_seconds(report.elapsed_s)}, {format_value(report.payload_mbps)} Mbit/s of key, "
-        f"{report.threads} thread(s)",
+        f"{many(report.threads, 'thread')}",
         "one core": f"{format_value(report.coded_mbps_per_core)} Mbit/s coded",
         "memory": f"{format_bytes(report.decoder_bytes)} per decoder, {format_bytes(report.peak_rss_bytes)} in all",
         "keys in": report.out or "not written (--out DIR)",

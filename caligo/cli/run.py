@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from caligo.cli._options import Duration, available_threads, json_option
-from caligo.cli._output import emit_json, print_facts, progress
+from caligo.cli._output import emit_json, many, print_facts, progress
 from caligo.cli.reconcile import print_report
 from caligo.errors import ExitCode
 
@@ -66,8 +66,8 @@ def command(
         )
     if outcome.code == ExitCode.RESUMABLE:
         click.echo(
-            f"caligo: stopped ({outcome.reason}) with {outcome.tasks_done:,} of {outcome.tasks:,} tasks done; start "
-            "the same command again, it goes on",
+            f"caligo: stopped ({outcome.reason}) with {outcome.tasks_done:,} of {many(outcome.tasks, 'task')} done; "
+            "start the same command again, it goes on",
             err=True,
         )
         return outcome.code

@@ -23,7 +23,7 @@ from caligo.cli._options import (
     store_option,
     threads_option,
 )
-from caligo.cli._output import emit_json, format_bytes, format_value, list_sizes, print_facts, progress
+from caligo.cli._output import emit_json, format_bytes, format_value, list_sizes, many, print_facts, progress
 
 if TYPE_CHECKING:
     from caligo.simulation import FrameBatch
@@ -176,7 +176,7 @@ def _print(document: dict[str, Any]) -> None:
             f"{document['design']} design",
             "channel": noise,
             "decoder": f"L = {list_sizes(document['escalation'], document['list_size'])}, {document['precision']}, "
-            f"{document['engine']}, {document['threads']} thread(s)",
+            f"{document['engine']}, {many(document['threads'], 'thread')}",
             "frames": document["frames"],
             "frame errors": f"{document['frame_errors']:,} ({document['detected_failures']:,} detected, "
             f"{document['undetected_errors']:,} undetected)",

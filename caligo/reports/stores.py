@@ -40,7 +40,9 @@ _DAY_S = 86400.0
 Row = Mapping[str, Scalar]
 
 
-def store_page(store: str | os.PathLike[str], *, where: str = "", written_at: str = "") -> PageModel:
+def store_page(
+    store: str | os.PathLike[str], *, where: str = "", written_at: str = "", url: str | None = None
+) -> PageModel:
     """What a store holds, or the runs in it that meet a condition.
 
     Args:
@@ -48,6 +50,7 @@ def store_page(store: str | os.PathLike[str], *, where: str = "", written_at: st
         where: a condition as of :mod:`caligo.store.indexing.query`; empty takes every run. Runs that were set aside
             (quarantined, rejected, replaced) are counted too.
         written_at: when the page was made, as UTC text; empty leaves it out.
+        url: index to ask, as of :class:`caligo.store.indexing.index.Index`.
 
     Returns:
         The page.
@@ -58,7 +61,7 @@ def store_page(store: str | os.PathLike[str], *, where: str = "", written_at: st
     """
     place = Path(store)
     condition = parse_filter(where)
-    with open_index(place) as index:
+    with open_index(place, url) as index:
         index.refresh()
         resolved = resolve_filter(condition, index.names(), where)
         rows: Sequence[Row] = index.rows(_NAMES, resolved, include_set_aside=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from caligo.cli._options import json_option, store_option
-from caligo.cli._output import Table, emit_json, message, printable
+from caligo.cli._output import Table, emit_json, many, message, print_wrapped, printable
 from caligo.cli.store.gate import check_hooks, hook_options, read_text, run_hooks
 from caligo.errors import ExitCode
 
@@ -80,11 +80,10 @@ def check_command(
     for judgement in judged:
         if judgement.answer is not Answer.QUIET:
             color = "red" if judgement.answer is Answer.FIRES else "yellow"
-            answer = click.style(judgement.answer.value, fg=color, bold=True)
-            click.echo(f"{answer}  {printable(judgement.rule)}: {printable(judgement.why)} ({judgement.run})")
-    message(
-        f"{len(rules)} rules, {len(judged)} judgements, {len(firing)} firing" + (f", {noted} noted" if record else "")
-    )
+            print_wrapped(printable(judgement.rule), label=f"{judgement.answer.value}  ", color=color)
+            _print_why(judgement)
+    told_to_people = f"{many(len(rules), 'rule')}, {many(len(judged), 'judgement')}, {len(firing)} firing"
+    message(told_to_people + (f", {noted} noted" if record else ""))
     return code
 
 
@@ -119,6 +118,11 @@ def try_command(rules_file: Path, store: Path, as_json: bool) -> None:
 
 def _print_firing(firing: Sequence[Judgement]) -> None:
     for judgement in firing[-_MOST_SHOWN:]:
-        click.echo(f"{judgement.at[:16]}  {printable(judgement.rule)}: {printable(judgement.why)} ({judgement.run})")
+        print_wrapped(f"{judgement.at[:16].replace('T', ' ')}  {printable(judgement.rule)}")
+        _print_why(judgement)
     if len(firing) > _MOST_SHOWN:
         message(f"the last {_MOST_SHOWN} of {len(firing)}; --json shows all")
+
+
+def _print_why(judgement: Judgement) -> None:
+    print_wrapped(f"    {printable(judgement.why)} ({judgement.run})")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from caligo.cli._options import json_option, store_option
-from caligo.cli._output import emit_json, format_value, message, printable
+from caligo.cli._output import cut, emit_json, format_value, many, message, print_columns, printable
 from caligo.cli.store._index import index_option
 from caligo.errors import ExitCode
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from caligo.store.comparing.comparison import Change, Comparison, Effect, MetricChange, Side
     from caligo.store.comparing.metrics import Metric
 
-_PAGE_WIDTH = 100
+_PAGE_WIDTH = 80
 _KEYS_SHOWN = 24
-_NAME_WIDTH = 21
-_CELL_WIDTH = 34
+_NAME_WIDTH = 14
+_KEY_WIDTH = 30
+_VALUE_WIDTH = 23
 _COLORS = {"better": "green", "worse": "red", "different": "yellow", "not comparable": "yellow"}
-_WORDS = {"no difference shown": "not shown", "not comparable": "unfair", "one side only": "one side"}
+_WORDS = {"no difference shown": "unclear", "not comparable": "unfair", "one side only": "one side"}
 _SCALES = {"ns": ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns")), "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))}
 _BYTES = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
 
@@ -75,10 +76,11 @@ def _print_page(comparison: Comparison) -> None:
 
 
 def _side_text(side: Side) -> str:
-    what = side.runs[0] if len(side.runs) == 1 else f"{len(side.runs)} runs, {side.runs[0]} to {side.runs[-1]}"
+    first, last = (run.rpartition("-")[2] for run in (side.runs[0], side.runs[-1]))
+    what = side.runs[0] if len(side.runs) == 1 else f"{len(side.runs)} runs, {first} to {last}"
     states = ", ".join(state if len(side.runs) == 1 else f"{count} {state}" for state, count in side.states)
     commits = ", ".join(str(commit)[:10] for commit in side.facts.get("code.commit", ()))
-    return _cut(f"{what}  {states}" + (f"  commit {commits}" if commits else ""), _PAGE_WIDTH - 3)
+    return cut(f"{what}  {states}" + (f"  commit {commits}" if commits else ""), _PAGE_WIDTH - 3)
 
 
 def _experiment_text(comparison: Comparison) -> str:
@@ -86,24 +88,24 @@ def _experiment_text(comparison: Comparison) -> str:
         return "one experiment: the identities are equal"
     keys = comparison.differing_keys
     shown = ", ".join(key.removeprefix("configuration.") for key in keys[:6]) + (", ..." if len(keys) > 6 else "")
-    return _cut(f"two experiments: they differ in {shown or 'what cannot be read'}", _PAGE_WIDTH)
+    return cut(f"two experiments: they differ in {shown or 'what cannot be read'}", _PAGE_WIDTH)
 
 
 def _print_changes(title: str, changes: Sequence[Change]) -> None:
     asked = title == "configuration"
     rows = [
         (
-            _cut(_key(change) + (" *" if asked and not change.defines else ""), _CELL_WIDTH),
-            _cut(_values(change.a), _CELL_WIDTH - 6),
-            _cut(_values(change.b), _CELL_WIDTH - 6),
+            cut(_key(change) + (" *" if asked and not change.defines else ""), _KEY_WIDTH),
+            cut(_values(change.a), _VALUE_WIDTH),
+            cut(_values(change.b), _VALUE_WIDTH),
         )
         for change in changes[:_KEYS_SHOWN]
     ]
-    _print_columns([(title, "A", "B"), *rows], right=())
+    print_columns([(title, "A", "B"), *rows])
     if asked and any(not change.defines for change in changes):
         click.echo(click.style("* not part of the experiment's identity", dim=True))
     if len(changes) > _KEYS_SHOWN:
-        message(f"{len(changes) - _KEYS_SHOWN} more keys differ; --json shows all")
+        message(f"{many(len(changes) - _KEYS_SHOWN, 'more key')}; --json shows all")
 
 
 def _key(change: Change) -> str:
@@ -114,50 +116,33 @@ def _print_metrics(changes: Sequence[MetricChange]) -> None:
     if not changes:
         click.echo("no figures on either side")
         return
-    lines: list[tuple[str, ...]] = [("metric", "A", "B", "B against A", "p", "Holm", "verdict")]
-    colors: dict[int, str] = {}
+    lines: list[tuple[str, ...]] = [("metric", "A", "B", "B against A", "verdict")]
+    styles: dict[tuple[int, int], str | None] = {}
     for change in changes:
         name = printable(change.name)
         if len(name) > _NAME_WIDTH:
             lines.append((name,))
             name = ""
         verdict = change.verdict.value
-        colors[len(lines)] = _COLORS.get(verdict, "")
+        styles[len(lines), 4] = _COLORS.get(verdict)
         lines.append(
             (
                 name,
                 _value_text(change.a, change),
                 _value_text(change.b, change),
                 _effect_text(change.effect),
-                _p_text(change.p_value),
-                _p_text(change.p_adjusted),
                 _WORDS.get(verdict, verdict),
             )
         )
-        intervals = (_interval_text(change.a, change), _interval_text(change.b, change), _limits_text(change.effect))
-        if any(intervals):
-            lines.append(("", *intervals))
-    _print_columns(lines, right=(1, 2, 3, 4, 5), colors=colors)
-
-
-def _print_columns(
-    lines: Sequence[tuple[str, ...]], right: Sequence[int], colors: dict[int, str] | None = None
-) -> None:
-    """Aligned columns, the first line a heading; a line of one cell alone does not widen its column."""
-    widths = [0] * max(map(len, lines))
-    for line in lines:
-        for column, cell in enumerate(line if len(line) > 1 else ()):
-            widths[column] = max(widths[column], len(cell))
-    for number, line in enumerate(lines):
-        cells = [
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=False))
-        ]
-        text = "  ".join(cells).rstrip()
-        color = (colors or {}).get(number)
-        if color and line[-1]:
-            text = text[: len(text) - len(line[-1])] + click.style(line[-1], fg=color)
-        click.echo(click.style(text, bold=True) if number == 0 else text)
+        below = (
+            _interval_text(change.a, change),
+            _interval_text(change.b, change),
+            _limits_text(change.effect),
+            "" if change.p_adjusted is None else f"p {_p_text(change.p_adjusted)}",
+        )
+        if any(below):
+            lines.append(("", *below))
+    print_columns(lines, right=(1, 2, 3), styles=styles)
 
 
 # --- Markdown --------------------------------------------------------------------------------------------------------
@@ -225,7 +210,7 @@ def _interval_text(metric: Metric | None, change: MetricChange) -> str:
     if metric is None or metric.low is None or metric.high is None:
         return ""
     if metric.proportion is not None:
-        return f"{metric.low:.3g}..{metric.high:.3g}"
+        return f"{metric.low:.2g}..{metric.high:.2g}"
     factor, _ = _scale(change)
     return f"{format_value(metric.low / factor)}..{format_value(metric.high / factor)}"
 
@@ -241,7 +226,7 @@ def _limits_text(effect: Effect | None) -> str:
         return ""
     if effect.kind == "ratio":
         return f"{format_value(effect.low)}..{format_value(effect.high)}"
-    return f"{effect.low:+.3g}..{effect.high:+.3g}"
+    return f"{effect.low:+.2g}..{effect.high:+.2g}"
 
 
 def _signed(value: float) -> str:
@@ -258,8 +243,3 @@ def _p_text(p_value: float | None) -> str:
 
 def _values(values: Sequence[object]) -> str:
     return "; ".join(str(value) for value in values) if values else "-"
-
-
-def _cut(text: str, width: int) -> str:
-    text = printable(text)
-    return text if len(text) <= width else f"{text[: width - 3]}..."

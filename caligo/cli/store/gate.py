@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caligo.cli._options import Duration, json_option, store_option
-from caligo.cli._output import Table, emit_json, message, print_facts, printable, warn
+from caligo.cli._output import Table, emit_json, many, message, print_facts, print_wrapped, printable, warn
+from caligo.cli.store._index import index_option
 from caligo.errors import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from caligo.store.gating.baselines import Baseline
     from caligo.store.gating.gate_report import Check, GateReport
@@ -123,17 +124,20 @@ def baseline_group() -> None:
 @click.argument("name")
 @click.option("--where", metavar="FILTER", help="Every sealed run that passes this filter.")
 @click.option("--runs", metavar="RUN", multiple=True, help="This run.  [repeatable]")
+@index_option
 @store_option
 @json_option
-def set_command(name: str, where: str | None, runs: tuple[str, ...], store: Path, as_json: bool) -> None:
+def set_command(
+    name: str, where: str | None, runs: tuple[str, ...], index: str | None, store: Path, as_json: bool
+) -> None:
     """Declare the baseline NAME, in place of one of that name."""
     from caligo.store.gating.baselines import set_baseline
 
-    baseline = set_baseline(store, name, where=where, runs=runs)
+    baseline = set_baseline(store, name, where=where, runs=runs, url=index)
     if as_json:
         emit_json("caligo.store-baseline-set/1", baseline.to_json())
         return
-    message(f"baseline {baseline.name}: {len(baseline.runs)} runs")
+    message(f"baseline {baseline.name}: {many(len(baseline.runs), 'run')}")
 
 
 @baseline_group.command("list")
@@ -181,7 +185,7 @@ def baseline_show_command(name: str, store: Path, as_json: bool) -> None:
     for path in kept:
         click.echo(f"  {path.name}")
     for run, why in left_out:
-        click.echo(f"  {run}: left out, {printable(why)}")
+        print_wrapped(f"  {run}: left out, {printable(why)}")
 
 
 # --- gate ---------------------------------------------------------------------------------------------------------
@@ -202,6 +206,7 @@ def baseline_show_command(name: str, store: Path, as_json: bool) -> None:
 @click.option("--allow-missing", is_flag=True, help="Pass where something cannot be compared.")
 @click.option("--markdown", is_flag=True, help="Print a Markdown table.")
 @hook_options
+@index_option
 @store_option
 @json_option
 def gate_command(
@@ -216,6 +221,7 @@ def gate_command(
     markdown: bool,
     hooks: tuple[str, ...],
     hook_timeout: float,
+    index: str | None,
     store: Path,
     as_json: bool,
 ) -> ExitCode:
@@ -240,7 +246,7 @@ def gate_command(
     else:
         from caligo.store.indexing.index import select_runs
 
-        candidates = select_runs(store, where)
+        candidates = select_runs(store, where, url=index)
     report = gate_runs(candidates, held_against, rules)
     code = exit_code(report, allow_missing)
     told = {
@@ -291,31 +297,47 @@ def exit_code(report: GateReport, allow_missing: bool) -> ExitCode:
 
 
 def print_report(report: GateReport) -> None:
-    """A table of the checks, what is wrong in words, and the verdict."""
-    table = Table("verdict", "metric", ">times worse", ">at least", ">p", ">found from")
+    """A table of the checks of each configuration, what is wrong in words, and the verdict."""
+    compared: dict[str, list[Check]] = {}
+    others: dict[tuple[str, str], list[str]] = {}
     for check in report.checks:
+        if check.ratio is None and check.verdict == "not comparable":
+            others.setdefault((check.group, check.why + _needed(check)), []).append(check.metric)
+        else:
+            compared.setdefault(check.group, []).append(check)
+    for group, checks in compared.items():
+        _print_checks(group, checks)
+    for check in report.checks:
+        if check.why and check.verdict != "passed" and check in compared.get(check.group, ()):
+            _print_verdict(check.verdict, f"{check.metric}: {check.group}; {check.test}; {check.why}{_needed(check)}")
+    for (group, why), metrics in others.items():
+        _print_verdict("not comparable", f"{group}: {why} ({', '.join(dict.fromkeys(metrics))})")
+    for run, why in report.left_out:
+        message(f"{run} is left out: {printable(why)}")
+    click.echo(
+        f"gate: {click.style(report.verdict.value, fg=_COLORS[report.verdict.value], bold=True)} "
+        f"({many(len(report.candidates), 'run')} against {len(report.baselines)}, {many(len(report.checks), 'check')})"
+    )
+
+
+def _print_checks(group: str, checks: Sequence[Check]) -> None:
+    """The checks of one configuration."""
+    table = Table("metric", "verdict", ">times worse", ">at least", ">p", ">found from", title=printable(group))
+    for check in checks:
         table.add(
-            check.verdict.value,
             printable(check.metric),
+            check.verdict.value,
             check.ratio,
             check.ratio_low,
             "-" if check.p_adjusted is None else f"{check.p_adjusted:.2g}",
             "-" if check.resolution is None else f"{check.resolution:.1%}",
         )
-    if report.checks:
-        table.print()
-    for check in report.checks:
-        if check.why and check.verdict != "passed":
-            verdict = click.style(check.verdict.value, fg=_COLORS[check.verdict.value], bold=True)
-            click.echo(f"{verdict}: {printable(check.metric)}: {_detail(check)}")
-    for run, why in report.left_out:
-        message(f"{run} is left out: {printable(why)}")
-    click.echo(
-        f"gate: {click.style(report.verdict.value, fg=_COLORS[report.verdict.value], bold=True)} "
-        f"({len(report.candidates)} run(s) against {len(report.baselines)}, {len(report.checks)} checks)"
-    )
+    table.print()
 
 
-def _detail(check: Check) -> str:
-    needed = "" if check.needed is None else f"; 5 % would be found with {check.needed} pairs"
-    return f"{printable(check.group)}; {check.test}; {printable(check.why)}{needed}"
+def _print_verdict(verdict: str, text: str) -> None:
+    print_wrapped(printable(text), label=f"{verdict}: ", color=_COLORS[verdict])
+
+
+def _needed(check: Check) -> str:
+    return "" if check.needed is None else f"; 5 % would be found with {many(check.needed, 'pair')}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from caligo.cli._options import json_option, store_option
-from caligo.cli._output import Table, emit_json, format_value, message, printable
+from caligo.cli._output import Table, emit_json, format_value, many, message, printable
 from caligo.cli.store._index import index_option
 from caligo.errors import ExitCode
 
@@ -56,11 +56,13 @@ def history_command(
         message(f"no sealed run in {store.absolute()} has {metric}")
     short = sum(len(series.points) < LEAST_RUNS for series in shown)
     if short:
-        message(f"{short} of {len(shown)} series shown have fewer than {LEAST_RUNS} runs: no change can be shown there")
+        message(f"fewer than {LEAST_RUNS} runs, too few to show a change: {short} of {len(shown)} series")
     if len(shown) < len(history.series):
-        message(f"{len(history.series) - len(shown)} more series, the longest of {_longest(history, shown)} run(s)")
+        message(
+            f"{len(history.series) - len(shown)} more series, the longest of {many(_longest(history, shown), 'run')}"
+        )
     if history.left_out:
-        message(f"{len(history.left_out)} run(s) left out: not sealed, or without {metric}")
+        message(f"{many(len(history.left_out), 'run')} left out: not sealed, or without {metric}")
     return ExitCode.COMPLETED
 
 

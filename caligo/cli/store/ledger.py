@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caligo.cli._options import Count, json_option, store_option
-from caligo.cli._output import Table, emit_json, message, print_facts, printable
+from caligo.cli._output import cut, emit_json, many, message, print_columns, print_facts, print_wrapped, printable
 from caligo.cli.store.key import passphrase_option, trust_option
 from caligo.errors import ExitCode
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
-_SHOWN_CHARACTERS = 60
+_SHOWN_CHARACTERS = 43
 
 
 @click.group("ledger")
@@ -60,11 +60,11 @@ def log_command(limit: int, store: Path, as_json: bool) -> None:
         message(f"{store.absolute()} has no ledger yet; the first seal begins it")
     for facts in shown:
         whose = "of another store" if facts["foreign"] else "of this store"
-        click.echo(click.style(f"ledger {facts['origin']} {whose}, {facts['size']} entries", bold=True))
-        table = Table("entry", "time (UTC)", "kind", "content")
-        for entry in facts["entries"]:
-            table.add(str(entry.index), entry.at[:19].replace("T", " "), entry.kind, _content(entry))
-        table.print()
+        click.echo(
+            click.style(f"ledger {facts['origin']} {whose}, {many(facts['size'], 'entry', 'entries')}", bold=True)
+        )
+        lines = [(str(one.index), one.at[:16].replace("T", " "), one.kind, _content(one)) for one in facts["entries"]]
+        print_columns([("entry", "time (UTC)", "kind", "content"), *lines], right=(0,))
 
 
 @ledger_group.command("checkpoint")
@@ -197,8 +197,7 @@ def _content(entry: Entry) -> str:
     """The particulars on one line: the first ones, without those that are hashes."""
     plain = {name: value for name, value in entry.content.items() if not _is_hash(value)}
     words = [f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in plain.items()]
-    text = printable(" ".join(words))
-    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
+    return cut(" ".join(words), _SHOWN_CHARACTERS)
 
 
 def _is_hash(value: object) -> bool:
@@ -213,13 +212,18 @@ def _print_reports(reports: list[LedgerReport], trust: Trust, is_held: bool) -> 
         for checkpoint in report.checkpoints:
             signers = ", ".join(checkpoint.believed) or ("nobody trusted" if trust.keys else "not checked")
             state = click.style("holds", fg="green") if checkpoint.holds else click.style("DOES NOT HOLD", fg="red")
-            click.echo(f"{checkpoint.where}: {checkpoint.size} entries, signed by {printable(signers)}: {state}")
+            click.echo(
+                f"{checkpoint.where}: {many(checkpoint.size, 'entry', 'entries')}, signed by {printable(signers)}: "
+                f"{state}"
+            )
         for finding in report.findings:
-            code = click.style(finding.code, fg="red" if finding.severity == "damage" else "yellow", bold=True)
-            click.echo(f"{code}  {printable(finding.where)}: {printable(finding.what)}")
+            color = "red" if finding.severity == "damage" else "yellow"
+            print_wrapped(
+                f"{printable(finding.where)}: {printable(finding.what)}", label=f"{finding.code}  ", color=color
+            )
             for name, value in finding.evidence.items():
                 click.echo(f"    {name} = {printable(str(value))}")
-            click.echo(f"    -> {finding.remedy}")
+            print_wrapped(f"    -> {finding.remedy}")
     if not trust.keys:
         message("there is no key to trust (--trust FILE): signatures were not checked")
     if not is_held:

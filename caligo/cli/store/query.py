@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from caligo.cli._options import json_option, store_option
-from caligo.cli._output import emit_json, format_seconds, message, progress
+from caligo.cli._output import emit_json, format_seconds, message, print_facts, progress
 from caligo.cli.store._index import csv_option, index_option, print_csv, print_table, refuse_both, tell_problems
 from caligo.errors import ExitCode
 
@@ -91,6 +91,5 @@ def reindex_command(index: str | None, store: Path, as_json: bool) -> ExitCode:
             },
         )
     else:
-        also = f", {damaged:,} damaged" if damaged else ""
-        click.echo(f"{done.runs:,} runs{also} indexed in {place} ({format_seconds(elapsed_s)})")
+        print_facts({"runs": done.runs, "damaged": damaged, "took": format_seconds(elapsed_s), "index": place})
     return ExitCode.COMPLETED

@@ -8,6 +8,7 @@ import click
 
 from caligo.cli._options import json_option, store_option
 from caligo.cli._output import emit_json, message
+from caligo.cli.store._index import index_option
 from caligo.errors import ExitCode, StoreError
 
 
@@ -31,6 +32,7 @@ from caligo.errors import ExitCode, StoreError
 @click.option("--where", metavar="CONDITION", default="", help="Without RUN: only runs that meet this condition.")
 @click.option("--quick", is_flag=True, help="With one RUN: do not look whether every byte is as it was written.")
 @click.option("--enter", is_flag=True, help="With one or two RUN: enter the page in the ledger of the store.")
+@index_option
 @store_option
 @json_option
 def report_command(
@@ -40,6 +42,7 @@ def report_command(
     where: str,
     quick: bool,
     enter: bool,
+    index: str | None,
     store: Path,
     as_json: bool,
 ) -> ExitCode:
@@ -64,7 +67,7 @@ def report_command(
         raise click.UsageError("--enter puts a page in the lineage of its runs; give one or two RUN")
     damaged, about = False, []
     if len(runs) == 2:
-        a, b = (find_side(store, run) for run in runs)
+        a, b = (find_side(store, run, url=index) for run in runs)
         about = [run.name for run in (*a, *b)]
         page, name = comparison_page(a, b), f"{a[0].name}-and-{b[0].name}"
     elif runs:
@@ -74,7 +77,7 @@ def report_command(
     else:
         if not store.is_dir():
             raise StoreError(f"expected a store at {store}, there is no such directory; check --store and CALIGO_STORE")
-        page, name = store_page(store, where=where), "store"
+        page, name = store_page(store, where=where, url=index), "store"
     written = write_page(page, out, page_name(name), forms)
     if enter:
         for file in written:

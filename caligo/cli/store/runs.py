@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caligo.cli._options import Count, json_option, store_option
-from caligo.cli._output import emit_json, format_seconds, format_value, message, print_facts, printable, progress
+from caligo.cli._output import (
+    emit_json,
+    format_seconds,
+    format_value,
+    many,
+    message,
+    print_columns,
+    print_facts,
+    print_wrapped,
+    printable,
+    progress,
+)
 from caligo.cli.store._index import csv_option, index_option, print_csv, print_table, refuse_both, tell_problems
 from caligo.errors import ExitCode
 
@@ -100,7 +112,7 @@ def list_command(
             if row["why"]:
                 message(f"{printable(row['run'])}: {printable(row['why'])}")
     if len(rows) < total:
-        message(f"the {len(rows)} newest of {total:,} runs; --limit 0 shows all")
+        message(f"the {len(rows)} newest of {many(total, 'run')}; --limit 0 shows all")
     return ExitCode.COMPLETED
 
 
@@ -159,18 +171,10 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
             for row in rows
         ),
     ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for number, line in enumerate(lines):
-        cells = [
-            cell.rjust(width) if column >= 4 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        if number >= 2:
-            row = rows[number - 2]
-            cells[3] = click.style(cells[3], fg="red" if row["set_aside"] else _COLORS[row["state"]])
-        else:
-            cells = [click.style(cell, bold=True) for cell in cells]
-        click.echo("  ".join(cells).rstrip())
+    styles = {
+        (number, 3): "red" if row["set_aside"] else _COLORS[row["state"]] for number, row in enumerate(rows, start=2)
+    }
+    print_columns(lines, right=(4, 5, 6), headings=2, styles=styles)
 
 
 def _state_text(row: Mapping[str, Any]) -> str:
@@ -186,9 +190,10 @@ def _state_text(row: Mapping[str, Any]) -> str:
 @click.command("show", short_help="Show one run, and what is wrong with its files.")
 @click.argument("run")
 @click.option("--quick", is_flag=True, help="Read the documents only: no record is counted, no hash is checked.")
+@index_option
 @store_option
 @json_option
-def show_command(run: str, quick: bool, store: Path, as_json: bool) -> ExitCode:
+def show_command(run: str, quick: bool, index: str | None, store: Path, as_json: bool) -> ExitCode:
     """Show one run: configuration, figures, outcomes, and what is wrong with its files.
 
     RUN is an id, the beginning of an id or of a name, `last`, or the path of a run directory. Exits with 8 if the run
@@ -198,7 +203,7 @@ def show_command(run: str, quick: bool, store: Path, as_json: bool) -> ExitCode:
 
     loaded = load_run(find_run(store, run), verify=not quick)
     outcomes = None if quick else loaded.outcomes(on_finding=lambda finding: None)
-    standing = _standing_of(loaded)
+    standing = _standing_of(loaded, index)
     if as_json:
         emit_json("caligo.store-show/1", _shown(loaded, outcomes, standing))
     else:
@@ -228,13 +233,13 @@ def _shown(run: Run, outcomes: dict[str, int] | None, standing: Standing | None)
     }
 
 
-def _standing_of(run: Run) -> Standing | None:
+def _standing_of(run: Run, url: str | None) -> Standing | None:
     """What the ledgers of the run's store say; None where nothing is said, or the run lies in no store."""
     from caligo.store.indexing.index import open_index
 
     if run.path.parent.name != "runs":
         return None
-    with open_index(run.path.parent.parent) as index:
+    with open_index(run.path.parent.parent, url) as index:
         tell_problems(index.refresh())
         return index.standing(run.path.name)
 
@@ -293,18 +298,23 @@ def _section(title: str, values: Mapping[str, Any]) -> None:
     flat = _flat(values)
     if flat:
         click.echo()
-        print_facts({printable(name): printable(_exact(value)) for name, value in flat.items()}, title=title)
+        print_facts({printable(name): printable(_short(_exact(value))) for name, value in flat.items()}, title=title)
+
+
+def _short(text: str) -> str:
+    """The beginning of a digest, as many digits as tell it from others; any other text as it is."""
+    return f"{text[:16]}..." if re.fullmatch("[0-9a-f]{64}", text) else text
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
     """Print codes, places and remedies of the first findings."""
     shown = findings[:20]
     for finding in shown:
-        code = click.style(finding.code, fg="red" if finding.severity == "damage" else "yellow", bold=True)
-        click.echo(f"{code}  {printable(finding.where)}: {printable(finding.what)}")
-        click.echo(f"    -> {finding.remedy}")
+        color = "red" if finding.severity == "damage" else "yellow"
+        print_wrapped(f"{printable(finding.where)}: {printable(finding.what)}", label=f"{finding.code}  ", color=color)
+        print_wrapped(f"    -> {finding.remedy}")
     if len(shown) < len(findings):
-        message(f"{len(findings) - len(shown)} more findings; --json shows all")
+        message(f"{many(len(findings) - len(shown), 'more finding')}; --json shows all")
 
 
 def _pick(values: Mapping[str, Any], *names: str) -> dict[str, Any]:

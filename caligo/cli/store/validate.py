@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from caligo.cli._options import Count, json_option, store_option
-from caligo.cli._output import emit_json, format_value, message, print_facts, printable
+from caligo.cli._output import (
+    emit_json,
+    format_bytes,
+    format_value,
+    many,
+    message,
+    print_columns,
+    print_facts,
+    print_wrapped,
+    printable,
+)
+from caligo.cli.store._index import index_option
 from caligo.cli.store.gate import check_hooks, hook_options, run_hooks
 from caligo.errors import ExitCode
 
@@ -17,8 +29,10 @@ if TYPE_CHECKING:
 
     from caligo.store.governing.repair import RepairReport
     from caligo.store.governing.validation import StoreFinding, Validation
+    from caligo.store.governing.validation_history import Day
 
 _MOST_SHOWN = 50
+_CODES_WIDTH = 40
 _COLORS = {"damage": "red", "note": "yellow"}
 
 _runs = click.argument("runs", metavar="[RUN]...", nargs=-1)
@@ -52,6 +66,7 @@ def _names(store: Path, runs: Sequence[str]) -> list[str] | None:
 @click.option("--record", is_flag=True, help="Enter what was found in the ledger.")
 @click.option("--history", is_flag=True, help="Validate nothing; show what validations found over time.")
 @hook_options
+@index_option
 @store_option
 @json_option
 def validate_command(
@@ -63,6 +78,7 @@ def validate_command(
     history: bool,
     hooks: tuple[str, ...],
     hook_timeout: float,
+    index: str | None,
     store: Path,
     as_json: bool,
 ) -> ExitCode:
@@ -76,12 +92,12 @@ def validate_command(
 
     check_hooks(hooks)
     if history:
-        if runs or where or quarantine or record or hooks:
+        if runs or where or quarantine or record or hooks or index:
             raise click.UsageError("--history shows what was found before; it takes no RUN and no other option")
         return _history(store, as_json)
     if runs and where:
         raise click.UsageError("give RUN or --where, not both")
-    found = validate_store(store, _selected(store, runs, where), workers=workers)
+    found = validate_store(store, _selected(store, runs, where, index), workers=workers)
     set_aside = _quarantine(found) if quarantine else []
     entry = record_validation(found) if record else None
     code = ExitCode.STORE if found.open_findings else ExitCode.COMPLETED
@@ -103,12 +119,12 @@ def validate_command(
     return code
 
 
-def _selected(store: Path, runs: Sequence[str], where: str | None) -> list[str] | None:
+def _selected(store: Path, runs: Sequence[str], where: str | None, index: str | None) -> list[str] | None:
     if where is None:
         return _names(store, runs)
     from caligo.store.indexing.index import select_runs
 
-    return [path.name for path in select_runs(store, where, include_quarantined=True)]
+    return [path.name for path in select_runs(store, where, include_quarantined=True, url=index)]
 
 
 def _quarantine(found: Validation) -> list[dict[str, Any]]:
@@ -147,16 +163,16 @@ def _print_validation(found: Validation) -> None:
 def _print_findings(findings: Sequence[StoreFinding]) -> None:
     for item in findings[:_MOST_SHOWN]:
         finding = item.finding
-        code = click.style(finding.code, fg=_COLORS[finding.severity], bold=True)
         place = printable(finding.where if item.run is None else f"{item.run}: {finding.where}")
-        click.echo(f"{code}  {place}: {printable(finding.what)}")
-        click.echo(f"    -> {finding.remedy}")
+        label, color = f"{finding.code}  ", _COLORS[finding.severity]
+        print_wrapped(f"{place}: {printable(finding.what)}", label=label, color=color)
+        print_wrapped(f"    -> {finding.remedy}")
     if len(findings) > _MOST_SHOWN:
-        message(f"{len(findings) - _MOST_SHOWN} more findings; --json shows all")
+        message(f"{many(len(findings) - _MOST_SHOWN, 'more finding')}; --json shows all")
 
 
 def _history(store: Path, as_json: bool) -> ExitCode:
-    from caligo.store.governing.validation_history import FIGURES, figures_by_day, past_validations
+    from caligo.store.governing.validation_history import figures_by_day, past_validations
 
     past, days = past_validations(store.absolute()), figures_by_day(store)
     if as_json:
@@ -167,25 +183,37 @@ def _history(store: Path, as_json: bool) -> ExitCode:
     for each in past:
         codes = ", ".join(f"{code} x {count}" for code, count in each.by_code.items())
         runs = f"{each.runs}{' of some' if each.partial else ''}"
-        rows.append((each.at[:19].replace("T", " "), runs, str(each.findings), codes or "-"))
-    _print_rows(rows) if past else message("no validation was recorded; `caligo store validate --record` records one")
+        first, *more = textwrap.wrap(codes or "-", _CODES_WIDTH, break_on_hyphens=False)
+        rows.append((each.at[:19].replace("T", " "), runs, str(each.findings), first))
+        rows += [("", "", "", line) for line in more]
+    if past:
+        print_columns(rows, right=(1, 2))
+    else:
+        message("no validation was recorded; `caligo store validate --record` records one")
     if days:
         click.echo()
-        heads = ("day", "kind", "machine", "runs", *FIGURES)
-        table = [(d.day, d.kind, d.fingerprint, str(d.runs), *(_figure(d.medians, n) for n in FIGURES)) for d in days]
-        _print_rows([heads, *table])
+        _print_days(days)
     return ExitCode.COMPLETED
 
 
-def _figure(medians: Any, name: str) -> str:
-    return format_value(medians.get(name))
-
-
-def _print_rows(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for number, row in enumerate(rows):
-        line = "  ".join(printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        click.echo(click.style(line, bold=True) if not number else line)
+def _print_days(days: Sequence[Day]) -> None:
+    """Medians by day, kind and machine, of which the first digits are shown."""
+    lines = [
+        ("", "", "", "", "", "", "coded", "payload", ""),
+        ("day", "kind", "machine", "runs", "FER", "f", "Mbit/s", "Mbit/s", "memory"),
+        *(
+            (
+                day.day,
+                printable(day.kind),
+                printable(day.fingerprint[:8]),
+                str(day.runs),
+                *(format_value(day.medians.get(name)) for name in ("fer", "efficiency", "coded_mbps", "payload_mbps")),
+                format_bytes(day.medians.get("peak_rss_bytes")),
+            )
+            for day in days
+        ),
+    ]
+    print_columns(lines, right=range(3, 9), headings=2)
 
 
 # --- repair -------------------------------------------------------------------------------------------------------
@@ -226,9 +254,9 @@ def _print_repair(report: RepairReport) -> None:
     failed = dict(report.failed)
     for action in report.actions:
         place = "" if action.run is None else f"{printable(action.run)}: "
-        click.echo(f"{action.kind:8} {place}{printable(action.what)}")
+        print_wrapped(f"{action.kind:8} {place}{printable(action.what)}")
         if action in failed:
-            click.echo(click.style(f"    failed: {printable(failed[action])}", fg="red"))
+            print_wrapped(printable(failed[action]), label="    failed: ", color="red")
     if not report.actions:
         message("nothing to repair")
     elif report.dry_run:

@@ -206,14 +206,14 @@ def _by_change(rule: AlertRule, change: Change, seen: Seen, value: float | None,
         return Judgement(rule.name, seen.run, seen.at, Answer.UNKNOWN, None, None, "the run has no such value")
     least = -(-change.earlier // 2)
     if len(past) < least:
-        why = f"{len(past)} earlier runs, {least} needed"
+        why = f"{len(past)} of {least} earlier runs that are needed"
         return Judgement(rule.name, seen.run, seen.at, Answer.UNKNOWN, value, None, why)
     usual = median(past)
     if change.rises:
         fires = value > usual and value - usual >= change.share * abs(usual)
     else:
         fires = value < usual and usual - value >= change.share * abs(usual)
-    against = f"{usual:.6g}, the median of {len(past)} earlier runs"
+    against = f"{usual:.6g}, the median of the last {len(past)}"
     moved = f" ({(value - usual) / abs(usual):+.1%})" if usual else ""
     answer = Answer.FIRES if fires else Answer.QUIET
     return Judgement(rule.name, seen.run, seen.at, answer, value, usual, f"{value:.6g} against {against}{moved}")

@@ -123,7 +123,9 @@ def baseline_named(store: Path, name: str) -> Baseline:
     return known[name]
 
 
-def set_baseline(store: Path, name: str, *, where: str | None = None, runs: Sequence[str] = ()) -> Baseline:
+def set_baseline(
+    store: Path, name: str, *, where: str | None = None, runs: Sequence[str] = (), url: str | None = None
+) -> Baseline:
     """Declare a baseline, in the store's own ledger.
 
     Args:
@@ -131,6 +133,7 @@ def set_baseline(store: Path, name: str, *, where: str | None = None, runs: Sequ
         name: of the baseline.
         where: filter that selects the runs; with it no `runs`.
         runs: runs as :func:`caligo.store.find_run` takes them.
+        url: index to select by, as of :class:`caligo.store.indexing.index.Index`.
 
     Returns:
         The baseline.
@@ -146,7 +149,8 @@ def set_baseline(store: Path, name: str, *, where: str | None = None, runs: Sequ
     if where is not None:
         from caligo.store.indexing.index import select_runs
 
-        paths = [path for path in select_runs(store, where) if load_run(path, verify=False).state is State.SEALED]
+        selected = select_runs(store, where, url=url)
+        paths = [path for path in selected if load_run(path, verify=False).state is State.SEALED]
     else:
         paths = sorted({find_run(store, run) for run in runs}, key=lambda path: path.name)
         standings = standing(store)

@@ -100,7 +100,7 @@ def observe(run: Run, ignore_configuration: Iterable[str] = ()) -> Observed:
     if run.kind == "benchmark":
         excludes.add("suite")
     label = run.kind
-    for name in ("block_length", "list_size", "qber", "efficiency", "strategy"):
+    for name in ("block_length", "info_length", "list_size", "qber", "efficiency", "strategy", "seed"):
         if configuration.get(name) is not None and name not in excludes:
             label += f" {name}={configuration[name]}"
     return Observed(

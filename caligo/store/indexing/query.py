@@ -18,7 +18,7 @@ time proportional to its length.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -59,9 +59,6 @@ MOST_VALUES = 500
 """Names and values in one query."""
 DEEPEST = 32
 """Nested brackets."""
-
-KEYWORDS = ("and", "or", "not", "in", "exists", "where", "group", "order", "by", "limit", "as", "asc", "desc")
-"""Words of the language; a value or a name of that spelling goes into quotes or backticks."""
 
 GRAMMAR = r"""
 filter: or_
@@ -114,6 +111,7 @@ _WORDS = {
     "RPAR": "')'",
     "$END": "the end",
 }
+"""What to call each kind of token; those that are not here are words of the language."""
 
 
 class _Misplaced(Exception):
@@ -196,11 +194,19 @@ def _parse(text: str, start: str) -> Any:
         ended = error.token.type == "$END"
         at = len(text.rstrip()) if ended else error.token.start_pos or 0
         got = "the end" if ended else repr(str(error.token))
-        raise refuse(text, at, f"expected {_expected(sorted(error.expected))}, got {got}") from None
+        expected, hint = sorted(error.expected), _hint(error.token.type, error.expected)
+        raise refuse(text, at, f"expected {_expected(expected)}, got {got}{hint}") from None
     except UnexpectedCharacters as error:
         at = error.pos_in_stream or 0
         what = "a text that ends" if text[at] in "\"'`" else "a name, a value or a sign (a text goes into quotes)"
         raise refuse(text, at, f"expected {what}, got {text[at]!r}") from None
+
+
+def _hint(got: str, expected: Collection[str]) -> str:
+    """How to write a word of the language where a name or a value is expected, if that is what was got."""
+    if got in _WORDS or "ATOM" not in expected:
+        return ""
+    return f", a word of the language: put it into {'backticks' if 'BACKTICKED' in expected else 'quotes'}"
 
 
 def _expected(terminals: Sequence[str]) -> str:
