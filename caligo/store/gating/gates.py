@@ -54,6 +54,8 @@ _TURNS = 0.8
 
 _LEAST_NS = 1.0
 
+_APART = "ranks of runs made apart"
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -335,7 +337,7 @@ class _Pending:
             shift = unpaired_shift(
                 list(map(self._log, self.candidates)), list(map(self._log, self.baselines)), 1 - level
             )
-            check = replace(check, test="ranks of runs made apart")
+            check = replace(check, test=_APART)
             short = least_p_value(check.candidates, check.baselines) > level
             need = "about 8 runs a side, better 10 or more made in turns"
             effect = rule.min_effect_apart if rule.test is Test.TIME else rule.min_effect
@@ -391,7 +393,8 @@ def _judged(check: Check, alpha: float) -> Check:
         return check
     is_sure, is_much = check.p_adjusted <= alpha, check.ratio >= 1.0 + check.min_effect
     if is_sure and is_much:
-        return replace(check, verdict=Verdict.REGRESSION, why=check.why or "worse, surely and by enough")
+        doubt = ", if the machine was as fast then; runs made in turns would tell" if check.test == _APART else ""
+        return replace(check, verdict=Verdict.REGRESSION, why=check.why or f"worse, surely and by enough{doubt}")
     if is_sure and check.ratio > 1.0:
         return replace(check, why=check.why or f"worse, but by less than {check.min_effect:.3g}")
     return check
