@@ -1,8 +1,8 @@
-"""How long a store of many runs takes to index, list and query, and how much memory the indexing needs.
+"""How long a store of many runs takes to index, list and query, and its ledger to fold and verify; memory of indexing.
 
-Covers: 10^4 runs, which claim 10^7 records in their seals; `CALIGO_BENCH_RUNS=100000` makes it 10^5 and 10^8. Times of
-queries are processor times of the calling thread; `list` is a whole process, import and all, so its wall time. `make
-bench` runs it; the memory is a child's peak, in `extra_info`.
+Covers: 10^4 runs, which claim 10^7 records in their seals, and their entries in the ledger; `CALIGO_BENCH_RUNS=100000`
+makes it 10^5 and 10^8. Times are processor times of the calling thread; `list` is a whole process, import and all, so
+its wall time. `make bench` runs it; the memory is a child's peak, in `extra_info`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from typing import Any
 
 import pytest
 
+from caligo.store.audit.ledger_check import verify_store
+from caligo.store.comparing.history import metric_history
+from caligo.store.governing.governance import standing
 from caligo.store.indexing.conditions import resolve_query
 from caligo.store.indexing.index import open_index
 from caligo.store.indexing.query import parse_query
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from synthetic_store import write_runs
+from synthetic_store import enter_seals, write_runs
 
 RUNS = int(os.environ.get("CALIGO_BENCH_RUNS", "10000"))
 RECORDS = 1000
@@ -37,7 +40,7 @@ QUERIES = {
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = tmp_path_factory.mktemp("many") / "store"
-    write_runs(store, RUNS, records=RECORDS)
+    enter_seals(store, write_runs(store, RUNS, records=RECORDS))
     return store
 
 
@@ -78,6 +81,23 @@ def test_refresh(benchmark: Any, store: Path, url: str) -> None:
     with open_index(store, url) as index:
         done = benchmark.pedantic(index.refresh, rounds=10, warmup_rounds=1)
     assert (done.runs, done.read) == (RUNS, 0)
+
+
+@pytest.mark.benchmark(timer=time.thread_time)
+def test_standings_from_the_ledger(benchmark: Any, store: Path) -> None:
+    assert len(benchmark.pedantic(standing, (store,), rounds=3, warmup_rounds=1)) == RUNS
+
+
+@pytest.mark.benchmark(timer=time.thread_time)
+def test_verifying_the_ledger(benchmark: Any, store: Path) -> None:
+    (report,) = benchmark.pedantic(verify_store, (store,), rounds=3, warmup_rounds=1)
+    assert (report.size, report.findings) == (RUNS, ())
+
+
+@pytest.mark.benchmark(timer=time.thread_time)
+def test_history(benchmark: Any, store: Path, url: str) -> None:
+    history = benchmark.pedantic(metric_history, (store, "fer"), {"url": url}, rounds=1)
+    assert sum(len(series.points) for series in history.series) == RUNS
 
 
 @pytest.mark.benchmark(timer=time.thread_time)

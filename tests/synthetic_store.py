@@ -7,6 +7,7 @@ that are not there, as in a store whose records were moved away. Does not cover:
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,27 @@ def write_runs(store: Path, count: int, *, first: int = 0, records: int = 1000) 
         (path / layout.SEAL_FILE).write_bytes(document_bytes(_seal(path.name, moment, dice, records)))
         written.append(path)
     return written
+
+
+def enter_seals(store: Path, runs: Sequence[Path]) -> None:
+    """Enter the seals of runs in the store's ledger as sealing does, without its syncs and its care for other writers.
+
+    Args:
+        store: directory of the store, whose ledger is still empty.
+        runs: directories of sealed runs.
+    """
+    from caligo.store.audit.ledger import Ledger, encode_entry, seal_content
+    from caligo.store.audit.merkle import leaf_hash
+
+    ledger, previous = Ledger.open(store, create=True), None
+    for index, run in enumerate(runs):
+        content = seal_content(run)
+        at = f"{run.name[:4]}-{run.name[4:6]}-{run.name[6:8]}T23:59:59.000Z"
+        data = encode_entry(origin=ledger.origin, index=index, kind="seal", at=at, content=content, previous=previous)
+        path = ledger.entry_path(index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        previous = leaf_hash(data).hex()
 
 
 def _document(name: str, number: int, moment: Any, attempt: str) -> dict[str, Any]:

@@ -134,6 +134,48 @@ def test_any_bytes_are_an_entry_or_refused(data: bytes) -> None:
         parse_entry(data)
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    content=st.dictionaries(st.text(st.characters(max_codepoint=0x7F), max_size=8), values, max_size=4),
+    index=st.sampled_from([0, 1, 10**9 - 1]),
+    place=st.integers(0, 400),
+    put=st.sampled_from(
+        [b"", b" ", b"0", b"1", b'"', b"\\", b",", b"}", b"{", b"\n", b"-0", b"\x7f", b'"a":1,', b"1e0"]
+    ),
+    cut=st.integers(0, 2),
+)
+def test_the_usual_spelling_is_read_as_any_other(
+    content: dict[str, Any], index: int, place: int, put: bytes, cut: int
+) -> None:
+    previous = "ab" * 32 if index else None
+    at = "2026-03-14T09:26:53.589Z"
+    data = encode_entry(origin=ORIGIN, index=index, kind="x", at=at, content=content, previous=previous)
+    where = place % len(data)
+    for spelt in (data, data[:where] + put + data[where + cut :]):
+        usual = ledger_module._usual_entry(spelt)
+        if usual is not None:
+            assert usual == ledger_module._parse_any(spelt)
+
+
+def test_entries_without_doubles_or_other_scripts_are_usual() -> None:
+    assert ledger_module._usual_entry(FIRST) is not None
+    second = SECOND.replace(b'"\xc3\xa9"', b'"\\n"').replace(b"0.000001", b"[-3,true,null]")
+    assert ledger_module._usual_entry(second) == ledger_module._parse_any(second)
+
+
+@pytest.mark.parametrize("size", [4095, 4096, 4097, 60_000])
+def test_an_entry_of_any_length_is_read_whole(tmp_path: Path, size: int) -> None:
+    ledger = Ledger.open(tmp_path, create=True)
+    rest = len(ledger.append("note", {"text": ""}, at=AT).data)
+    texts = ["x" * 4000] * ((size - rest) // 4100)
+    bare = len(encode_entry(origin=ledger.origin, index=1, kind="note", at="2026-03-14T09:26:53.589Z",
+                            content={"more": texts, "text": ""}, previous="ab" * 32))  # fmt: skip
+    entry = ledger.append("note", {"more": texts, "text": "y" * (size - bare)}, at=AT)
+    assert len(entry.data) == size
+    assert ledger.read(1) == entry.data
+    assert ledger.entry(1) == entry
+
+
 @pytest.mark.parametrize("data", [FIRST, SECOND])
 def test_any_changed_byte_of_an_entry_changes_its_leaf_and_most_are_refused(data: bytes) -> None:
     accepted = 0

@@ -201,3 +201,15 @@ def test_both_verifiers_agree_on_any_path(leaf: bytes, index: int, size: int, pa
     found = merkle.root_from_inclusion(leaf, index, size, path)
     other = verify_ledger.root_of_path(leaf, index, size, path) if all(len(value) == 32 for value in path) else None
     assert found == (other if size > 0 else None)
+
+
+def test_a_tree_that_is_asked_often_gives_the_same_roots_and_proofs() -> None:
+    for size in (*range(70), 127, 128, 129, 1000):
+        leaves = tree(size)
+        whole = merkle.Tree(leaves)
+        assert (whole.size, whole.root()) == (size, merkle.root(leaves))
+        for first in range(size + 1):
+            assert whole.root(first) == merkle.root(leaves[:first])
+            assert whole.consistency_path(first) == merkle.consistency_path(leaves, first)
+        with pytest.raises(ValueError, match=f"0 to {size}"):
+            whole.consistency_path(size + 1)

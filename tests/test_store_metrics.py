@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 from caligo.errors import ConfigError
 from caligo.statistics import Proportion, Samples
 from caligo.store import Run, RunWriter, load_run
-from caligo.store.comparing.metrics import Metric, is_known_metric, metric_form, pool_metrics, pool_runs, run_metrics
+from caligo.store.comparing.metrics import (
+    METRICS,
+    Metric,
+    is_known_metric,
+    metric_form,
+    pool_metrics,
+    pool_runs,
+    run_metrics,
+)
 from caligo.store.comparing.tally import Timings
 
 SIMULATED = {
@@ -252,3 +260,17 @@ def test_names_are_known_or_refused() -> None:
             metric_form(name)
     with pytest.raises(ConfigError, match="one name"):
         pool_metrics([])
+
+
+def test_one_metric_alone_is_what_it_is_among_all(tmp_path: Path) -> None:
+    runs = [
+        recorded(tmp_path, "simulate", frames(range(100, 200)), SIMULATED, {"payload_length": 4000}),
+        recorded(tmp_path, "reconcile", [], {"blocks": 20, "blocks_failed": 2, "undetected_errors": 0, "messages": 4}),
+        recorded(tmp_path, "bench", frames(range(1, 40), failed=3), {"coded_mbps": 34.0, "payload_mbps": 30.0}),
+        recorded(tmp_path, "simulate", frames(range(9), failed=2)),
+    ]
+    for run in runs:
+        for records in (True, False):
+            every = run_metrics(run, records=records)
+            for name in METRICS:
+                assert run_metrics(run, records=records, only=name).get(name) == every.get(name)

@@ -135,10 +135,11 @@ def _quarantine(found: Validation) -> list[dict[str, Any]]:
     from caligo.store.governing.validation import damaged_runs
 
     done = []
+    live = governance.LiveStandings(found.store)
     for run, findings in damaged_runs(found).items():
         if layout.RUN_NAME.fullmatch(run):
             report = write_report(found.store, run, findings)
-            governance.quarantine(found.store, run, findings, report=report)
+            governance.quarantine(found.store, run, findings, report=report, live=live)
             done.append({"run": run, "report": report, "codes": sorted({item.code.value for item in findings})})
     return done
 

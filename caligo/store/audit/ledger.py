@@ -49,6 +49,15 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 _MEMBERS = {"at", "content", "format", "index", "kind", "origin", "previous", "schema"}
 _sorted_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+_USUAL = re.compile(
+    r'\{"at":"(?P<at>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z)","content":(?P<content>\{.*\}),'
+    rf'"format":"{re.escape(ENTRY_FORM)}","index":(?P<index>0|[1-9][0-9]{{0,8}}),"kind":"(?P<kind>{_KIND.pattern})",'
+    rf'"origin":"(?P<origin>{ORIGIN.pattern})","previous":(?:null|"(?P<previous>{_HASH.pattern})"),"schema":{SCHEMA}\}}\n',
+    re.ASCII,
+)
+"""An entry whose members are in order; what its content is remains to be seen."""
+_USUAL_BYTES = 4096
+"""An entry that is shorter is read in one go, without asking for its size."""
 _LONGEST_PAUSE_S = 0.5
 _LATE_PAUSES_S = (0.01, 0.05, 0.25)
 
@@ -106,6 +115,19 @@ def encode_entry(
     )
 
 
+def _small_integer(digits: str) -> int:
+    if len(digits) > 15:
+        raise ValueError(digits)
+    return int(digits)
+
+
+def _unusual(text: str) -> Any:
+    raise ValueError(text)
+
+
+_decode_usual = json.JSONDecoder(parse_int=_small_integer, parse_float=_unusual, parse_constant=_unusual).decode
+
+
 def parse_entry(data: bytes) -> Entry:
     """The entry that bytes hold.
 
@@ -113,20 +135,43 @@ def parse_entry(data: bytes) -> Entry:
         EntryError: they are not an entry, or not in its canonical form.
         SchemaVersionError: a newer caligo wrote it.
     """
-    doubles: list[float] = []
+    entry = _usual_entry(data)
+    return _parse_any(data) if entry is None else entry
 
-    def double(text: str) -> float:
-        doubles.append(float(text))
-        return doubles[-1]
+
+def _usual_entry(data: bytes) -> Entry | None:
+    """The entry that ASCII bytes without doubles hold; None: look closer.
+
+    Outside of the content an entry is one pattern. So it is an entry in canonical form when its content is: an object
+    that comes out the same when it is written again, members sorted.
+    """
+    if not data.isascii():
+        return None
+    found = _USUAL.fullmatch(data.decode("ascii"))
+    if found is None:
+        return None
+    at, text, index, kind, origin, previous = found.groups()
+    try:
+        content = _decode_usual(text)
+        if _sorted_json(content) != text:
+            return None
+    except (ValueError, RecursionError):
+        return None
+    number = int(index)
+    if (number == 0) != (previous is None):
+        return None
+    return Entry(number, origin, kind, at, content, previous, data)
+
+
+def _parse_any(data: bytes) -> Entry:
+    """As :func:`parse_entry`, for every spelling."""
 
     def whole(digits: str) -> int | float:
         # Beyond 2^53 - 1 canonical JSON has doubles only.
-        if len(digits) > 17 or abs(int(digits)) > LARGEST_INTEGER:
-            return double(digits)
-        return int(digits)
+        return float(digits) if len(digits) > 17 or abs(int(digits)) > LARGEST_INTEGER else int(digits)
 
     try:
-        document = json.loads(data, parse_int=whole, parse_float=double, parse_constant=double)
+        document = json.loads(data, parse_int=whole)
     except (ValueError, RecursionError) as error:
         raise EntryError("it is not JSON") from error
     if not isinstance(document, dict) or document.get("format") != ENTRY_FORM:
@@ -151,11 +196,7 @@ def parse_entry(data: bytes) -> Entry:
     ):
         raise EntryError("a member is missing, too much, or of the wrong type")
     try:
-        # ASCII without doubles is canonical when its members are sorted and nothing is spelt otherwise.
-        plain_text = not doubles and data.isascii()
-        canonical = _sorted_json(document).encode() + b"\n" if plain_text else b""
-        if canonical != data:
-            canonical = canonical_json(document) + b"\n"
+        canonical = canonical_json(document) + b"\n"
     except (ConfigError, RecursionError, UnicodeEncodeError) as error:
         raise EntryError("it has no canonical form") from error
     if canonical != data:
@@ -239,6 +280,7 @@ class Ledger:
     def __init__(self, directory: Path, origin: str, *, foreign: bool = False) -> None:
         self.directory = directory
         """``<store>/ledger/<origin>``."""
+        self._entries = os.fspath(directory / "entries")
         self.origin = origin
         """Identity of the ledger, 32 hexadecimal digits."""
         self.foreign = foreign
@@ -266,8 +308,11 @@ class Ledger:
 
     def entry_path(self, index: int) -> Path:
         """Where the entry of an index lies, whether there is one or not."""
+        return Path(self._place_of(index))
+
+    def _place_of(self, index: int) -> str:
         digits = f"{index:09}"
-        return Path(f"{self.directory}/entries/{digits[:3]}/{digits[3:6]}/{digits}.json")
+        return f"{self._entries}/{digits[:3]}/{digits[3:6]}/{digits}.json"
 
     def size(self) -> int:
         """Number of entries, from three directory listings.
@@ -297,26 +342,34 @@ class Ledger:
             LedgerCorruptError: there is no such entry, or it is too large to be one.
             StoreError: it cannot be read.
         """
-        path = self.entry_path(index)
+        path = self._place_of(index)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                size = os.fstat(descriptor).st_size
-                if size > files.DOCUMENT_BYTES:
-                    raise LedgerCorruptError(
-                        f"expected at most {files.DOCUMENT_BYTES} bytes in {path}; it is no entry", path=str(path)
-                    )
-                return os.read(descriptor, size)
+                data = os.read(descriptor, _USUAL_BYTES)
+                if len(data) == _USUAL_BYTES:
+                    data = self._read_long(descriptor, path)
+                return data
             finally:
                 os.close(descriptor)
         except FileNotFoundError as error:
             raise LedgerCorruptError(
                 f"entry {index} of the ledger is missing ({path}); copy it back from another copy of the store",
-                path=str(path),
+                path=path,
                 index=index,
             ) from error
         except OSError as error:
-            raise files.storage_error(error, "read the ledger", path) from error
+            raise files.storage_error(error, "read the ledger", Path(path)) from error
+
+    @staticmethod
+    def _read_long(descriptor: int, path: str) -> bytes:
+        """All bytes of a file that is longer than usual."""
+        size = os.fstat(descriptor).st_size
+        if size > files.DOCUMENT_BYTES:
+            raise LedgerCorruptError(
+                f"expected at most {files.DOCUMENT_BYTES} bytes in {path}; it is no entry", path=path
+            )
+        return os.pread(descriptor, size, 0)
 
     def entries(self, first: int = 0) -> Iterator[Entry]:
         """The entries in order, as many as there are when reading begins.

@@ -133,8 +133,8 @@ def verify_ledger(ledger: Ledger, checkpoint: bytes | None = None, trust: Trust 
         findings += found
         if report is not None:
             reports.append(report)
-    leaves = entries.leaves
-    return LedgerReport(ledger.origin, len(leaves), merkle.root(leaves).hex(), tuple(reports), tuple(findings))
+    tree = entries.tree
+    return LedgerReport(ledger.origin, tree.size, tree.root().hex(), tuple(reports), tuple(findings))
 
 
 def verify_store(
@@ -185,8 +185,8 @@ class _Entries:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self.leaves: list[bytes] = []
-        """Leaf hashes from the first entry up to the first that is missing."""
+        self.tree = merkle.Tree(())
+        """Over the entries from the first up to the first that is missing."""
         self.stop = 0
         """One more than the largest index that is there."""
 
@@ -194,25 +194,26 @@ class _Entries:
         """Read every entry once, and name what is wrong with it."""
         strays: list[str] = []
         indices = sorted(_listed(self.ledger.directory / "entries", (_GROUP, _GROUP, _ENTRY_FILE), strays))
+        leaves: list[bytes] = []
         expected = 0
         named: str | None = None
         for index in indices:
             if index > expected:
                 yield self._gap(expected, index)
-            where = self._where(index)
             leaf = b""
             try:
                 data = self.ledger.read(index)
             except StoreError as error:
-                yield LedgerFinding(Code.LEDGER_ENTRY_DAMAGED, error.message, where)
+                yield LedgerFinding(Code.LEDGER_ENTRY_DAMAGED, error.message, self._where(index))
                 data = None
             if data is not None:
                 leaf = merkle.leaf_hash(data)
-                yield from self._entry(index, data, named if index == expected else None, where)
-            if index == len(self.leaves) and data is not None:
-                self.leaves.append(leaf)
+                yield from self._entry(index, data, named if index == expected else None)
+            if index == len(leaves) and data is not None:
+                leaves.append(leaf)
             named = leaf.hex() or None
             expected = self.stop = index + 1
+        self.tree = merkle.Tree(leaves)
         for stray in sorted(strays):
             yield LedgerFinding(Code.LEDGER_ENTRY_DAMAGED, "this is no entry", stray)
 
@@ -226,30 +227,33 @@ class _Entries:
             Code.LEDGER_GAP, f"{what}, entry {stop} is there", self._where(first), {"first": first, "last": last}
         )
 
-    def _entry(self, index: int, data: bytes, named: str | None, where: str) -> Iterator[LedgerFinding]:
+    def _entry(self, index: int, data: bytes, named: str | None) -> Iterator[LedgerFinding]:
         """What is wrong with one entry; ``named``: leaf hash of the one before it, where that is there."""
         try:
             entry = parse_entry(data)
         except EntryError as error:
             yield LedgerFinding(
-                Code.LEDGER_ENTRY_DAMAGED, f"{error}", where, {"index": index, "leaf": merkle.leaf_hash(data).hex()}
+                Code.LEDGER_ENTRY_DAMAGED,
+                f"{error}",
+                self._where(index),
+                {"index": index, "leaf": merkle.leaf_hash(data).hex()},
             )
             return
         except SchemaVersionError as error:
-            yield LedgerFinding(Code.NEWER_SCHEMA, error.message, where)
+            yield LedgerFinding(Code.NEWER_SCHEMA, error.message, self._where(index))
             return
         if entry.origin != self.ledger.origin:
             yield LedgerFinding(
                 Code.LEDGER_ORIGIN,
                 f"it is an entry of {entry.origin}",
-                where,
+                self._where(index),
                 {"index": index, "expected": self.ledger.origin, "got": entry.origin},
             )
         if entry.index != index:
             yield LedgerFinding(
                 Code.LEDGER_ORDER,
                 f"it is entry {entry.index} in the place of entry {index}",
-                where,
+                self._where(index),
                 {"expected": index, "got": entry.index},
             )
         elif named is not None and entry.previous != named:
@@ -333,24 +337,24 @@ def _hold(
 
 def _against(entries: _Entries, where: str, checkpoint: Checkpoint) -> list[LedgerFinding]:
     """What a checkpoint shows about the entries."""
-    ledger, leaves = entries.ledger, entries.leaves
+    ledger, tree = entries.ledger, entries.tree
     if checkpoint.origin != ledger.origin:
         what = f"it is a checkpoint of {checkpoint.origin}"
         evidence = {"expected": ledger.origin, "got": checkpoint.origin}
         return [LedgerFinding(Code.LEDGER_ORIGIN, what, where, evidence)]
     shown: dict[str, Any] = {"checkpoint_size": checkpoint.size, "checkpoint_root": checkpoint.root.hex()}
-    shown |= {"ledger_size": len(leaves), "ledger_root": merkle.root(leaves).hex()}
+    shown |= {"ledger_size": tree.size, "ledger_root": tree.root().hex()}
     if checkpoint.size > entries.stop:
         code = Code.LEDGER_ROLLED_BACK if where == HELD else Code.LEDGER_TRUNCATED
         what = f"it covers {checkpoint.size} entries, the ledger has {entries.stop}"
         return [LedgerFinding(code, what, where, shown)]
-    if checkpoint.size > len(leaves):
-        what = f"it covers {checkpoint.size} entries, of which only the first {len(leaves)} are there"
+    if checkpoint.size > tree.size:
+        what = f"it covers {checkpoint.size} entries, of which only the first {tree.size} are there"
         return [LedgerFinding(Code.LEDGER_FORKED, what, where, shown)]
-    begun = merkle.root(leaves[: checkpoint.size])
+    begun = tree.root(checkpoint.size)
     if begun == checkpoint.root:
         return []
-    proof = merkle.consistency_path(leaves, checkpoint.size)
+    proof = tree.consistency_path(checkpoint.size)
     shown |= {"root_at_checkpoint": begun.hex(), "consistency_proof": [value.hex() for value in proof]}
     what = f"the first {checkpoint.size} entries are not those that it covers: the consistency proof fails"
     return [LedgerFinding(Code.LEDGER_FORKED, what, where, shown)]

@@ -12,7 +12,7 @@ place: a consistency proof from size 0 is empty and proves nothing but that both
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 HASH_BYTES = 32
 EMPTY_ROOT = hashlib.sha256().digest()
@@ -128,23 +128,60 @@ def consistency_path(leaves: Sequence[bytes], first: int) -> list[bytes]:
     Raises:
         ValueError: the smaller tree is the larger.
     """
-    if not 0 <= first <= len(leaves):
-        raise ValueError(f"expected a size of 0 to {len(leaves)}, got {first}")
-    if first in (0, len(leaves)):
+    return _consistency_path(len(leaves), first, lambda start, stop: root(leaves[start:stop]))
+
+
+def _consistency_path(second: int, first: int, root_over: Callable[[int, int], bytes]) -> list[bytes]:
+    """The proof, from the roots over the leaves from ``start`` to before ``stop``."""
+    if not 0 <= first <= second:
+        raise ValueError(f"expected a size of 0 to {second}, got {first}")
+    if first in (0, second):
         return []
     path: list[bytes] = []
-    start, stop, whole = 0, len(leaves), True
+    start, stop, whole = 0, second, True
     while start + (size := stop - start) != first:
         middle = start + _split(size)
         if first <= middle:
-            path.append(root(leaves[middle:stop]))
+            path.append(root_over(middle, stop))
             stop = middle
         else:
-            path.append(root(leaves[start:middle]))
+            path.append(root_over(start, middle))
             start, whole = middle, False
     if not whole:
-        path.append(root(leaves[start:stop]))
+        path.append(root_over(start, stop))
     return path[::-1]
+
+
+class Tree:
+    """A tree that is asked often: the root of any number of first leaves in O(log n), for twice the leaves' memory."""
+
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        self.size = len(leaves)
+        """Leaves."""
+        self._levels: list[Sequence[bytes]] = [leaves]
+        """The hashes of all complete subtrees, by the power of two of their leaves."""
+        while len(below := self._levels[-1]) > 1:
+            pairs = zip(below[::2], below[1::2], strict=False)
+            self._levels.append([node_hash(left, right) for left, right in pairs])
+
+    def root(self, size: int | None = None) -> bytes:
+        """Root over the first leaves (None: all), as :func:`root`."""
+        return self._over(0, self.size if size is None else size)
+
+    def consistency_path(self, first: int) -> list[bytes]:
+        """As :func:`consistency_path`."""
+        return _consistency_path(self.size, first, self._over)
+
+    def _over(self, start: int, stop: int) -> bytes:
+        """Root over some leaves; ``start`` is where a subtree of as many begins."""
+        size = stop - start
+        if size <= 0:
+            return EMPTY_ROOT
+        if size & (size - 1) == 0:
+            level = size.bit_length() - 1
+            return self._levels[level][start >> level]
+        middle = start + _split(size)
+        return node_hash(self._over(start, middle), self._over(middle, stop))
 
 
 def roots_from_consistency(

@@ -202,7 +202,7 @@ def history_of_runs(
     for run in runs:
         found = None
         if run.state is State.SEALED:
-            found = run_metrics(run, records=needs_records(metric)).get(metric)
+            found = run_metrics(run, records=needs_records(metric), only=metric).get(metric)
         if found is None:
             left_out.append(run.name)
             continue

@@ -224,13 +224,16 @@ def _of_figures(
 # --- one run -------------------------------------------------------------------------------------------------------
 
 
-def run_metrics(run: Run, *, records: bool = True, sample_limit: int = SAMPLE_LIMIT) -> dict[str, Metric]:
+def run_metrics(
+    run: Run, *, records: bool = True, sample_limit: int = SAMPLE_LIMIT, only: str | None = None
+) -> dict[str, Metric]:
     """Every metric that a run has.
 
     Args:
         run: of any kind and state; damaged records are passed over, and the metrics made of the others say so.
         records: read the records, for the raw times, and for rates of a run that has no summary.
         sample_limit: timings to keep at most.
+        only: the one metric that is wanted; others may then be missing. None: all.
 
     Returns:
         Metrics by name, in a fixed order; empty for a run that says nothing.
@@ -245,13 +248,13 @@ def run_metrics(run: Run, *, records: bool = True, sample_limit: int = SAMPLE_LI
         note = f"{tally.damaged} stretch(es) of damaged records left out"
     found: dict[str, Metric | None] = {}
     failed, undetected = _event_counts(run.kind, summary, tally)
-    if failed is not None:
+    if failed is not None and only in (None, "fer"):
         found["fer"] = _of_proportion("fer", {draw: failed}, note=note)
-    if undetected is not None:
+    if undetected is not None and only in (None, "undetected_error_rate"):
         found["undetected_error_rate"] = _of_proportion("undetected_error_rate", {draw: undetected}, note=note)
     if tally is not None:
         found |= _times(run.kind, tally, note)
-    found |= _figures(run, summary, tally)
+    found |= _figures(run, summary, tally, only)
     if run.kind == "bench":
         _invert_interval(found)
         found |= _sweep(run, summary) if records else {}
@@ -314,11 +317,11 @@ def _times(kind: str, tally: Tally, note: str) -> dict[str, Metric | None]:
     return found
 
 
-def _figures(run: Run, summary: Mapping[str, Any], tally: Tally | None) -> dict[str, Metric | None]:
+def _figures(run: Run, summary: Mapping[str, Any], tally: Tally | None, only: str | None) -> dict[str, Metric | None]:
     job = summary.get("job")
     places = [summary, job if isinstance(job, dict) else {}, {} if run.seal is None else run.seal]
     found: dict[str, Metric | None] = {}
-    for name in METRICS:
+    for name in METRICS if only is None else {only}.intersection(METRICS):
         if name in ("fer", "undetected_error_rate", "leak_rate") or name in _FROM_RECORDS:
             continue
         figure = next((value for place in places if (value := number_in(place.get(name))) is not None), None)
@@ -327,7 +330,7 @@ def _figures(run: Run, summary: Mapping[str, Any], tally: Tally | None) -> dict[
         low, high = number_in(summary.get(f"{name}_low")), number_in(summary.get(f"{name}_high"))
         interval = (low, high) if low is not None and high is not None and low <= figure <= high else None
         found[name] = _of_figures(name, Samples([figure]), interval)
-    leaked = _leak_rate(run, summary, tally)
+    leaked = _leak_rate(run, summary, tally) if only in (None, "leak_rate") else None
     if leaked is not None:
         found["leak_rate"] = _of_figures("leak_rate", Samples([leaked]))
     return found

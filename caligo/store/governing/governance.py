@@ -15,7 +15,7 @@ Source: ``specs/validation.md``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -26,7 +26,7 @@ from caligo.store import layout
 from caligo.store.findings import Finding
 
 if TYPE_CHECKING:
-    from caligo.store.audit.ledger import Entry
+    from caligo.store.audit.ledger import Entry, Ledger
 
 MOST_FINDINGS = 20
 """Findings that an entry repeats; their codes are all there."""
@@ -151,6 +151,11 @@ class LedgerEntry(Protocol):
 
 # --- the fold -----------------------------------------------------------------------------------------------------
 
+Place = tuple[str, str, int]
+"""Where an entry stands in the order of folding: (time, origin, index)."""
+
+BEFORE_ALL: Place = ("", "", -1)
+
 
 def in_order(ledgers: Iterable[Iterable[LedgerEntry]]) -> Iterator[LedgerEntry]:
     """The entries of several ledgers in the one order in which they are folded.
@@ -161,16 +166,30 @@ def in_order(ledgers: Iterable[Iterable[LedgerEntry]]) -> Iterator[LedgerEntry]:
     Yields:
         All entries, by (time, origin, index).
     """
+    for _, entry in placed(ledgers):
+        yield entry
+
+
+def placed(
+    ledgers: Iterable[Iterable[LedgerEntry]], latest: Mapping[str, str] | None = None
+) -> Iterator[tuple[Place, LedgerEntry]]:
+    """As :func:`in_order`, each entry with its place.
+
+    Args:
+        ledgers: as there, from any index on.
+        latest: by origin, the latest time among the entries before those.
+    """
     import heapq
 
-    def keyed(entries: Iterable[LedgerEntry]) -> Iterator[tuple[str, str, int, LedgerEntry]]:
-        latest = ""
-        for entry in entries:
-            latest = max(latest, entry.at)
-            yield latest, entry.origin, entry.index, entry
+    known = latest or {}
 
-    for *_, entry in heapq.merge(*map(keyed, ledgers), key=lambda keyed_entry: keyed_entry[:3]):
-        yield entry
+    def keyed(entries: Iterable[LedgerEntry]) -> Iterator[tuple[Place, LedgerEntry]]:
+        moment: str | None = None
+        for entry in entries:
+            moment = max(known.get(entry.origin, "") if moment is None else moment, entry.at)
+            yield (moment, entry.origin, entry.index), entry
+
+    yield from heapq.merge(*map(keyed, ledgers), key=lambda one: one[0])
 
 
 def apply(standings: Mapping[str, Standing], entry: LedgerEntry) -> Standings:
@@ -188,12 +207,17 @@ def apply(standings: Mapping[str, Standing], entry: LedgerEntry) -> Standings:
     return changed
 
 
-def fold(entries: Iterable[LedgerEntry]) -> Standings:
-    """The standings after all entries, in the order given; :func:`apply` from none, without its copies."""
-    standings: Standings = {}
+def fold(entries: Iterable[LedgerEntry], standings: Standings | None = None) -> Standings:
+    """The standings after all entries, in the order given; :func:`apply` one by one, without its copies.
+
+    Args:
+        entries: in order.
+        standings: before them, and changed to what they are afterwards; None is none.
+    """
+    after = {} if standings is None else standings
     for entry in entries:
-        _fold_one(standings, entry)
-    return standings
+        _fold_one(after, entry)
+    return after
 
 
 def _fold_one(standings: Standings, entry: LedgerEntry) -> None:
@@ -212,7 +236,10 @@ def _fold_one(standings: Standings, entry: LedgerEntry) -> None:
 def _judged(before: Standing, entry: LedgerEntry) -> Standing | None:
     """The standing of its run after an entry; None where the entry changes nothing."""
     if entry.kind == "seal":
-        return replace(before, seals=tuple(sorted({*before.seals, (entry.origin, entry.index)})))
+        seal = (entry.origin, entry.index)
+        if before is NO_STANDING:
+            return Standing(seals=(seal,))
+        return replace(before, seals=tuple(sorted({*before.seals, seal})))
     if before.judgement is Judgement.REJECTED:
         return None
     content = entry.content
@@ -252,7 +279,16 @@ def _verify(standings: Standings, entry: LedgerEntry) -> None:
         before = standings.get(run, NO_STANDING)
         covered = isinstance(scope, list) or _covers(sizes, before)
         if run not in bad and covered and before.is_admitted and before.judgement in _OPEN_TO_VERIFICATION:
-            standings[run] = replace(before, judgement=Judgement.VERIFIED, reason="", at=entry.at)
+            standings[run] = Standing(
+                Judgement.VERIFIED,
+                before.codes,
+                before.quarantined_for,
+                before.accepted,
+                before.by,
+                "",
+                entry.at,
+                before.seals,
+            )
     for run in bad:
         before = standings.get(run, NO_STANDING)
         if before.judgement is Judgement.VERIFIED:
@@ -293,12 +329,64 @@ def standing(store: Path) -> Standings:
         LedgerCorruptError: an entry cannot be read.
         StoreError: the store cannot be read.
     """
-    from caligo.store.audit.ledger import ledgers
-
-    return fold(in_order(ledger.entries() for ledger in ledgers(store)))
+    return LiveStandings(store).read()
 
 
-def quarantine(store: Path, run: str, findings: Sequence[Finding], *, report: str | None = None) -> Entry | None:
+class LiveStandings:
+    """The standings of a store for whoever asks often: entries are read once, what comes later is folded onto it.
+
+    Read from the ledgers, never from an index. It holds the standings of all runs. Not for several threads at once.
+
+    Args:
+        store: directory of the store.
+        entries: the entries of a ledger from an index on; None is :meth:`caligo.store.audit.ledger.Ledger.entries`.
+    """
+
+    def __init__(self, store: Path, entries: Callable[[Ledger, int], Iterable[LedgerEntry]] | None = None) -> None:
+        self.store = store
+        self._entries = entries
+        self._forget()
+
+    def read(self) -> Standings:
+        """The standings now; the same as :func:`standing`, and raises as that. Not to be changed."""
+        from caligo.store.audit.ledger import ledgers
+
+        there = ledgers(self.store)
+        sizes = {ledger.origin: ledger.size() for ledger in there}
+        if any(sizes.get(origin, 0) < size for origin, size in self._sizes.items()) or not self._go_on(there):
+            self._forget()
+            self._go_on(there)
+        return self._standings
+
+    def _forget(self) -> None:
+        self._sizes: dict[str, int] = {}
+        self._latest: dict[str, str] = {}
+        self._last = BEFORE_ALL
+        self._standings: Standings = {}
+
+    def _go_on(self, there: Sequence[Ledger]) -> bool:
+        """Fold what was not read before; false where some of it comes before what was folded (a merge brought it)."""
+        fresh = [self._from(ledger, self._sizes.get(ledger.origin, 0)) for ledger in there]
+        for place, entry in placed(fresh, dict(self._latest)):
+            if place < self._last:
+                return False
+            _fold_one(self._standings, entry)
+            self._last = place
+            self._latest[entry.origin], self._sizes[entry.origin] = place[0], entry.index + 1
+        return True
+
+    def _from(self, ledger: Ledger, first: int) -> Iterable[LedgerEntry]:
+        return ledger.entries(first) if self._entries is None else self._entries(ledger, first)
+
+
+def quarantine(
+    store: Path,
+    run: str,
+    findings: Sequence[Finding],
+    *,
+    report: str | None = None,
+    live: LiveStandings | None = None,
+) -> Entry | None:
     """Set a run aside because of what was found.
 
     Args:
@@ -306,6 +394,7 @@ def quarantine(store: Path, run: str, findings: Sequence[Finding], *, report: st
         run: name of the run.
         findings: at least one.
         report: file in the store that tells more.
+        live: standings of this store that others are asked from as well; None reads the ledgers for this run alone.
 
     Returns:
         The entry; None where the run is quarantined for the same findings already.
@@ -321,7 +410,7 @@ def quarantine(store: Path, run: str, findings: Sequence[Finding], *, report: st
             f"expected findings to quarantine {run} for, got none; give a reason and reject it", run=run
         )
     digests = sorted(set(map(finding_digest, findings)))[:MOST_DIGESTS]
-    before = _standing_of(store, run)
+    before = _standing_of(store, run, live)
     if before.judgement is Judgement.QUARANTINED and list(before.quarantined_for) == digests:
         return None
     if before.judgement is Judgement.REJECTED or before.by is not None:
@@ -381,7 +470,7 @@ def reject(store: Path, run: str, reason: str) -> Entry:
     return _append(store, "reject", {"run": run, "reason": reason})
 
 
-def note_repair(store: Path, run: str, by: str | None, what: str) -> Entry:
+def note_repair(store: Path, run: str, by: str | None, what: str, *, live: LiveStandings | None = None) -> Entry:
     """Remember that a run was repaired.
 
     Args:
@@ -389,6 +478,7 @@ def note_repair(store: Path, run: str, by: str | None, what: str) -> Entry:
         run: name of the run.
         by: the run that takes its place; None where its own files were put right.
         what: one sentence.
+        live: as :func:`quarantine`.
 
     Returns:
         The entry.
@@ -397,14 +487,14 @@ def note_repair(store: Path, run: str, by: str | None, what: str) -> Entry:
         StandingError: no such run, or it was rejected.
         StoreError, ResourceError: as :func:`quarantine`.
     """
-    before = _standing_of(store, run)
+    before = _standing_of(store, run, live)
     if before.judgement is Judgement.REJECTED:
         raise _refused("repair", run, before, "a rejected run stays as it is")
     return _append(store, "repair", {"run": run, "by": by, "what": what})
 
 
-def _standing_of(store: Path, run: str) -> Standing:
-    known = standing(store).get(run)
+def _standing_of(store: Path, run: str, live: LiveStandings | None = None) -> Standing:
+    known = (live or LiveStandings(store)).read().get(run)
     if known is not None:
         return known
     if run in ("", ".", "..") or Path(run).name != run or not (layout.runs_directory(store) / run).is_dir():

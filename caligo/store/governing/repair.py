@@ -20,15 +20,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from caligo.errors import CaligoError, StoreError
 from caligo.store import files, layout
 from caligo.store.findings import Code, Finding
-from caligo.store.governing.governance import NO_STANDING, Judgement, Standings, note_repair, standing
+from caligo.store.governing.governance import NO_STANDING, Judgement, LiveStandings, note_repair
 from caligo.store.governing.salvage import plan_salvage, salvage
-from caligo.store.governing.validation import StoreFinding, Validation, validate_store
+from caligo.store.governing.validation import Ledgers, StoreFinding, Validation, validate_store
 
 __all__ = ["REPAIRABLE", "RESTORABLE", "Action", "RepairReport", "repair"]
 
@@ -155,7 +156,7 @@ def repair(
     """
     base = Path(store).absolute()
     found = validate_store(base, runs, workers=workers, now=now)
-    plan = _Plan(base, None if source is None else Path(source).absolute(), found, standing(base))
+    plan = _Plan(base, None if source is None else Path(source).absolute(), found, LiveStandings(base))
     steps = plan.steps()
     failed: list[tuple[Action, str]] = []
     ended: set[tuple[str | None, Finding]] = set()
@@ -177,10 +178,11 @@ def repair(
 class _Plan:
     """What is to be done, from findings; looks, and changes nothing."""
 
-    def __init__(self, store: Path, source: Path | None, found: Validation, standings: Standings) -> None:
+    def __init__(self, store: Path, source: Path | None, found: Validation, live: LiveStandings) -> None:
         self.store = store
         self.source = source
-        self.standings = standings
+        self.live = live
+        self.standings = live.read()
         self.beside = [item for item in found.open_findings if item.run is None]
         self.of_runs: dict[str, list[StoreFinding]] = {}
         for item in found.open_findings:
@@ -191,6 +193,11 @@ class _Plan:
             name = item.known_as or item.run
             if item.settled and item.run is not None and self._is_quarantined(name):
                 self.of_runs.setdefault(item.run, []).append(item)
+
+    @cached_property
+    def ledgers(self) -> Ledgers:
+        """What the ledgers say, read when it is first needed."""
+        return Ledgers(self.store)
 
     def _is_quarantined(self, run: str | None) -> bool:
         return self.standings.get(run or "", NO_STANDING).judgement is Judgement.QUARANTINED
@@ -227,7 +234,7 @@ class _Plan:
             yield _step("protect", run, what, ends, lambda: _protect(path, names))
         if Code.NOT_ADMITTED in by_code and self._sound(items, restored):
             ends = tuple(by_code[Code.NOT_ADMITTED])
-            yield _step("admit", run, "enter its seal in the ledger", ends, lambda: _admit(path))
+            yield _step("admit", run, "enter its seal in the ledger", ends, lambda: _admit(path, self.ledgers))
         if Code.DIRECTORY_RENAMED in by_code:
             yield from self._rename(run, path, by_code[Code.DIRECTORY_RENAMED])
 
@@ -247,7 +254,7 @@ class _Plan:
         name, records = made
         what = f"seal its {records} whole records as {name}, which takes its place"
         ends = tuple(item for item in items if item.finding.code not in (Code.STALE_TEMPORARY, Code.DIRECTORY_RENAMED))
-        yield _step("salvage", run, what, ends, lambda: salvage(self.store, path))
+        yield _step("salvage", run, what, ends, lambda: salvage(self.store, path, self.live))
 
     def _rename(self, run: str, path: Path, items: list[StoreFinding]) -> Iterator[_Step]:
         name = items[0].known_as
@@ -276,13 +283,12 @@ class _Plan:
             ends = tuple(item for item in relevant if _is_about(item.finding, file))
             found = "is missing" if here is None else f"has {here}"
             what = f"restore {file} from the other copy, SHA-256 {digest}; here it {found}"
-            yield _step("restore", run, what, ends, _Restoration(self.store, name, copy, path / file, digest, what))
+            restoration = _Restoration(self.store, name, copy, path / file, digest, what, self.live, self.ledgers)
+            yield _step("restore", run, what, ends, restoration)
 
     def _wanted(self, run: str, path: Path) -> dict[str, str]:
         """SHA-256 of each file of a sealed run, by the seal here, or by the one that the ledger has."""
-        from caligo.store.governing.validation import Ledgers
-
-        seals = Ledgers(self.store).seals.get(run, set())
+        seals = self.ledgers.seals.get(run, set())
         places = [path, layout.runs_directory(self.source or self.store) / run]
         for place in places:
             digest = _sha256(place / layout.SEAL_FILE)
@@ -333,6 +339,8 @@ class _Restoration:
     target: Path
     digest: str
     what: str
+    live: LiveStandings
+    ledgers: Ledgers
 
     def __call__(self) -> None:
         temporary = self.target.with_name(f".{self.target.name}.partial")
@@ -376,13 +384,10 @@ class _Restoration:
 
     def _remember(self) -> None:
         """The ledger has it before the file has its name, once however often the repair is begun."""
-        from caligo.store.audit.ledger import ledgers
-
-        content = {"run": self.run, "by": None, "what": self.what}
-        for ledger in ledgers(self.store):
-            if any(entry.kind == "repair" and entry.content == content for entry in ledger.entries()):
-                return
-        note_repair(self.store, self.run, None, self.what)
+        self.live.read()  # a ledger that cannot be read whole takes no entry
+        self.ledgers.read()
+        if {"run": self.run, "by": None, "what": self.what} not in self.ledgers.repairs:
+            note_repair(self.store, self.run, None, self.what, live=self.live)
 
 
 def _remove(path: Path) -> None:
@@ -405,13 +410,13 @@ def _protect(path: Path, names: Iterable[str]) -> None:
             os.chmod(path / name, 0o444)
 
 
-def _admit(path: Path) -> None:
+def _admit(path: Path, ledgers: Ledgers) -> None:
     """Enter a seal in the ledger, unless it is there."""
     from caligo.store.audit.ledger import append_seal, seal_content
-    from caligo.store.governing.validation import Ledgers
 
     content = seal_content(path)
-    if content["seal_sha256"] not in Ledgers(path.parent.parent).seals.get(content["run"], set()):
+    ledgers.read()
+    if content["seal_sha256"] not in ledgers.seals.get(content["run"], set()):
         append_seal(path)
 
 

@@ -26,7 +26,7 @@ from typing import Any
 from caligo.errors import StoreError
 from caligo.store import environment, files, layout, sealing
 from caligo.store.findings import Finding
-from caligo.store.governing.governance import NO_STANDING, note_repair, standing
+from caligo.store.governing.governance import NO_STANDING, LiveStandings, note_repair
 from caligo.store.reader import Run, load_run
 from caligo.store.records import frame_record, record_salt, scan_records
 
@@ -55,12 +55,13 @@ def plan_salvage(path: Path) -> tuple[str, int] | None:
     return None if content is None else (content.name, content.records)
 
 
-def salvage(store: Path, path: Path) -> str:
+def salvage(store: Path, path: Path, live: LiveStandings | None = None) -> str:
     """Seal the whole records of a run as a run of its own, enter it in the ledger, and set the old one aside.
 
     Args:
         store: directory of the store.
         path: directory of the old run.
+        live: standings of this store, where more runs are salvaged; None reads the ledgers for this one.
 
     Returns:
         Name of the new run, as :func:`plan_salvage`.
@@ -80,10 +81,12 @@ def salvage(store: Path, path: Path) -> str:
         _clear(target)
         if not target.is_dir():
             _make(target, content)
-    if not standing(store).get(content.name, NO_STANDING).is_admitted:
+    known = live or LiveStandings(store)
+    if not known.read().get(content.name, NO_STANDING).is_admitted:
         append_seal(target)
-    if standing(store).get(content.run.name, NO_STANDING).by != content.name:
-        note_repair(store, content.run.name, content.name, f"its {content.records} whole records were salvaged")
+    if known.read().get(content.run.name, NO_STANDING).by != content.name:
+        what = f"its {content.records} whole records were salvaged"
+        note_repair(store, content.run.name, content.name, what, live=known)
     return content.name
 
 

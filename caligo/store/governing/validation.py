@@ -25,7 +25,7 @@ from typing import Any
 from caligo.errors import LedgerCorruptError, ResourceError, SchemaVersionError, StoreError
 from caligo.store import files, layout
 from caligo.store.findings import Code, Finding, Severity
-from caligo.store.governing.governance import NO_STANDING, Standings, fold, in_order
+from caligo.store.governing.governance import NO_STANDING, LiveStandings, Standings
 from caligo.store.governing.verdicts import STALE_S, Verdict, is_temporary, judge_run, without_place
 
 _OWN_NAMES = frozenset({"store.json", "runs", "conflicts", "ledger", "quarantine"})
@@ -132,11 +132,14 @@ class Ledgers:
         self.store = store
         self.sizes: dict[str, int] = {}
         self.seals: dict[str, set[str]] = {}
+        self.repairs: list[dict[str, Any]] = []
+        """What ``repair`` entries tell."""
         self.standings: Standings = {}
+        self._live = LiveStandings(store, self._readable)
         self.read()
 
     def read(self) -> None:
-        """Read them anew."""
+        """Go on: read what was not there before."""
         from caligo.store.audit.ledger import ledgers
 
         try:
@@ -144,15 +147,15 @@ class Ledgers:
             self.sizes = {ledger.origin: ledger.size() for ledger in there}
         except StoreError:
             return
-        self.standings = fold(in_order(self._readable(ledger) for ledger in there))
+        self.standings = self._live.read()
 
     def has_seal(self, verdict: Verdict) -> bool:
         """Whether a ledger has the seal of a run; true for a run without one."""
         return verdict.seal_sha256 is None or verdict.seal_sha256 in self.seals.get(verdict.run, ())
 
-    def _readable(self, ledger: Any) -> Iterator[Any]:
+    def _readable(self, ledger: Any, first: int) -> Iterator[Any]:
         """Entries that can be read, and the seals they tell of; the others are findings of the ledger."""
-        for index in range(self.sizes[ledger.origin]):
+        for index in range(first, self.sizes.get(ledger.origin, 0)):
             try:
                 entry = ledger.entry(index)
             except (LedgerCorruptError, SchemaVersionError):
@@ -163,6 +166,8 @@ class Ledgers:
                 run, digest = entry.content.get("run"), entry.content.get("seal_sha256")
                 if isinstance(run, str) and isinstance(digest, str):
                     self.seals.setdefault(run, set()).add(digest)
+            elif entry.kind == "repair":
+                self.repairs.append(entry.content)
             yield entry
 
 
@@ -417,8 +422,12 @@ def damaged_runs(validation: Validation) -> dict[str, list[Finding]]:
     Args:
         validation: any.
     """
+    of_runs: dict[str, list[Finding]] = {}
+    for item in validation.findings:
+        if item.run is not None:
+            of_runs.setdefault(item.run, []).append(item.finding)
     wanted: dict[str, list[Finding]] = {}
     for item in validation.open_findings:
         if item.run is not None and item.finding.severity is Severity.DAMAGE:
-            wanted.setdefault(item.known_as or item.run, validation.of_run(item.run))
+            wanted.setdefault(item.known_as or item.run, of_runs[item.run])
     return dict(sorted(wanted.items()))

@@ -10,20 +10,32 @@ an older ledger), or a ledger has become shorter, everything is folded anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from caligo.errors import StoreError
-from caligo.store.governing.governance import Judgement, LedgerEntry, Standing, Standings, apply, fold, in_order
+from caligo.store.governing.governance import (
+    BEFORE_ALL,
+    Judgement,
+    LedgerEntry,
+    Place,
+    Standing,
+    Standings,
+    fold,
+    placed,
+)
 from caligo.store.indexing.index_database import Database
 
 if TYPE_CHECKING:
-    from caligo.store.audit.ledger import Entry, Ledger
+    from caligo.store.audit.ledger import Ledger
 
 _PIECE = 500
-_BEFORE_ALL = ("", "", -1)
+_ENTRIES = 10_000
+"""Entries that are folded in one transaction."""
+
 _FIELDS = [field.name for field in fields(Standing)]
 """What a standing is made of; standings of another make are folded anew."""
 
@@ -37,18 +49,13 @@ def refresh_standings(database: Database, store: Path, number: int) -> str:
         number: of the store in the index.
 
     Returns:
-        What keeps a ledger from being read, empty when nothing does; standings then stay as they were.
+        What keeps a ledger from being read, empty when nothing does; standings then stay as they were, or are what the
+        entries before it say.
     """
     from caligo.store.audit.ledger import ledgers
 
-    known = {
-        origin: (size, latest)
-        for origin, size, latest in database.fetch("SELECT origin, size, latest FROM ledgers WHERE store = ?", [number])
-    }
     try:
-        found = ledgers(store)
-        if {ledger.origin: ledger.size() for ledger in found} != {origin: size for origin, (size, _) in known.items()}:
-            _ingest(database, number, found, known)
+        _ingest(database, number, ledgers(store))
     except StoreError as error:
         return error.message
     return ""
@@ -83,71 +90,98 @@ def column_values(standing: Standing | None) -> tuple[str | None, int]:
     return standing.judgement.value, int(standing.is_set_aside)
 
 
-def _ingest(database: Database, number: int, found: list[Ledger], known: dict[str, tuple[int, str]]) -> None:
-    """Fold the entries that are new, or all of them, and keep what came of it."""
-    folded = json.loads(database.fetch("SELECT folded FROM stores WHERE id = ?", [number])[0][0] or "{}")
-    last = tuple(folded.get("last", _BEFORE_ALL))
-    reading = _Reading(known)
-    fresh = sorted(
-        ((reading.keep(entry), entry) for ledger in found for entry in ledger.entries(reading.size(ledger.origin))),
-        key=lambda keyed: keyed[0],
-    )
-    anew = (
-        folded.get("fields", _FIELDS) != _FIELDS
-        or any(ledger.size() < reading.size(ledger.origin) for ledger in found)
-        or not known.keys() <= {ledger.origin for ledger in found}
-        or bool(fresh and fresh[0][0] < last)
-    )
-    if anew:
-        reading = _Reading({})
-        standings = fold(reading.watch(in_order(ledger.entries() for ledger in found)))
-        last = reading.last
-    else:
-        standings = _touched(database, number, [entry for _, entry in fresh]) if fresh else {}
-        for key, entry in fresh:
-            standings, last = apply(standings, entry), key
-    with database.writing():
-        if anew:
-            database.run("DELETE FROM standings WHERE store = ?", [number])
-            database.run("UPDATE runs SET standing = NULL, set_aside = 0 WHERE store = ?", [number])
-        _keep(database, number, standings)
+@dataclass(frozen=True)
+class _Folded:
+    """How far the ledgers are folded: the size and latest time of each, the last place, and what standings are of."""
+
+    sizes: dict[str, int]
+    latest: dict[str, str]
+    last: Place
+    fields: list[str]
+
+    @classmethod
+    def of(cls, database: Database, number: int) -> Self:
+        rows = database.fetch("SELECT origin, size, latest FROM ledgers WHERE store = ?", [number])
+        state = json.loads(database.fetch("SELECT folded FROM stores WHERE id = ?", [number])[0][0] or "{}")
+        last = tuple(state.get("last", BEFORE_ALL))
+        sizes, latest = {row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows}
+        return cls(sizes, latest, last, state.get("fields", _FIELDS))
+
+    def after(self, piece: Iterable[tuple[Place, LedgerEntry]]) -> Self:
+        """The same, some entries on."""
+        sizes, latest, last = dict(self.sizes), dict(self.latest), self.last
+        for last, entry in piece:
+            sizes[entry.origin], latest[entry.origin] = entry.index + 1, last[0]
+        return replace(self, sizes=sizes, latest=latest, last=last)
+
+    def keep(self, database: Database, number: int) -> None:
+        """Write it, within a transaction."""
         database.run("DELETE FROM ledgers WHERE store = ?", [number])
         database.run_many(
             "INSERT INTO ledgers (store, origin, size, latest) VALUES (?, ?, ?, ?)",
-            [(number, ledger.origin, reading.size(ledger.origin), reading.latest(ledger.origin)) for ledger in found],
+            [(number, origin, size, self.latest[origin]) for origin, size in self.sizes.items()],
         )
-        state = json.dumps({"last": last, "fields": _FIELDS})
+        state = json.dumps({"last": self.last, "fields": self.fields})
         database.run("UPDATE stores SET folded = ? WHERE id = ?", [state, number])
 
 
-class _Reading:
-    """How far each ledger has been read: its size, and its latest time."""
-
-    def __init__(self, known: dict[str, tuple[int, str]]) -> None:
-        self._known = dict(known)
-        self.last: tuple[str, str, int] = _BEFORE_ALL
-
-    def size(self, origin: str) -> int:
-        return self._known.get(origin, (0, ""))[0]
-
-    def latest(self, origin: str) -> str:
-        return self._known.get(origin, (0, ""))[1]
-
-    def keep(self, entry: LedgerEntry) -> tuple[str, str, int]:
-        """Go on by one entry; returns its place in the order of folding."""
-        latest = max(self.latest(entry.origin), entry.at)
-        self._known[entry.origin] = (entry.index + 1, latest)
-        self.last = (latest, entry.origin, entry.index)
-        return self.last
-
-    def watch(self, entries: Iterable[LedgerEntry]) -> Iterator[LedgerEntry]:
-        """The entries, each kept."""
-        for entry in entries:
-            self.keep(entry)
-            yield entry
+_NOTHING = _Folded({}, {}, BEFORE_ALL, _FIELDS)
 
 
-def _touched(database: Database, number: int, entries: list[Entry]) -> Standings:
+def _ingest(database: Database, number: int, found: Sequence[Ledger]) -> None:
+    """Fold the entries that are new onto what is there, or all of them where that cannot be.
+
+    What is read is written only onto the state that it was read for; where another process was quicker, this one goes
+    on from there.
+    """
+    is_done = False
+    while not is_done:
+        known = _Folded.of(database, number)
+        sizes = {ledger.origin: size for ledger in found if (size := ledger.size())}
+        if sizes == known.sizes:
+            return
+        is_done = any(sizes.get(origin, 0) < size for origin, size in known.sizes.items()) or known.fields != _FIELDS
+        fresh = placed([ledger.entries(known.sizes.get(ledger.origin, 0)) for ledger in found], known.latest)
+        first = None if is_done else next(fresh, None)
+        if first is None or first[0] < known.last:
+            is_done = _fold_anew(database, number, known, found)
+        else:
+            is_done = _fold_on(database, number, known, chain([first], fresh))
+
+
+def _fold_on(database: Database, number: int, known: _Folded, fresh: Iterator[tuple[Place, LedgerEntry]]) -> bool:
+    """Fold new entries, a piece at a time; false where another process was quicker."""
+    while piece := list(islice(fresh, _ENTRIES)):
+        entries = [entry for _, entry in piece]
+        with database.writing():
+            if _Folded.of(database, number) != known:
+                return False
+            before = _touched(database, number, entries)
+            _keep(database, number, before, fold(entries, dict(before)))
+            known = known.after(piece)
+            known.keep(database, number)
+    return True
+
+
+def _fold_anew(database: Database, number: int, known: _Folded, found: Sequence[Ledger]) -> bool:
+    """Fold all entries; false where another process was quicker."""
+    folded = _NOTHING
+    standings: Standings = {}
+    entries = placed([ledger.entries() for ledger in found])
+    while piece := list(islice(entries, _ENTRIES)):
+        fold((entry for _, entry in piece), standings)
+        folded = folded.after(piece)
+    with database.writing():
+        if _Folded.of(database, number) != known:
+            return False
+        database.run("DELETE FROM standings WHERE store = ?", [number])
+        database.run("UPDATE runs SET standing = NULL, set_aside = 0 WHERE store = ?", [number])
+        _keep(database, number, {}, standings)
+        folded.keep(database, number)
+    return True
+
+
+def _touched(database: Database, number: int, entries: Iterable[LedgerEntry]) -> Standings:
     """The standings that entries may change: of the runs they name, or all where a validation covered all."""
     runs: set[str] = set()
     for entry in entries:
@@ -162,17 +196,29 @@ def _touched(database: Database, number: int, entries: list[Entry]) -> Standings
     return standings_of(database, number, sorted(runs))
 
 
-def _keep(database: Database, number: int, standings: Standings) -> None:
-    database.run_many("DELETE FROM standings WHERE store = ? AND run = ?", [(number, run) for run in standings])
+def _keep(database: Database, number: int, before: Standings, after: Standings) -> None:
+    """Write the standings that have changed, and those columns of runs that have."""
+    changed = {run: standing for run, standing in after.items() if before.get(run) != standing}
+    database.run_many(
+        "DELETE FROM standings WHERE store = ? AND run = ?", [(number, run) for run in changed if run in before]
+    )
     database.insert(
         "standings",
         ("store", "run", "content"),
-        [(number, run, json.dumps(asdict(standing))) for run, standing in standings.items()],
+        [(number, run, _content(standing)) for run, standing in changed.items()],
     )
     database.run_many(
         "UPDATE runs SET standing = ?, set_aside = ? WHERE store = ? AND run = ?",
-        [(*column_values(standing), number, run) for run, standing in standings.items()],
+        [
+            (*columns, number, run)
+            for run, standing in changed.items()
+            if (columns := column_values(standing)) != column_values(before.get(run))
+        ],
     )
+
+
+def _content(standing: Standing) -> str:
+    return json.dumps({name: getattr(standing, name) for name in _FIELDS})
 
 
 def _standing(content: str) -> Standing:
