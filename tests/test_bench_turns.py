@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
+import caligo
 from caligo.bench import Side, measure_in_turns
 from caligo.channel import binary_entropy
 from caligo.cli import main
 from caligo.errors import ConfigError, ResourceError
 from caligo.simulation import AwgnChannel, BscChannel, Channel
-from caligo.store import State, load_run
+from caligo.store import State, list_runs, load_run
 
 OPTIONS = {"block_length": 256, "list_size": 2, "info_length": 130, "check": "crc16", "batch": 4, "calls": 3}
 HERE = Path(sys.executable)
+GREETING = '#!/bin/sh\necho \'{"version": "1", "package": "p", "warm_up": 1}\'\n'
 
 LOGGED = """
 import contextlib, json, os, sys, time
@@ -38,7 +40,7 @@ sys.exit(in_turns.main(sys.argv[1:]))
 
 
 def interpreter(path: Path, body: str) -> Path:
-    """A program that stands for an interpreter: it is called with `-m caligo.bench.in_turns OPTIONS`."""
+    """A program that stands for an interpreter: it is called with `-P -m caligo.bench.in_turns OPTIONS`."""
     path.write_text(body)
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return path
@@ -48,7 +50,7 @@ def running(path: Path, script: str) -> Path:
     """An interpreter that runs a script instead of the module."""
     code = path.with_suffix(".py")
     code.write_text(script)
-    return interpreter(path, f'#!/bin/sh\nexec "{sys.executable}" "{code}" "$3"\n')
+    return interpreter(path, f'#!/bin/sh\nexec "{sys.executable}" "{code}" "$4"\n')
 
 
 @pytest.mark.parametrize("channel", [BscChannel(0.02), BscChannel((0.03, 0.01)), AwgnChannel(4.0)])
@@ -84,9 +86,13 @@ def test_sides_take_turns_on_one_core_and_measure_the_same(tmp_path: Path, chann
         ("no program", ConfigError, "expected a Python interpreter"),
         ("#!/bin/sh\necho No module named caligo >&2\nexit 1\n", ResourceError, "ended with 1: No module named caligo"),
         ("#!/bin/sh\necho hello\n", ResourceError, "got other text"),
-        ("#!/bin/sh\necho '{}'\nexit 3\n", ResourceError, "ended with 3"),
-        ("#!/bin/sh\necho '{}'\nhead -c 1 >/dev/null\necho no\n", ResourceError, "got other text"),
+        ("#!/bin/sh\necho '{}'\nexit 3\n", ResourceError, "got other text"),
+        (GREETING + "exit 3\n", ResourceError, "ended with 3"),
+        (GREETING + "head -c 1 >/dev/null\necho no\n", ResourceError, "got other text"),
         ("#!/bin/sh\necho '[]'\n", ResourceError, "got other text"),
+        ("#!/bin/sh\nhead -c 70000 /dev/zero | tr '\\0' x\n", ResourceError, "got other text"),
+        ('#!/bin/sh\necho \'{"error": "so"}\'\n', ResourceError, "baseline: so"),
+        (GREETING + "head -c 1 >/dev/null\necho '{\"error\": 3}'\n", ResourceError, "baseline: 3"),
     ],
 )
 def test_a_side_that_cannot_take_turns_is_named(tmp_path: Path, body: str, error: type[Exception], told: str) -> None:
@@ -117,13 +123,27 @@ def test_a_side_that_is_left_waiting_ends(tmp_path: Path) -> None:
     remembered = "import os, sys\nimport caligo.bench.in_turns as in_turns\n"
     remembered += f"open({str(pid)!r}, 'w').write(str(os.getpid()))\nsys.exit(in_turns.main(sys.argv[1:]))\n"
     waiting = Side("candidate", running(tmp_path / "waiting", remembered), "c")
-    bad = Side(
-        "baseline", interpreter(tmp_path / "python", "#!/bin/sh\necho '{}'\nhead -c 1 >/dev/null\nexit 3\n"), "b"
-    )
+    bad = Side("baseline", interpreter(tmp_path / "python", GREETING + "head -c 1 >/dev/null\nexit 3\n"), "b")
     with pytest.raises(ResourceError, match="ended with 3"):
         measure_in_turns(waiting, bad, BscChannel(0.02), OPTIONS, pairs=1, store=tmp_path / "store")
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
+    assert [info.state for info in list_runs(tmp_path / "store")] == ["interrupted"]
+
+
+def test_a_side_is_its_own_installation_wherever_it_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout in the working directory, or on the path of this process, is not what an interpreter has installed."""
+    decoy = tmp_path / "caligo"
+    decoy.mkdir()
+    (decoy / "__init__.py").write_text("raise SystemExit('not this one')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    sides = [Side(name, HERE, name) for name in ("candidate", "baseline")]
+    measured = measure_in_turns(*sides, BscChannel(0.02), OPTIONS, pairs=1, store=Path("store"))
+    assert set(measured.packages.values()) == {os.path.dirname(caligo.__file__)}
+    assert (tmp_path / "store").is_dir()
 
 
 def test_the_command_judges_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,7 +176,9 @@ def test_a_report_that_is_lost_costs_work_and_no_block(tmp_path: Path, keys: Pat
     job = job_on(tmp_path, keys, "job", QUICK)
     settings = RunSettings(threads=1, lost_after_s=1.0)
     outcome = run_ranks(job, 3, settings=settings, absent=1)
-    assert 2 in outcome.lost  # rank 1 may be too, where the machine let it wait for so long
+    assert 2 in outcome.lost
+    if outcome.code != ExitCode.COMPLETED:  # the machine let rank 1 wait for so long as well: as a user, start again
+        outcome = run_ranks(job, 1)
     require_same(outcome, job, once)
 
 

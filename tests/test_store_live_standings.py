@@ -157,6 +157,26 @@ def test_a_process_that_others_overtake_goes_on_from_where_they_are(
         assert expected_later == read_anew(store)
 
 
+def test_a_ledger_that_another_process_finds_first_is_not_forgotten(
+    store: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dice = random.Random(2)
+    grow(dice, store, Ledger.open(store), 5)
+    real = index_standing._Folded.of
+    with open_index(store, url) as index, open_index(store, url) as other:
+        of_index(index)
+
+        def after_a_merge(database: Any, number: int) -> Any:
+            monkeypatch.setattr(index_standing._Folded, "of", real)
+            grow(random.Random(5), store, foreign_ledger(store, FOREIGN[0]), 6)
+            of_index(other)
+            return real(database, number)
+
+        monkeypatch.setattr(index_standing._Folded, "of", after_a_merge)
+        assert of_index(index) == read_anew(store)
+        assert of_index(other) == read_anew(store)
+
+
 def test_an_entry_that_cannot_be_read_hides_nothing_that_is_before_or_was_folded(store: Path, tmp_path: Path) -> None:
     dice = random.Random(3)
     ledger = Ledger.open(store)

@@ -6,9 +6,10 @@ Covers: what this process says and hears. Does not cover: whose turn it is (:mod
 (:mod:`caligo.bench.decoder`).
 
 OPTIONS are those of :func:`caligo.bench.decoder.bench_decoder` as one JSON object, and `channel` as `{"qber": Q}`,
-`{"qber": [Q, Q]}` or `{"ebn0_db": DB}`. The process first writes a line that says which caligo this is, and after its
-last call one with the place of its run. In between it waits before each call for a byte `t` on standard input, and
-writes a byte `.` when the call is recorded. It does nothing between two turns: the core is somebody else's then.
+`{"qber": [Q, Q]}` or `{"ebn0_db": DB}`. The process first writes a line that says which caligo this is and how many
+calls it makes before those that count, and after its last call one with the place of its run. In between it waits
+before each call for a byte `t` on standard input, and writes a byte `.` when the call is recorded. It does nothing
+between two turns: the core is somebody else's then.
 """
 
 from __future__ import annotations
@@ -22,11 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import caligo
-from caligo.bench.decoder import bench_decoder
+from caligo.bench.decoder import WARM_UP_CALLS, bench_decoder
+from caligo.bench.turns import DONE, TURN
 from caligo.errors import CaligoError, ConfigError
 from caligo.simulation import AwgnChannel, BscChannel, Channel
-
-TURN, DONE = b"t", b"."
 
 
 def _channel(given: dict[str, Any]) -> Channel:
@@ -51,7 +51,8 @@ def _turn() -> Iterator[None]:
 def main(words: list[str]) -> int:
     """Measure as OPTIONS say; returns the exit code. An error is told in a line of its own to who gives the turns."""
     options: dict[str, Any] = json.loads(words[0])
-    _say({"version": caligo.__version__, "package": os.path.dirname(caligo.__file__)})
+    package = os.path.dirname(caligo.__file__)
+    _say({"version": caligo.__version__, "package": package, "warm_up": WARM_UP_CALLS})
     try:
         channel = _channel(options.pop("channel"))
         store = Path(options.pop("store"))

@@ -24,8 +24,6 @@ from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO, Any, cast
 
-from caligo.bench.decoder import WARM_UP_CALLS
-from caligo.bench.in_turns import DONE, TURN
 from caligo.errors import CaligoError, ConfigError, ExitCode, ResourceError, StoreError
 from caligo.simulation import AwgnChannel, Channel
 from caligo.telemetry import NO_PROGRESS, Progress
@@ -38,8 +36,18 @@ MOST_PAIRS = 4096
 PATIENCE_S = 600.0
 """How long one call, or the design of a code, may take."""
 
+TURN, DONE = b"t", b"."
+"""What a side hears before a call, and says after it."""
+
+_LAST_WORDS_S = 10.0
+_LONGEST_LINE = 1 << 16
+_MOST_WARM_UP = 1000
+
 _TURN_BITS = 1 << 17
-_ERRORS: dict[int, type[CaligoError]] = {int(ExitCode.USAGE): ConfigError, int(ExitCode.STORE): StoreError}
+_ERRORS: dict[str, type[CaligoError]] = {
+    str(int(ExitCode.USAGE)): ConfigError,
+    str(int(ExitCode.STORE)): StoreError,
+}
 
 
 @dataclass(frozen=True)
@@ -87,10 +95,12 @@ class _Process:
     def __init__(self, side: Side, options: Mapping[str, Any], core: int | None, errors: IO[bytes]) -> None:
         self.side = side
         self._errors = errors
-        words = [os.fspath(side.python), "-m", "caligo.bench.in_turns", json.dumps(options)]
+        # Each side is to have its own caligo, not one in the directory or the environment of this process.
+        words = [os.fspath(side.python), "-P", "-m", "caligo.bench.in_turns", json.dumps(options)]
+        environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
         try:
             self._process = subprocess.Popen(
-                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0
+                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0, env=environment
             )
         except OSError as error:
             raise ConfigError(
@@ -101,7 +111,7 @@ class _Process:
             ) from None
         self._turns, self._answers = cast("IO[bytes]", self._process.stdin), cast("IO[bytes]", self._process.stdout)
         if core is not None:
-            with suppress(ProcessLookupError):
+            with suppress(OSError):  # it has ended already, or the core was taken away: what follows tells
                 os.sched_setaffinity(self._process.pid, {core})
 
     def __enter__(self) -> _Process:
@@ -110,15 +120,28 @@ class _Process:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._process.poll() is None:
-            self._process.terminate()
+        """The end of its turns lets it end its run; who does not hear that is ended."""
+        self._turns.close()
+        for end in (self._process.terminate, self._process.kill):
+            try:
+                self._process.wait(_LAST_WORDS_S)
+                break
+            except subprocess.TimeoutExpired:
+                end()
         self._process.wait()
-        for stream in (self._turns, self._answers):
-            stream.close()
+        self._answers.close()
 
-    def hear(self) -> dict[str, Any]:
-        """The next line."""
-        return self._hear_rest(b"")
+    def hear(self, name: str) -> Any:
+        """A member of its next line, which has to be there."""
+        return self._member(self._hear_rest(b""), name)
+
+    def greet(self) -> tuple[str, str, int]:
+        """Its first line: version, package, and how many calls it makes before those that count."""
+        said = self._hear_rest(b"")
+        warm_up = self._member(said, "warm_up")
+        if not isinstance(warm_up, int) or not 0 <= warm_up <= _MOST_WARM_UP:
+            raise self._refusal("expected to be told of a caligo, got other text")
+        return str(self._member(said, "version")), str(self._member(said, "package")), warm_up
 
     def take_turn(self) -> None:
         """Let it do one call, and wait for the end of it."""
@@ -129,17 +152,23 @@ class _Process:
             self._hear_rest(heard)
             raise self._refusal("expected the end of a turn, got other text")
 
+    def _member(self, document: Mapping[str, Any], name: str) -> Any:
+        if name not in document:
+            raise self._refusal("expected to be told of a caligo, got other text")
+        return document[name]
+
     def _hear_rest(self, line: bytes) -> dict[str, Any]:
-        while not line.endswith(b"\n"):
+        while not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
             line += self._read()
         try:
-            document: dict[str, Any] = json.loads(line)
-            told = document.get("error")
-        except (ValueError, AttributeError):
-            raise self._refusal("expected to be told of a caligo, got other text") from None
-        if told is not None:
-            kind = _ERRORS.get(document["exit_code"], ResourceError)
-            raise kind(f"{self.side.name}: {told}", side=self.side.name)
+            document = json.loads(line)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise self._refusal("expected to be told of a caligo, got other text")
+        if "error" in document:
+            kind = _ERRORS.get(str(document.get("exit_code")), ResourceError)
+            raise kind(f"{self.side.name}: {document['error']}", side=self.side.name)
         return document
 
     def _read(self) -> bytes:
@@ -149,7 +178,9 @@ class _Process:
             raise self._refusal(f"expected an answer within {PATIENCE_S:.0f} s, got none")
         byte = self._answers.read(1)
         if not byte:
-            raise self._refusal(f"expected it to take turns, but it ended with {self._process.wait()}")
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LAST_WORDS_S)
+            raise self._refusal(f"expected it to take turns, but it ended with {self._process.poll()}")
         return byte
 
     def _refusal(self, what: str) -> ResourceError:
@@ -195,9 +226,9 @@ def measure_in_turns(
         StoreError: the store cannot be written.
     """
     if not 1 <= pairs <= MOST_PAIRS:
-        raise ConfigError(f"pairs: expected 1 to {MOST_PAIRS}, got {pairs}; 64 see 5 % on a busy machine", pairs=pairs)
+        raise ConfigError(f"pairs: expected 1 to {MOST_PAIRS}, got {pairs}; begin with 64", pairs=pairs)
     noise = {"ebn0_db": channel.ebn0_db} if isinstance(channel, AwgnChannel) else {"qber": channel.qber}
-    given = {**options, "channel": noise, "seed": seed, "store": os.fspath(store)}
+    given = {**options, "channel": noise, "seed": seed, "store": os.fspath(store.absolute())}
     core = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     order = random.Random(seed)
     runs: dict[str, list[Path]] = {candidate.name: [], baseline.name: []}
@@ -211,13 +242,14 @@ def measure_in_turns(
                 whole = {**given, "campaign": side.campaign}
                 errors = stack.enter_context(TemporaryFile())
                 process = stack.enter_context(_Process(side, whole, core, errors))
-                said = process.hear()
-                versions[side.name], packages[side.name] = str(said.get("version")), str(said.get("package"))
+                versions[side.name], packages[side.name], warm_up = process.greet()
+                for _ in range(warm_up):
+                    process.take_turn()
                 processes.append(process)
-            for _ in range(WARM_UP_CALLS + int(options["calls"])):
+            for _ in range(int(options["calls"])):
                 for process in order.sample(processes, len(processes)):
                     process.take_turn()
             for process in processes:
-                runs[process.side.name].append(Path(str(process.hear()["run"])))
+                runs[process.side.name].append(Path(str(process.hear("run"))))
         progress.advance(1)
     return PairedRuns(tuple(runs[candidate.name]), tuple(runs[baseline.name]), versions, packages, core)

@@ -32,7 +32,9 @@ from caligo.cli._output import (
     format_value,
     list_sizes,
     many,
+    message,
     print_facts,
+    printable,
     progress,
 )
 from caligo.errors import ExitCode
@@ -267,7 +269,7 @@ def turns(
     if pairs < least_pairs(rules.alpha):
         raise ConfigError(
             f"--pairs: expected at least {least_pairs(rules.alpha)}, the fewest that can show anything at alpha "
-            f"{rules.alpha:g}, got {pairs}; 64 see 5 % on a busy machine",
+            f"{rules.alpha:g}, got {pairs}; begin with 64: the verdict says how many would find 5 %",
             pairs=pairs,
         )
     options = {
@@ -305,6 +307,8 @@ def turns(
         emit_json("caligo.bench-turns/1", document | {"exit_code": int(code)})
         return code
     print_report(report)
+    if measured.packages["baseline"] == measured.packages["candidate"]:
+        message(f"both sides are the caligo in {printable(measured.packages['baseline'])}: compared with itself")
     print_facts(
         {side: f"caligo {measured.versions[side]}, {measured.packages[side]}" for side in ("baseline", "candidate")}
         | {"runs": f"campaigns {campaign}-baseline and {campaign}-candidate of {store}"}

@@ -45,7 +45,7 @@ from caligo.telemetry import JobProgress
 
 __all__ = ["lead"]
 
-ASSUMED_MBPS = 400.0
+_ASSUMED_MBPS = 400.0
 """Decoding rate of a core by which chunks are sized where nobody says: it decides what sharing out costs, no more."""
 
 
@@ -255,7 +255,7 @@ class _Leader:
     def _policy(self, conductor: TaskConductor) -> SchedulePolicy:
         table = self.job.schedule
         bits = conductor.task_bits if isinstance(conductor, ReconcileConductor) else 1 << 18
-        policy = conductor.policy or choose_policy(conductor.tasks, self.mailbox.size, bits / ASSUMED_MBPS / 1e6)
+        policy = conductor.policy or choose_policy(conductor.tasks, self.mailbox.size, bits / _ASSUMED_MBPS / 1e6)
         most = policy.most_tasks if table.most_tasks is None else table.most_tasks
         least = min(policy.least_tasks, most) if table.least_tasks is None else table.least_tasks
         divisor = policy.divisor if table.divisor is None else table.divisor
@@ -348,7 +348,7 @@ class _Leader:
 
     def _reason(self, coordinator: Coordinator) -> str | None:
         if coordinator.damaged:
-            return f"{len(coordinator.damaged)} frame(s) of earlier attempts are damaged and are done anew"
+            return "frames of earlier attempts are damaged and are done anew"
         if coordinator.stop_reason is not None:
             return coordinator.stop_reason
         return f"ranks lost: {sorted(coordinator.lost)}" if coordinator.lost else None

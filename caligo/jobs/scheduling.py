@@ -579,9 +579,10 @@ class Scheduler:
 class ReplayScheduler(Scheduler):
     """Gives every rank the chunks that a schedule gave it, in that order, copies too, and no copies beyond those.
 
-    A copy is given even where its tasks are done by then: what a rank works on does not depend on how fast the others
-    are. Chunks of which every task was done at the start are left out. A chunk waits until all of it is released. What
-    a rank loses, or what is begun again, is divided as by the policy `dynamic`.
+    A copy is given even where its tasks are done by then, so that which rank is given what does not depend on how fast
+    the others are; whether it still comes to do the last of it does. Chunks of which every task was done at the start
+    are left out. A chunk waits until all of it is released. What a rank loses, or what is begun again, is divided as by
+    the policy `dynamic`.
 
     Args:
         tasks: of the job.

@@ -1,7 +1,7 @@
 """What every key format offers: one way to read, one way to write.
 
-Covers: the two protocols, the bit orders, and what every reader does at the end of a `with` block. Does not cover: any
-format.
+Covers: the two protocols, the bit orders, and what every reader, like whatever else is to be closed, does at the end of
+a `with` block. Does not cover: any format.
 """
 
 from __future__ import annotations

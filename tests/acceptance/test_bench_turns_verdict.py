@@ -34,7 +34,7 @@ def slow(tmp_path: Path) -> str:
     """An interpreter whose caligo decodes everything twice."""
     (tmp_path / "twice.py").write_text(TWICE)
     python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path / "twice.py"}" "$3"\n')
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path / "twice.py"}" "$4"\n')
     python.chmod(0o755)
     return str(python)
 

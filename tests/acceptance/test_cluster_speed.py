@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +35,23 @@ def phase_s(ranks: list[dict[str, Any]], name: str) -> float:
 
 
 def test_two_ranks_are_nearly_twice_as_fast_as_one(require: Require, keys: Path, tmp_path: Path) -> None:
-    """From when a rank is ready to its end, putting in place included; pairs until one shows what the machine can give.
+    """From when a rank is ready to its end, putting in place included: the best time of one beside the best of two.
 
-    The two cores are shared with others: what they take makes a pair worse, hardly ever better.
+    The two cores are shared with others, who can only make a time longer; measured until both were left alone once.
     """
     require("cores", len(os.sched_getaffinity(0)) >= 2 and "CI" in os.environ, "two cores are not known to be free")
-    ratios = []
+    times: dict[int, list[float]] = {1: [], 2: []}
+    ratio = 0.0
     for pair in range(10):
-        times = {}
         for count in (1, 2):
             job = write_job(tmp_path, f"pair{pair}on{count}", keys, LONG)
-            times[count] = max(rank["elapsed_s"] for rank in reports(job, count))
-        ratios.append(times[1] / times[2])
-        if pair >= 2 and max(ratios) >= 1.9:
+            times[count].append(max(rank["elapsed_s"] for rank in reports(job, count)))
+        ratio = min(times[1]) / min(times[2])
+        if pair >= 2 and ratio >= 1.9:
             break
-    print(f"one rank over two: {[f'{ratio:.3f}' for ratio in ratios]}, median {statistics.median(ratios):.3f}")
-    assert max(ratios) >= 1.9
+    ratios = [one / two for one, two in zip(times[1], times[2], strict=True)]
+    print(f"best of one rank over best of two: {ratio:.3f}; in turn {[f'{each:.3f}' for each in ratios]}")
+    assert ratio >= 1.9
 
 
 def test_sharing_out_costs_less_than_a_hundredth_of_decoding(keys: Path, tmp_path: Path) -> None:

@@ -47,14 +47,15 @@ def slowed(source: Path, target: Path, name: str, factor: float) -> Path:
     return target
 
 
-ATTEMPTS = 8
-"""Somebody else's work can make one of two runs half as fast as the other; hardly so every time."""
+ATTEMPTS, PASSES = 8, 2
+"""Somebody else's work can make one of two runs half as fast as the other; hardly so most of the time."""
 
 
 def test_benchmarks_that_are_run_twice_pass_and_one_at_half_its_speed_does_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gate = ("gate", "--baseline", "usual", "--unit", "sample", "--min-effect", "50%")
+    passes = 0
     for attempt in range(ATTEMPTS):
         store = ["--store", str(tmp_path / f"store{attempt}")]
 
@@ -70,10 +71,10 @@ def test_benchmarks_that_are_run_twice_pass_and_one_at_half_its_speed_does_not(
         assert told("baseline", "set", "usual", "--runs", runs[0]["run"])[0] == 0
         code, report = told(*gate, "--run", runs[1]["run"])
         assert len(report["checks"]) == 5
-        if (code, report.get("verdict")) == (0, "passed"):
+        passes += (code, report.get("verdict")) == (0, "passed")
+        if passes == PASSES:
             break
-    else:
-        pytest.fail(f"no two runs of {ATTEMPTS} pairs were alike: {report}")
+    assert passes == PASSES, f"of {ATTEMPTS} pairs of runs of one program only {passes} passed: {report}"
 
     slow = slowed(first, tmp_path / "slow.json", "test_check_values[crc24]", 2.0)
     code, report = told(*gate, "--run", told("import-benchmarks", str(slow))[1]["run"])

@@ -103,16 +103,24 @@ def test_runs_of_one_program_made_in_turns_raise_fewer_than_one_false_alarm_in_a
     assert alarms < COMPARISONS / 100, alarms
 
 
-def test_runs_of_one_program_made_apart_raise_fewer_than_one_false_alarm_in_a_hundred() -> None:
-    """Where the load changes less than it did in the other recording: there it is 5 in a hundred."""
+def alarms_apart(recording: str) -> int:
     alarms = 0
-    for start, random in windows(USUAL, 2, APART):
-        other = int(random.integers(0, len(rounds(USUAL)) - APART + 1))
-        baselines = [run(USUAL, number, "A", "b") for number in range(start, start + APART)]
-        moved = [run(USUAL, number, "C", "c") for number in range(other, other + APART)]
+    for start, random in windows(recording, 2, APART):
+        other = int(random.integers(0, len(rounds(recording)) - APART + 1))
+        baselines = [run(recording, number, "A", "b") for number in range(start, start + APART)]
+        moved = [run(recording, number, "C", "c") for number in range(other, other + APART)]
         candidates = [Observed(each.run, f"2026{each.moment[4:]}", "g", "bench", "m", each.metrics) for each in moved]
         alarms += found(candidates, baselines)
-    assert alarms < COMPARISONS / 100, alarms
+    print(f"{recording}, {APART} runs a side made apart: {alarms} false alarms of {COMPARISONS}")
+    return alarms
+
+
+def test_runs_of_one_program_made_apart_raise_fewer_than_one_false_alarm_in_a_hundred() -> None:
+    assert alarms_apart(USUAL) < COMPARISONS / 100
+
+
+def test_runs_made_apart_raise_more_where_the_load_changes_as_the_documentation_warns() -> None:
+    assert COMPARISONS / 100 <= alarms_apart(HELD_OUT) < COMPARISONS / 10
 
 
 @each_recording
@@ -123,14 +131,21 @@ def test_times_five_per_cent_longer_are_found_nineteen_times_in_twenty(recording
     assert seen >= 0.95 * COMPARISONS, seen
 
 
-@each_recording
-def test_five_per_cent_more_work_is_found_nineteen_times_in_twenty(recording: str) -> None:
+def found_more_work(recording: str, pairs: int) -> int:
     seen = 0
-    pairs = PAIRS[recording]
     for start, random in windows(recording, 4, pairs):
         kinds = random.choice(["A", "C"], pairs)
         numbers = range(start, start + pairs)
         baselines = [run(recording, number, str(kind), "b") for number, kind in zip(numbers, kinds, strict=True)]
         seen += found([run(recording, number, "B", "c") for number in numbers], baselines)
     print(f"{recording}, {pairs} pairs: found {seen} of {COMPARISONS}")
-    assert seen >= 0.95 * COMPARISONS, seen
+    return seen
+
+
+@each_recording
+def test_five_per_cent_more_work_is_found_nineteen_times_in_twenty(recording: str) -> None:
+    assert found_more_work(recording, PAIRS[recording]) >= 0.95 * COMPARISONS
+
+
+def test_a_machine_that_is_busier_needs_more_pairs() -> None:
+    assert found_more_work(HELD_OUT, PAIRS[USUAL]) < 0.95 * COMPARISONS

@@ -50,7 +50,7 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9
 _MEMBERS = {"at", "content", "format", "index", "kind", "origin", "previous", "schema"}
 _sorted_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _USUAL = re.compile(
-    r'\{"at":"(?P<at>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z)","content":(?P<content>\{.*\}),'
+    rf'\{{"at":"(?P<at>{_TIME.pattern})","content":(?P<content>\{{.*\}}),'
     rf'"format":"{re.escape(ENTRY_FORM)}","index":(?P<index>0|[1-9][0-9]{{0,8}}),"kind":"(?P<kind>{_KIND.pattern})",'
     rf'"origin":"(?P<origin>{ORIGIN.pattern})","previous":(?:null|"(?P<previous>{_HASH.pattern})"),"schema":{SCHEMA}\}}\n',
     re.ASCII,

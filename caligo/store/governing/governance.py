@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from caligo.errors import StandingError, StoreError
@@ -279,15 +280,16 @@ def _verify(standings: Standings, entry: LedgerEntry) -> None:
         before = standings.get(run, NO_STANDING)
         covered = isinstance(scope, list) or _covers(sizes, before)
         if run not in bad and covered and before.is_admitted and before.judgement in _OPEN_TO_VERIFICATION:
+            # As `replace` does, in a third of the time: a validation covers every run.
             standings[run] = Standing(
-                Judgement.VERIFIED,
-                before.codes,
-                before.quarantined_for,
-                before.accepted,
-                before.by,
-                "",
-                entry.at,
-                before.seals,
+                judgement=Judgement.VERIFIED,
+                codes=before.codes,
+                quarantined_for=before.quarantined_for,
+                accepted=before.accepted,
+                by=before.by,
+                reason="",
+                at=entry.at,
+                seals=before.seals,
             )
     for run in bad:
         before = standings.get(run, NO_STANDING)
@@ -329,7 +331,7 @@ def standing(store: Path) -> Standings:
         LedgerCorruptError: an entry cannot be read.
         StoreError: the store cannot be read.
     """
-    return LiveStandings(store).read()
+    return dict(LiveStandings(store).read())
 
 
 class LiveStandings:
@@ -347,8 +349,8 @@ class LiveStandings:
         self._entries = entries
         self._forget()
 
-    def read(self) -> Standings:
-        """The standings now; the same as :func:`standing`, and raises as that. Not to be changed."""
+    def read(self) -> Mapping[str, Standing]:
+        """The standings now, which change with the next call; the same as :func:`standing`, and raises as that."""
         from caligo.store.audit.ledger import ledgers
 
         there = ledgers(self.store)
@@ -356,7 +358,7 @@ class LiveStandings:
         if any(sizes.get(origin, 0) < size for origin, size in self._sizes.items()) or not self._go_on(there):
             self._forget()
             self._go_on(there)
-        return self._standings
+        return MappingProxyType(self._standings)
 
     def _forget(self) -> None:
         self._sizes: dict[str, int] = {}

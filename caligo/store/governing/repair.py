@@ -288,7 +288,7 @@ class _Plan:
 
     def _wanted(self, run: str, path: Path) -> dict[str, str]:
         """SHA-256 of each file of a sealed run, by the seal here, or by the one that the ledger has."""
-        seals = self.ledgers.seals.get(run, set())
+        seals = self.ledgers.seals(run)
         places = [path, layout.runs_directory(self.source or self.store) / run]
         for place in places:
             digest = _sha256(place / layout.SEAL_FILE)
@@ -386,7 +386,7 @@ class _Restoration:
         """The ledger has it before the file has its name, once however often the repair is begun."""
         self.live.read()  # a ledger that cannot be read whole takes no entry
         self.ledgers.read()
-        if {"run": self.run, "by": None, "what": self.what} not in self.ledgers.repairs:
+        if {"run": self.run, "by": None, "what": self.what} not in self.ledgers.repairs():
             note_repair(self.store, self.run, None, self.what, live=self.live)
 
 
@@ -416,7 +416,7 @@ def _admit(path: Path, ledgers: Ledgers) -> None:
 
     content = seal_content(path)
     ledgers.read()
-    if content["seal_sha256"] not in ledgers.seals.get(content["run"], set()):
+    if content["seal_sha256"] not in ledgers.seals(content["run"]):
         append_seal(path)
 
 

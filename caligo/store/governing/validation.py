@@ -25,7 +25,7 @@ from typing import Any
 from caligo.errors import LedgerCorruptError, ResourceError, SchemaVersionError, StoreError
 from caligo.store import files, layout
 from caligo.store.findings import Code, Finding, Severity
-from caligo.store.governing.governance import NO_STANDING, LiveStandings, Standings
+from caligo.store.governing.governance import NO_STANDING, LiveStandings, Standing
 from caligo.store.governing.verdicts import STALE_S, Verdict, is_temporary, judge_run, without_place
 
 _OWN_NAMES = frozenset({"store.json", "runs", "conflicts", "ledger", "quarantine"})
@@ -131,15 +131,14 @@ class Ledgers:
     def __init__(self, store: Path) -> None:
         self.store = store
         self.sizes: dict[str, int] = {}
-        self.seals: dict[str, set[str]] = {}
-        self.repairs: list[dict[str, Any]] = []
-        """What ``repair`` entries tell."""
-        self.standings: Standings = {}
+        self._seals: dict[str, dict[str, set[str]]] = {}
+        self._repairs: dict[str, list[dict[str, Any]]] = {}
+        self.standings: Mapping[str, Standing] = {}
         self._live = LiveStandings(store, self._readable)
         self.read()
 
     def read(self) -> None:
-        """Go on: read what was not there before."""
+        """Go on: read what was not there before; an entry that could not be read then is not tried again."""
         from caligo.store.audit.ledger import ledgers
 
         try:
@@ -149,12 +148,27 @@ class Ledgers:
             return
         self.standings = self._live.read()
 
+    def seals(self, run: str) -> set[str]:
+        """The seals of a run that any ledger tells of, as digests."""
+        return {digest for told in self._seals.values() for digest in told.get(run, ())}
+
+    def sealed_runs(self) -> set[str]:
+        """The runs whose seal any ledger tells of."""
+        return {run for told in self._seals.values() for run in told}
+
+    def repairs(self) -> list[dict[str, Any]]:
+        """What ``repair`` entries tell."""
+        return [content for told in self._repairs.values() for content in told]
+
     def has_seal(self, verdict: Verdict) -> bool:
         """Whether a ledger has the seal of a run; true for a run without one."""
-        return verdict.seal_sha256 is None or verdict.seal_sha256 in self.seals.get(verdict.run, ())
+        return verdict.seal_sha256 is None or verdict.seal_sha256 in self.seals(verdict.run)
 
     def _readable(self, ledger: Any, first: int) -> Iterator[Any]:
         """Entries that can be read, and the seals they tell of; the others are findings of the ledger."""
+        if not first:
+            self._seals[ledger.origin], self._repairs[ledger.origin] = {}, []
+        seals, repairs = self._seals[ledger.origin], self._repairs[ledger.origin]
         for index in range(first, self.sizes.get(ledger.origin, 0)):
             try:
                 entry = ledger.entry(index)
@@ -165,9 +179,9 @@ class Ledgers:
             if entry.kind == "seal":
                 run, digest = entry.content.get("run"), entry.content.get("seal_sha256")
                 if isinstance(run, str) and isinstance(digest, str):
-                    self.seals.setdefault(run, set()).add(digest)
+                    seals.setdefault(run, set()).add(digest)
             elif entry.kind == "repair":
-                self.repairs.append(entry.content)
+                repairs.append(entry.content)
             yield entry
 
 
@@ -286,7 +300,7 @@ def _unsure(store: Path, known: Ledgers, verdicts: list[Verdict]) -> Iterator[St
             yield from _found(known, verdict, [Finding(Code.WRITER_GONE, what, layout.RUN_FILE)])
         if known.has_seal(verdict):
             continue
-        if verdict.run in known.seals:
+        if known.seals(verdict.run):
             what = "the ledger has another seal of this run"
             yield from _found(known, verdict, [Finding(Code.SEAL_NOT_ADMITTED, what, layout.SEAL_FILE)])
         elif not verdict.fresh:
@@ -312,7 +326,7 @@ def _store_findings(store: Path, known: Ledgers, seen: set[str], now: datetime) 
         for shown in report.findings:
             where = shown.where if shown.where == "store.json" else f"ledger/{report.origin}/{shown.where}"
             yield StoreFinding(None, Finding(shown.code, without_place(shown.what, store), where))
-    for run in sorted(known.seals.keys() - seen):
+    for run in sorted(known.sealed_runs() - seen):
         finding = Finding(Code.RUN_GONE, "the ledger has its seal, the store has not the run", f"runs/{run}")
         if not (store / "runs" / run).is_dir():
             yield StoreFinding(run, finding, known.standings.get(run, NO_STANDING).settles(finding))

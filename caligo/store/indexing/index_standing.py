@@ -10,7 +10,7 @@ an older ledger), or a ledger has become shorter, everything is folded anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -55,7 +55,7 @@ def refresh_standings(database: Database, store: Path, number: int) -> str:
     from caligo.store.audit.ledger import ledgers
 
     try:
-        _ingest(database, number, ledgers(store))
+        _ingest(database, number, lambda: ledgers(store))
     except StoreError as error:
         return error.message
     return ""
@@ -128,17 +128,19 @@ class _Folded:
 _NOTHING = _Folded({}, {}, BEFORE_ALL, _FIELDS)
 
 
-def _ingest(database: Database, number: int, found: Sequence[Ledger]) -> None:
+def _ingest(database: Database, number: int, find: Callable[[], Sequence[Ledger]]) -> None:
     """Fold the entries that are new onto what is there, or all of them where that cannot be.
 
     What is read is written only onto the state that it was read for; where another process was quicker, this one goes
-    on from there.
+    on from there. Ledgers are looked for after what is known of them, so that one that another process has just folded
+    is not taken for one that has gone.
     """
     is_done = False
     while not is_done:
         known = _Folded.of(database, number)
+        found = find()
         sizes = {ledger.origin: size for ledger in found if (size := ledger.size())}
-        if sizes == known.sizes:
+        if sizes == known.sizes and known.fields == _FIELDS:
             return
         is_done = any(sizes.get(origin, 0) < size for origin, size in known.sizes.items()) or known.fields != _FIELDS
         fresh = placed([ledger.entries(known.sizes.get(ledger.origin, 0)) for ledger in found], known.latest)
