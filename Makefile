@@ -98,7 +98,9 @@ demo: setup ## Reconcile two 2^24-bit keys from disk and show what it took
 
 # --- checks ---------------------------------------------------------------------------------------------------------
 
-test: setup lint test-rust test-python ## Lint, Rust tests, Python tests (at most 25 minutes on 2 cores)
+test: setup ## Lint, Rust tests, Python tests (at most 25 minutes on 2 cores)
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint test-rust
+	@$(MAKE) --no-print-directory test-python
 
 test-rust: setup
 	@echo "make: cargo test"

@@ -337,11 +337,12 @@ def test_a_file_gets_a_line_each_interval_and_a_terminal_one_that_changes() -> N
         for moment in (105.0, 110.0, 119.0, 120.0):
             if announcer.is_due(moment):
                 announcer.tell(REPORT, moment)
-        announcer.finish()
-        announcer.finish()
-    assert file.getvalue() == f"caligo: {REPORT.line()}\n" * 2
+        announcer.finish("sealing")
+        announcer.finish("sealing")
+    assert file.getvalue() == f"caligo: {REPORT.line()}\n" * 2 + "caligo: sealing\n"
     assert terminal.getvalue().count("\r") == 4
-    assert terminal.getvalue().count("\n") == 1
+    assert terminal.getvalue().endswith("\ncaligo: sealing\n")
+    assert terminal.getvalue().count("\n") == 2
     with pytest.raises(ConfigError):
         Announcer(file, interval_s=0)
 
@@ -349,7 +350,7 @@ def test_a_file_gets_a_line_each_interval_and_a_terminal_one_that_changes() -> N
 def test_a_bar_gets_what_is_done_since_it_was_told_last() -> None:
     file, bar = io.StringIO(), Bar()
     announcer = Announcer(file, progress=bar, description="decode")
-    announcer.finish()
+    announcer.finish("nothing was told, so nothing is")
     announcer.tell(replace(REPORT, blocks_done=40), 1.0)
     announcer.tell(replace(REPORT, blocks_done=50), 2.0)
     announcer.finish()

@@ -163,7 +163,8 @@ class _Leader:
             code = loop.run()
             for shard, offset in coordinator.damaged:
                 directory.add_damaged(shard, offset)
-            watch.close()
+            sealing = code == ExitCode.COMPLETED and run is not None
+            watch.close(f"sealing the record of {conductor.blocks:,} blocks" if sealing else "")
             outcome = JobOutcome(
                 code=ExitCode(code),
                 work=job.work,

@@ -84,7 +84,11 @@ class Watch:
             self._progress.hear(rank, sums, heard, threads=threads, headroom_bytes=headroom)
         announcer.tell(self._progress.report(now), now)
 
-    def close(self) -> None:
-        """Nothing more to tell; twice is harmless."""
+    def close(self, then: str = "") -> None:
+        """Nothing more to tell, but what comes then; twice is harmless.
+
+        Args:
+            then: in a few words, for who has seen progress; empty: nothing.
+        """
         if self._announcer is not None:
-            self._announcer.finish()
+            self._announcer.finish(then)

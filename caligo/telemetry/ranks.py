@@ -299,15 +299,21 @@ class Announcer:
         except (OSError, ValueError):
             return 80
 
-    def finish(self) -> None:
-        """Nothing more will be told."""
+    def finish(self, then: str = "") -> None:
+        """Nothing more will be told, but what comes then, where anything was told before.
+
+        Args:
+            then: in a few words; empty: nothing.
+        """
         if self._shown_blocks is None:
             return
         if self._progress is not None:
             self._progress.finish()
         elif self._is_terminal:
             self._stream.write("\n")
-            self._stream.flush()
+        if then:
+            self._stream.write(f"caligo: {then}\n")
+        self._stream.flush()
         self._shown_blocks = None
 
 
