@@ -133,7 +133,7 @@ acceptance-tools:
 acceptance: setup acceptance-tools wheel sdist-vendored wheelhouse ## The long suites; nothing this machine can run is skipped
 	@features="$${CALIGO_REQUIRE-$$(tests/features)}"; echo "make: pytest -m acceptance, requiring $$features"; \
 		export CALIGO_REQUIRE="$$features"; failed=0; \
-		$(BIN)/python -m pytest -q -m "acceptance and not alone" $(SIDE_BY_SIDE) --timeout 2400 || failed=1; \
+		$(BIN)/python -m pytest -q -m "acceptance and not alone" $(SIDE_BY_SIDE) --no-loadscope-reorder --timeout 2400 || failed=1; \
 		$(BIN)/python -m pytest -q -m "acceptance and alone" --timeout 2400 || failed=1; \
 		exit $$failed
 

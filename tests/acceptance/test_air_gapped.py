@@ -29,7 +29,7 @@ FAST_BUILD = {
     "CARGO_PROFILE_RELEASE_DEBUG": "none",
 }
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.alone]
+pytestmark = pytest.mark.acceptance
 
 
 def without_network(script: str, directory: Path) -> str:

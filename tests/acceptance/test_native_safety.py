@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.alone, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1800)]
 
 TARGET = "x86_64-unknown-linux-gnu"
 SANITIZED = [
