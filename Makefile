@@ -102,9 +102,12 @@ test: setup ## Lint, Rust tests, Python tests (at most 25 minutes on 2 cores)
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint test-rust
 	@$(MAKE) --no-print-directory test-python
 
+# Side by side, make has job slots, which it does not hand to cargo.
+OWN_CARGO := env -u MAKEFLAGS cargo
+
 test-rust: setup
 	@echo "make: cargo test"
-	@$(if $(CI),CALIGO_REQUIRE="$${CALIGO_REQUIRE-$(REQUIRE)}") cargo test --quiet --locked --manifest-path $(MANIFEST)
+	@$(if $(CI),CALIGO_REQUIRE="$${CALIGO_REQUIRE-$(REQUIRE)}") $(OWN_CARGO) test --quiet --locked --manifest-path $(MANIFEST)
 
 test-python: setup
 	@echo "make: pytest"
@@ -145,14 +148,14 @@ TESTS_MAY := -A clippy::unwrap_used -A clippy::expect_used -A clippy::panic
 # A toolchain without rustfmt or clippy still builds and tests; CI has both, or fails.
 lint-rust: setup
 	@echo "make: cargo fmt, cargo clippy, cargo doc"
-	@if cargo fmt --version >/dev/null 2>&1; then cargo fmt --check --manifest-path $(MANIFEST); \
+	@if $(OWN_CARGO) fmt --version >/dev/null 2>&1; then $(OWN_CARGO) fmt --check --manifest-path $(MANIFEST); \
 	elif [ -n "$${CI:-}" ]; then echo "make: rustfmt is missing; remedy: rustup component add rustfmt" >&2; exit 1; \
 	else echo "make: SKIPPED cargo fmt: rustfmt is missing; remedy: rustup component add rustfmt" >&2; fi
-	@if cargo clippy --version >/dev/null 2>&1; then \
-		cargo clippy --quiet --locked --lib --manifest-path $(MANIFEST) -- -D warnings; \
-		cargo clippy --quiet --locked --lib --features python --manifest-path $(MANIFEST) -- -D warnings; \
-		cargo clippy --quiet --locked --all-targets --manifest-path $(MANIFEST) -- -D warnings $(TESTS_MAY); \
-		RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --no-deps --document-private-items --manifest-path $(MANIFEST); \
+	@if $(OWN_CARGO) clippy --version >/dev/null 2>&1; then \
+		$(OWN_CARGO) clippy --quiet --locked --lib --manifest-path $(MANIFEST) -- -D warnings; \
+		$(OWN_CARGO) clippy --quiet --locked --lib --features python --manifest-path $(MANIFEST) -- -D warnings; \
+		$(OWN_CARGO) clippy --quiet --locked --all-targets --manifest-path $(MANIFEST) -- -D warnings $(TESTS_MAY); \
+		RUSTDOCFLAGS="-D warnings" $(OWN_CARGO) doc --quiet --locked --no-deps --document-private-items --manifest-path $(MANIFEST); \
 	elif [ -n "$${CI:-}" ]; then echo "make: clippy is missing; remedy: rustup component add clippy" >&2; exit 1; \
 	else echo "make: SKIPPED cargo clippy: clippy is missing; remedy: rustup component add clippy" >&2; fi
 
