@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,10 @@ PATIENT = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.to
 hypothesis.settings.register_profile("laptop", **PATIENT)
 hypothesis.settings.register_profile("ci", derandomize=True, print_blob=True, **PATIENT)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "laptop")
+
+# A shell that starts something in the background may let it ignore Ctrl-C, and so all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def required_features() -> frozenset[str]:
