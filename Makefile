@@ -103,7 +103,7 @@ test: setup ## Lint, Rust tests, Python tests (at most 25 minutes on 2 cores)
 	@$(MAKE) --no-print-directory test-python
 
 # Side by side, make has job slots, which it does not hand to cargo.
-OWN_CARGO := env -u MAKEFLAGS cargo
+OWN_CARGO := env -u MAKEFLAGS -u MFLAGS cargo
 
 test-rust: setup
 	@echo "make: cargo test"
