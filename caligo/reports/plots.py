@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from caligo.errors import ResourceError
+from caligo.reports.date_ticks import date_ticks, widened
 from caligo.reports.figures import axis_label, axis_scale, power_of_two, shown
 from caligo.reports.model import Axis, Plot, Series
 
@@ -29,6 +30,7 @@ WIDTH_IN = 4.2
 """Width of a plot at a scale of one: 302 points, about as many pixels as a phone has room for."""
 
 _HEIGHT_IN = 2.8
+_X_MARGIN = 0.05
 _LONGEST_NAME, _LONGEST_LEGEND = 22, 40
 _INK, _FAINT, _PAPER = "#010101", "#020202", "#030303"
 _SERIES = ("#040101", "#040202", "#040303", "#040404", "#040505", "#040606", "#040707")
@@ -140,12 +142,30 @@ def _draw_on(axes: Axes, plot: Plot) -> None:
     if plot.y.categories:
         axes.set_ylim(len(plot.y.categories) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
+    if plot.x.unit == "date":
+        axes.set_xlim(*_date_limits(plot))
     _ticks(axes.xaxis, plot.x, axes.get_xlim())
     _ticks(axes.yaxis, plot.y, axes.get_ylim())
 
 
+def _date_limits(plot: Plot) -> tuple[float, float]:
+    """All that is drawn, with a margin; Matplotlib's own shows years where all runs begin in one second."""
+    days = [day for series in plot.series for day in series.x]
+    low, high = widened(min(days), max(days))
+    margin = _X_MARGIN * (high - low)
+    return low - margin, high + margin
+
+
 def _ticks(axis: Any, meant: Axis, limits: tuple[float, float]) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import (
+        FixedFormatter,
+        FixedLocator,
+        FuncFormatter,
+        LogLocator,
+        MaxNLocator,
+        NullFormatter,
+        NullLocator,
+    )
 
     label = shown(meant.label)
     if meant.categories:
@@ -154,7 +174,10 @@ def _ticks(axis: Any, meant: Axis, limits: tuple[float, float]) -> None:
         axis.set_major_formatter(FuncFormatter(lambda at, _: names[round(at)] if 0 <= round(at) < len(names) else ""))
         axis.set_tick_params(length=0)
     elif meant.unit == "date":
-        _date_ticks(axis)
+        dates = date_ticks(*limits)
+        axis.set_major_locator(FixedLocator(dates.places))
+        axis.set_major_formatter(FixedFormatter(dates.labels))
+        label = f"{label}, {dates.common}" if dates.common else label
     elif meant.scale == "linear":
         divisor, unit = axis_scale(meant.unit, max(abs(limit) for limit in limits))
         whole = meant.unit == "count"
@@ -180,23 +203,6 @@ def _ticks(axis: Any, meant: Axis, limits: tuple[float, float]) -> None:
             axis.set_major_formatter(FuncFormatter(lambda at, _: axis_label(at)))
             label = f"{label} ({unit})"
     axis.set_label_text(label)
-
-
-def _date_ticks(axis: Any) -> None:
-    """Days since 1970 as dates and times, in figures only, so that no locale has a say."""
-    import matplotlib.dates
-
-    dates: Any = matplotlib.dates
-    locator = dates.AutoDateLocator(minticks=3, maxticks=5)
-    axis.set_major_locator(locator)
-    axis.set_major_formatter(
-        dates.ConciseDateFormatter(
-            locator,
-            formats=["%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M", "%H:%M:%S"],
-            zero_formats=["", "%Y", "%m-%d", "%m-%d", "%H:%M", "%H:%M"],
-            offset_formats=["", "%Y", "%Y-%m", "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d %H:%M"],
-        )
-    )
 
 
 def _scaled_locator(locator: Any, divisor: float) -> Any:

@@ -190,6 +190,37 @@ def test_pages_fit_phones_and_desks_and_can_be_read_in_light_and_dark(browser: A
                 assert min(worst.values(), default=99) >= LEAST_CONTRAST, f"{where}: {worst}"
 
 
+def test_no_two_words_of_a_plot_meet_whenever_its_runs_began(browser: Any, tmp_path: Path) -> None:
+    """Axes of dates over seconds to years, from times of day that make long and short labels."""
+    from caligo.reports.model import Axis, Plot, Series
+    from caligo.reports.plots import draw_all
+
+    seconds = (0.0, 1.0, 3.0, 7.0, 15.0, 40.0, 90.0, 200.0, 700.0, 1500.0, 4000.0, 8000.0, 20000.0, 40000.0)
+    spans = [each / 86400.0 for each in seconds] + [0.7, 1.2, 3.0, 6.0, 11.0, 25.0, 60.0, 130.0, 300.0, 900.0, 4000.0]
+    plots = [
+        Plot(
+            name=f"plot-{index}-{start:.4f}-{unit}".replace(".", "-").replace("/", "-"),
+            title=f"{span} days from {start}",
+            description="dates",
+            x=Axis("validated (UTC)", "date"),
+            y=Axis("information throughput", unit),
+            series=(Series("a", "points", (start, start + span / 3.0, start + span), (low, 2.5 * low, 9.4 * low)),),
+        )
+        for index, span in enumerate(spans)
+        for start in (20786.0, 20786.0941, 20786.99998, 20818.9)
+        for unit, low in (("bit/s", 1.234e6), ("share", 0.0123))
+    ]
+    drawn, css = draw_all(plots)
+    page = tmp_path / "dates.html"
+    figures = "".join(f'<figure><h2 id="{name}-title">{name}</h2>{svg}</figure>' for name, svg in drawn.items())
+    page.write_text(f"<!doctype html><meta charset=utf-8><style>svg{{width:100%}}{css}</style>{figures}")
+    with opened(browser, page) as tab:
+        layout = tab.evaluate(LAYOUT)
+    assert len(layout["plots"]) == len(plots)
+    assert layout["overlaps"] == []
+    assert layout["clipped"] == []
+
+
 def test_dark_plots_are_dark(browser: Any, pages: dict[str, Path]) -> None:
     inks = []
     for scheme in SCHEMES:
