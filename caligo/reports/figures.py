@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import TypeAlias
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -101,30 +102,46 @@ def axis_scale(unit: str, top: float) -> tuple[float, str]:
     return (0.01, "%") if unit == "share" else (1.0, "" if unit == "count" else unit)
 
 
-def axis_label(value: float, unit: str = "") -> str:
-    """A tick of a logarithmic axis, with its own unit; as short as can be.
+def axis_labels(values: Sequence[float], unit: str = "") -> list[str]:
+    """The ticks of an axis, each as short as can be, no two different ones alike.
+
+    Args:
+        values: their places, in the unit.
+        unit: as :func:`axis_label` takes it.
+    """
+    labels: list[str] = []
+    for digits in range(3, 10):
+        labels = [axis_label(value, unit, digits) for value in values]
+        if len(set(labels)) == len(set(values)):
+            break
+    return labels
+
+
+def axis_label(value: float, unit: str = "", digits: int = 3) -> str:
+    """A tick of an axis, as short as can be.
 
     Args:
         value: its place, in the unit.
         unit: `bytes`, `s`, `ns` and `share` are scaled as :func:`figure` does.
+        digits: significant ones of a value with a unit or a power of ten; of any other one more.
     """
     if unit in ("bytes", "B"):
-        return _size(value, digits=3)
+        return _size(value, digits)
     if unit in ("s", "ns"):
-        return _time(value * (1e-9 if unit == "ns" else 1.0), digits=3)
+        return _time(value * (1e-9 if unit == "ns" else 1.0), digits)
     if unit == "share":
-        return f"{axis_label(100.0 * value)} %"
+        return f"{axis_label(100.0 * value, '', digits)} %"
     if value == 0.0:
         return "0"
     if isinstance(value, float) and not math.isfinite(value):
         return number(value)
     size = abs(value)
     if size >= 1e6 or size < 1e-3:
-        mantissa, _, exponent = f"{value:.2e}".partition("e")
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
         mantissa = mantissa.rstrip("0").rstrip(".")
         power = f"10{str(int(exponent)).translate(_SUPERSCRIPT)}"
         return power if mantissa == "1" else f"{mantissa}·{power}"
-    return f"{value:,.6g}" if size >= 1000 else f"{value:.4g}"
+    return f"{value:,.{max(6, digits + 1)}g}" if size >= 1000 else f"{value:.{digits + 1}g}"
 
 
 def power_of_two(value: float) -> str:

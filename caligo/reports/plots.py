@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from caligo.errors import ResourceError
 from caligo.reports.date_ticks import date_ticks, widened
-from caligo.reports.figures import axis_label, axis_scale, power_of_two, shown
+from caligo.reports.figures import axis_labels, axis_scale, power_of_two, shown
 from caligo.reports.model import Axis, Plot, Series
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _ticks(axis: Any, meant: Axis, limits: tuple[float, float]) -> None:
         steps = [1, 2, 5, 10] if whole else [1, 2, 2.5, 5, 10]
         locator = MaxNLocator(nbins=5, steps=steps, integer=whole, min_n_ticks=1 if whole else 2)
         axis.set_major_locator(_scaled_locator(locator, divisor))
-        axis.set_major_formatter(FuncFormatter(lambda at, _: axis_label(round(at / divisor, 9))))
+        axis.set_major_formatter(_formatter(divisor))
         label = f"{label} ({unit})" if unit and label else label or unit
     elif meant.scale == "log2":
         axis.set_major_locator(LogLocator(base=2, numticks=7))
@@ -198,11 +198,24 @@ def _ticks(axis: Any, meant: Axis, limits: tuple[float, float]) -> None:
         else:
             axis.set_major_locator(LogLocator(base=10, subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0), numticks=12))
         axis.set_minor_formatter(NullFormatter())
-        axis.set_major_formatter(FuncFormatter(lambda at, _: axis_label(at, unit)))
-        if unit and unit not in ("bytes", "s", "ns", "share"):
-            axis.set_major_formatter(FuncFormatter(lambda at, _: axis_label(at)))
-            label = f"{label} ({unit})"
+        own = unit in ("bytes", "s", "ns", "share")
+        axis.set_major_formatter(_formatter(1.0, unit if own else ""))
+        label = f"{label} ({unit})" if unit and not own else label
     axis.set_label_text(label)
+
+
+def _formatter(divisor: float, unit: str = "") -> Any:
+    """Writes all ticks of an axis together, so that no two look the same."""
+    from matplotlib.ticker import Formatter
+
+    class Together(Formatter):
+        def __call__(self, at: float, pos: int | None = None) -> str:
+            return self.format_ticks([at])[0]
+
+        def format_ticks(self, values: Any) -> list[str]:
+            return axis_labels([float(f"{value / divisor:.9g}") for value in values], unit)
+
+    return Together()
 
 
 def _scaled_locator(locator: Any, divisor: float) -> Any:

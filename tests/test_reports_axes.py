@@ -1,6 +1,7 @@
-"""Axes of dates: marks that are few, even, in order and unambiguous, whatever the span of time.
+"""Axes of plots: marks of dates that are few, even and unambiguous whatever the span; numbers that can be told apart.
 
-Covers: places and labels over spans from nothing to millennia. Does not cover: how they look (the browser does).
+Covers: places and labels of dates over spans from nothing to millennia, digits of numbers. Does not cover: how they
+look (the browser does).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caligo.reports.date_ticks import LEAST_SPAN_DAYS, date_ticks, widened
+from caligo.reports.figures import axis_labels
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 YEAR = 365.2425
@@ -79,3 +81,19 @@ def test_examples(begin: str, end: str, labels: str, common: str) -> None:
     ticks = date_ticks(days(begin), days(end))
     assert ticks.labels == tuple(labels.split())
     assert ticks.common == common
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "labels"),
+    [
+        ([117.72, 117.74, 117.76], "", ["117.72", "117.74", "117.76"]),
+        ([1.234e6, 1.2342e6], "", ["1.234·10⁶", "1.2342·10⁶"]),
+        ([0.0, 50.0, 100.0], "", ["0", "50", "100"]),
+        ([1e6, 1.0002e6], "ns", ["1 ms", "1.0002 ms"]),
+        ([0.1234, 0.12341], "share", ["12.34 %", "12.341 %"]),
+        ([2.0**20, 2.0**20 + 1024], "bytes", ["1 MiB", "1.001 MiB"]),
+        ([5.0, 5.0], "", ["5", "5"]),
+    ],
+)
+def test_no_two_different_ticks_are_written_alike(values: list[float], unit: str, labels: list[str]) -> None:
+    assert axis_labels(values, unit) == labels
