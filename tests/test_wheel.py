@@ -2,7 +2,8 @@
 
 The quick suite builds a wheel for this machine from the sources as they are (a warm Cargo cache makes that seconds) or
 takes a fresh one from dist/. The acceptance suite takes the portable wheel and the source distribution that
-`make acceptance` has put into dist/. Does not cover: other Python versions than the one running.
+`make acceptance` has put into dist/, the latter built without optimisation. Does not cover: other Python versions than
+the one running.
 """
 
 from __future__ import annotations
@@ -28,17 +29,26 @@ CRATE = REPOSITORY / "caligo" / "_native"
 DIST = REPOSITORY / "dist"
 
 
+UNOPTIMISED = {
+    "CARGO_PROFILE_RELEASE_LTO": "off",
+    "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
+    "CARGO_PROFILE_RELEASE_OPT_LEVEL": "0",
+    "CARGO_PROFILE_RELEASE_DEBUG": "none",
+}
+"""For a build that only has to show that it can be made: optimising takes most of the time."""
+
+
 def clean_environment() -> dict[str, str]:
     """The environment without whatever points at this checkout or its virtual environment."""
     foreign = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CALIGO_STORE"}
     return {name: value for name, value in os.environ.items() if name not in foreign}
 
 
-def run(*words: str | Path, cwd: Path, timeout: int = 1200) -> str:
+def run(*words: str | Path, cwd: Path, timeout: int = 1200, **environment: str) -> str:
     done = subprocess.run(
         [str(word) for word in words],
-        cwd=cwd, env=clean_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout,
-        check=False,
+        cwd=cwd, env=clean_environment() | environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=timeout, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -86,7 +96,7 @@ def locked_runtime(directory: Path) -> Path:
     return constraints
 
 
-def install(package: Path, directory: Path) -> Path:
+def install(package: Path, directory: Path, **environment: str) -> Path:
     """A new virtual environment with the package and its runtime dependencies, nothing else; returns its bin."""
     venv.create(directory / "venv", with_pip=True, symlinks=True)
     binaries = directory / "venv" / "bin"
@@ -100,6 +110,7 @@ def install(package: Path, directory: Path) -> Path:
         locked_runtime(directory),
         package,
         cwd=directory,
+        **environment,
     )
     return binaries
 
@@ -180,7 +191,7 @@ def test_the_source_distribution_carries_the_crate_and_builds(tmp_path: Path) ->
     crate += [CRATE / "Cargo.toml", CRATE / "Cargo.lock"]
     assert {path.relative_to(REPOSITORY).as_posix() for path in crate} <= names
     assert not any(name.endswith(".so") for name in names)
-    check_installed(install(sdist, tmp_path), tmp_path)
+    check_installed(install(sdist, tmp_path, **UNOPTIMISED), tmp_path)
 
 
 def test_an_unbuilt_checkout_names_the_build_command(tmp_path: Path) -> None:
