@@ -24,6 +24,7 @@ mpi4py.rc.finalize = False
 
 from mpi4py import MPI  # noqa: E402 - after its settings
 
+from caligo.cluster.heap import heap_without_holes  # noqa: E402
 from caligo.errors import ClusterError  # noqa: E402
 
 __all__ = ["MpiMailbox", "library_name"]
@@ -41,7 +42,8 @@ class MpiMailbox:
 
     def __init__(self) -> None:
         if not MPI.Is_initialized():
-            MPI.Init_thread(MPI.THREAD_FUNNELED)
+            with heap_without_holes():
+                MPI.Init_thread(MPI.THREAD_FUNNELED)
         self._world = MPI.COMM_WORLD
         self.rank: int = self._world.Get_rank()
         self.size: int = self._world.Get_size()
