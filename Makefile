@@ -27,6 +27,10 @@ SIDE_BY_SIDE := -n $(shell echo $$(( $$(nproc) < 4 ? $$(nproc) : 4 ))) --dist lo
 # What this machine has and the tests must therefore not skip: in CI and in `make acceptance` a skip of these is a failure.
 REQUIRE = $(shell tests/features)
 
+# Side by side, make has job slots, which it does not hand to cargo.
+WITHOUT_SLOTS := env -u MAKEFLAGS -u MFLAGS
+OWN_CARGO := $(WITHOUT_SLOTS) cargo
+
 RUST_SOURCES := $(shell find $(CRATE) -name '*.rs' -not -path '*/tests/*' -not -path '*/benches/*' 2>/dev/null)
 PACKAGE_SOURCES := $(shell find caligo -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
@@ -38,7 +42,7 @@ export PIP_NO_INPUT := 1
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: help setup demo test acceptance acceptance-tools lint lint-rust lint-python test-rust test-python \
+.PHONY: help setup demo test acceptance acceptance-tools lint lint-rust lint-python build-rust-tests test-rust test-python \
 	bench bench-accept flamegraphs wheel sdist sdist-vendored wheelhouse lock clean prerequisites
 
 help: ## Show this list
@@ -86,8 +90,8 @@ $(VENV)/.locked: requirements.lock $(VENV)/.created
 
 $(EXTENSION): $(RUST_SOURCES) $(MANIFEST) $(CRATE)/Cargo.lock pyproject.toml $(VENV)/.locked
 	@echo "make: building the native extension (release) and installing caligo, editable"
-	@cargo fetch --quiet --locked --manifest-path $(MANIFEST)
-	@PIP_QUIET=1 $(BIN)/python -m maturin develop --quiet --release --locked
+	@$(OWN_CARGO) fetch --quiet --locked --manifest-path $(MANIFEST)
+	@PIP_QUIET=1 $(WITHOUT_SLOTS) $(BIN)/python -m maturin develop --quiet --release --locked
 	@touch $@
 
 setup: prerequisites $(VENV)/.locked $(EXTENSION) ## Create .venv with everything: caligo (editable, native build), tools, mpiexec
@@ -98,12 +102,15 @@ demo: setup ## Reconcile two 2^24-bit keys from disk and show what it took
 
 # --- checks ---------------------------------------------------------------------------------------------------------
 
-test: setup ## Lint, Rust tests, Python tests (at most 25 minutes on 2 cores)
+# The extension takes one core for minutes, so the Rust tests are built beside it.
+test: prerequisites ## Lint, Rust tests, Python tests (at most 25 minutes on 2 cores)
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target setup build-rust-tests
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint test-rust
 	@$(MAKE) --no-print-directory test-python
 
-# Side by side, make has job slots, which it does not hand to cargo.
-OWN_CARGO := env -u MAKEFLAGS -u MFLAGS cargo
+build-rust-tests: prerequisites
+	@echo "make: building the Rust tests"
+	@$(OWN_CARGO) test --quiet --locked --no-run --manifest-path $(MANIFEST)
 
 test-rust: setup
 	@echo "make: cargo test"
@@ -133,7 +140,8 @@ acceptance-tools:
 	case ",$$(tests/features)," in *,postgres,*) ;; *) ensure PostgreSQL "no index will be kept in it" postgresql ;; esac; \
 	case ",$$(tests/features)," in *,chromium,*) ;; *) ensure Chromium "no page will be rendered" chromium fonts-dejavu-core ;; esac
 
-acceptance: setup acceptance-tools wheel sdist-vendored wheelhouse ## The long suites; nothing this machine can run is skipped
+acceptance: setup ## The long suites; nothing this machine can run is skipped
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target wheel acceptance-tools sdist-vendored wheelhouse
 	@features="$${CALIGO_REQUIRE-$$(tests/features)}"; echo "make: pytest -m acceptance, requiring $$features"; \
 		export CALIGO_REQUIRE="$$features"; failed=0; \
 		$(BIN)/python -m pytest -q -m "acceptance and not alone" $(SIDE_BY_SIDE) --no-loadscope-reorder --timeout 2400 || failed=1; \
@@ -192,7 +200,7 @@ dist/.wheel: $(RUST_SOURCES) $(PACKAGE_SOURCES) $(MANIFEST) $(CRATE)/Cargo.lock 
 	@mkdir -p dist && rm -f dist/*.whl
 	@echo "make: building a manylinux2014 wheel (engines are chosen at run time; the build targets the baseline CPU)"
 	@RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo --remap-path-prefix=$(CURDIR)=/caligo" \
-		$(BIN)/python -m maturin build --quiet --release --strip --locked --zig --compatibility manylinux2014 --out dist
+		$(WITHOUT_SLOTS) $(BIN)/python -m maturin build --quiet --release --strip --locked --zig --compatibility manylinux2014 --out dist
 	@touch $@
 
 wheel: setup dist/.wheel ## A portable wheel in dist/
@@ -210,7 +218,7 @@ sdist-vendored: sdist ## The same with all its crates, for machines without netw
 	@rm -rf $(AIR_GAPPED)/sources $(AIR_GAPPED)/*.tar.gz && mkdir -p $(AIR_GAPPED)/sources
 	@tar -xzf dist/caligo-*.tar.gz -C $(AIR_GAPPED)/sources
 	@cd $(AIR_GAPPED)/sources/caligo-* && mkdir .cargo && \
-		{ cargo vendor --locked --versioned-dirs --manifest-path $(MANIFEST) vendor >.cargo/config.toml 2>.cargo/log || \
+		{ $(OWN_CARGO) vendor --locked --versioned-dirs --manifest-path $(MANIFEST) vendor >.cargo/config.toml 2>.cargo/log || \
 			{ cat .cargo/log >&2; exit 1; }; } && rm .cargo/log
 	@grep -rlI '^#!' $(AIR_GAPPED)/sources/caligo-*/slurm | xargs chmod +x
 	@name=$$(cd $(AIR_GAPPED)/sources && ls); \
